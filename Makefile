@@ -1,0 +1,63 @@
+# Needs Python >= 3.11 and make; everything else goes into .venv.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS := service,gateway,redis,dev
+# The first interpreter on the path that is new enough; set PYTHON to choose another.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+PYTEST_ARGS ?=
+
+.PHONY: help install demo test check format bench notebooks clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
+
+install: $(VENV)/.installed ## make .venv with everything in it
+
+$(VENV)/.installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing into $(VENV): .[$(EXTRAS)] (a minute or two the first time)"
+	@$(PIP) install --quiet -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.notebooks: $(VENV)/.installed
+	@$(PIP) install --quiet -e '.[$(EXTRAS),notebook]'
+	@touch $@
+
+demo: $(VENV)/.installed ## the whole loop on an embedded broker with real traffic
+	@$(BIN)/detector demo
+
+test: $(VENV)/.installed ## all tests; the last lines say which Kafka and Redis they ran on
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) tests
+
+check: $(VENV)/.installed ## format, lint and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.installed ## rewrite the sources as `make check` wants them
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed ## the core's figures, then throughput and latency beside a bare client
+	@if ls benchmarks/test_*.py >/dev/null 2>&1; then \
+		$(BIN)/python -m pytest -p no:cacheprovider --benchmark-enable --benchmark-only benchmarks; fi
+	@$(BIN)/detector bench throughput
+	@$(BIN)/detector bench latency --rate 20000
+
+notebooks: $(VENV)/.notebooks ## run every notebook from top to bottom
+	@if ls notebooks/*.py >/dev/null 2>&1; then \
+		mkdir -p build/notebooks && \
+		$(BIN)/jupytext --quiet --to ipynb --output-dir build/notebooks notebooks/*.py && \
+		$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 build/notebooks; \
+	else echo "no notebooks yet"; fi
+
+clean: ## remove everything that make made
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The wire contract: topics, records and their codecs. Imports nothing of the detector."""
