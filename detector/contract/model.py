@@ -1,0 +1,173 @@
+"""The contract as typed, immutable values: what to watch, what counts as failing, what to do then.
+
+The loader builds these; nothing in them is checked again. Durations in seconds unless the name says `_ms`.
+"""
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal
+
+Severity = Literal["act", "notice"]
+OnExpiry = Literal["revert", "hold"]
+PredicateType = Literal["divergence", "rate", "exceedance", "absence"]
+Method = Literal["default", "literal", "adwin", "kswin", "page_hinkley"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """Values for the whole contract.
+
+    Attributes:
+        false_alarms_per_week: budget of false activations of the whole contract, all scopes together.
+        fleet_records_per_s: records per second of the whole fleet, from which run lengths follow.
+        lease_s: how long a gateway obeys without hearing from the owner.
+        revert_within_s: the longest wait between two attempts to revert.
+        probe_share: share of calls that goes to the primary while a scope is active, 0..1.
+        lateness_s: how far a record may lag behind the route's newest and still be on time.
+    """
+
+    false_alarms_per_week: float = 0.15
+    fleet_records_per_s: float = 10_000.0
+    lease_s: float = 15.0
+    revert_within_s: float = 10.0
+    probe_share: float = 0.05
+    lateness_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slo:
+    """Service level of a route, milliseconds; `availability` 0..1."""
+
+    p99_ms: float = 250.0
+    primary_p99_ms: float = 200.0
+    monitoring_ms: float = 20.0
+    availability: float = 0.9999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteRule:
+    """Routes whose name matches a shell pattern; the first rule that matches wins."""
+
+    match: str = "*"
+    slo: Slo = field(default_factory=Slo)
+    input_classes: tuple[str, ...] = ("default",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredicateSpec:
+    """One predicate as the contract states it; fields that its type does not use keep their defaults.
+
+    Attributes:
+        field: telemetry field judged, or `features.<name>`; empty for `absence` and for evaluations.
+        evaluation: name of the evaluation that is the source instead of a telemetry field.
+        threshold_nats: divergence that matters, nats.
+        window_s: longest window of a divergence; window of the literal methods.
+        ceiling: highest healthy share of bad calls, 0..1.
+        above_ms: a call is bad if the field exceeds this, milliseconds.
+        score_below: a score under this is bad; `score_above` likewise.
+        after_s: silence of this length is an absence.
+        consecutive: literal run rule: so many bad calls in a row.
+        design_effect: variance inflation by dependence, >= 1; 1 is independent calls.
+        min_samples: fewest records on which anything is judged; None leaves it to the method.
+    """
+
+    name: str
+    type: PredicateType
+    method: Method = "default"
+    field: str = ""
+    evaluation: str = ""
+    threshold_nats: float = 0.07
+    window_s: float = 300.0
+    ceiling: float = 0.01
+    above_ms: float | None = None
+    score_below: float | None = None
+    score_above: float | None = None
+    after_s: float = 30.0
+    consecutive: int | None = None
+    design_effect: float = 1.0
+    min_samples: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mode:
+    """A failure mode: which predicate tells it and what it does.
+
+    Attributes:
+        when: name of the predicate that holds when the mode does.
+        mutes: modes that are symptoms of this one.
+        severity: `act` switches gateways, `notice` only says so.
+        shadow: judged and audited, never acted on.
+        hold_s: how long the predicate must hold before the mode does.
+        keep_s: least time active before the first attempt to revert.
+        on_expiry: what a gateway does with the scope when the lease lapses; `hold_max_s` ends a hold.
+    """
+
+    name: str
+    when: str
+    mutes: tuple[str, ...] = ()
+    severity: Severity = "act"
+    shadow: bool = False
+    hold_s: float = 0.0
+    keep_s: float = 5.0
+    on_expiry: OnExpiry = "revert"
+    hold_max_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback:
+    """What a gateway can do instead of the primary; `share` of fallback traffic, 0..1."""
+
+    name: str
+    type: str = "rule"
+    p99_ms: float = 0.0
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixRow:
+    """Fallbacks, best first, for one mode (`*`: any) and input class (`*`: the rest)."""
+
+    mode: str
+    input_class: str
+    fallbacks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """A whole contract. `modes` keeps the file's order, which is precedence; `digest` identifies the content."""
+
+    version: int = 1
+    defaults: Defaults = field(default_factory=Defaults)
+    routes: tuple[RouteRule, ...] = (RouteRule(),)
+    predicates: dict[str, PredicateSpec] = field(default_factory=dict)
+    modes: dict[str, Mode] = field(default_factory=dict)
+    fallbacks: dict[str, Fallback] = field(default_factory=dict)
+    matrix: tuple[MatrixRow, ...] = ()
+    calibration: dict[str, object] = field(default_factory=dict)
+    digest: str = ""
+
+    def route_rule(self, route: str) -> RouteRule:
+        """First rule that matches, else the default one."""
+        return next((rule for rule in self.routes if fnmatchcase(route, rule.match)), RouteRule())
+
+    def fallbacks_for(self, mode: str, route: str) -> dict[str, list[str]]:
+        """Fallbacks per input class of `route` when `mode` holds.
+
+        For each input class and for `*` the first row counts whose mode and class match, a row that names
+        the mode before one for any mode, and one that names the class before one for any class.
+        """
+        chosen: dict[str, list[str]] = {}
+        for input_class in (*self.route_rule(route).input_classes, "*"):
+            row = self._row(mode, input_class)
+            if row is not None:
+                chosen[input_class] = list(row.fallbacks)
+        rest = chosen.get("*")
+        return {name: names for name, names in chosen.items() if name == "*" or names != rest}
+
+    def _row(self, mode: str, input_class: str) -> MatrixRow | None:
+        for wanted_mode in (mode, "*"):
+            for wanted_class in (input_class, "*"):
+                for row in self.matrix:
+                    if row.mode == wanted_mode and row.input_class == wanted_class:
+                        return row
+        return None

@@ -1,0 +1,59 @@
+"""CloudEvents 1.0 in Kafka's binary mode: attributes as headers, the record itself as the value.
+
+`ce_id` is scope/epoch/revision, so that a tombstone still says which epoch wrote it.
+"""
+
+from topics.control import ControlRecord, OwnerRecord, owner_key
+from topics.errors import DecodeError
+
+SOURCE = "/detector"
+ACTIVATED = "detector.fallback.activated.v1"
+REVISED = "detector.fallback.revised.v1"
+DEACTIVATED = "detector.fallback.deactivated.v1"
+OWNER = "detector.owner.v1"
+
+Headers = list[tuple[str, bytes]]
+
+
+def _headers(kind: str, identity: str, time: str | None, subject: str) -> Headers:
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", kind.encode()),
+        ("ce_source", SOURCE.encode()),
+        ("ce_id", identity.encode()),
+        ("ce_subject", subject.encode()),
+        ("content-type", b"application/json"),
+    ]
+    if time is not None:
+        headers.insert(5, ("ce_time", time.encode()))
+    return headers
+
+
+def control_headers(record: ControlRecord, kind: str, time: str | None = None) -> Headers:
+    """Headers of a scope's record. `time`: RFC 3339, or None to leave it out."""
+    return _headers(kind, f"{record.scope}/{record.epoch}/{record.revision}", time, record.scope)
+
+
+def owner_headers(record: OwnerRecord) -> Headers:
+    """Headers of a claim or heartbeat."""
+    key = owner_key(record.partition).decode()
+    return _headers(OWNER, f"{key}/{record.epoch}/0", None, key)
+
+
+def tombstone_headers(scope: str, epoch: int, revision: int) -> Headers:
+    """Headers of a tombstone: the value is null, so epoch and revision travel in `ce_id`."""
+    return _headers(DEACTIVATED, f"{scope}/{epoch}/{revision}", None, scope)
+
+
+def id_of(headers: Headers | tuple[tuple[str, bytes], ...]) -> tuple[str, int, int]:
+    """Read (subject, epoch, revision) back from `ce_id`.
+
+    Raises:
+        DecodeError: no `ce_id`, or not of the form subject/epoch/revision.
+    """
+    value = next((value for name, value in headers if name == "ce_id"), b"")
+    subject, _, rest = value.decode("utf-8", "replace").rpartition("/")
+    subject, _, epoch = subject.rpartition("/")
+    if not (subject and epoch.isdecimal() and rest.isdecimal()):
+        raise DecodeError("ce_id", "expected scope/epoch/revision")
+    return subject, int(epoch), int(rest)

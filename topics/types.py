@@ -1,0 +1,16 @@
+"""Constrained field types that several records share. Times are Unix seconds, durations seconds."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+# 2000-01-01 .. 2100-01-01: anything else is a unit mistake (milliseconds, nanoseconds) or a broken clock.
+EventTime = Annotated[float, Meta(ge=946_684_800, lt=4_102_444_800, description="Unix seconds, years 2000 to 2100")]
+Seconds = Annotated[float, Meta(ge=0, description="seconds")]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Amount = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Label = Annotated[str, Meta(max_length=200)]
+# Both halves may be percent-encoded, three characters for one.
+ScopeName = Annotated[str, Meta(min_length=1, max_length=1201)]
