@@ -74,7 +74,7 @@ class LocalKafka:
         self._timeout_s = timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
-        plain, sasl, controller = _free_ports(3)
+        plain, sasl, controller = free_ports(3)
         self.bootstrap = f"127.0.0.1:{plain}"
         self.sasl_bootstrap = f"127.0.0.1:{sasl}"
         self.sasl_username = "detector"
@@ -254,9 +254,12 @@ def _answers(bootstrap: str) -> bool:
         return False
 
 
-def _free_ports(count: int) -> list[int]:
-    # Below the range that outgoing connections use: while the broker is stopped, a client that keeps trying
-    # could be given the broker's own port, and would then be connected to itself.
+def free_ports(count: int) -> list[int]:
+    """Ports on 127.0.0.1 that nobody listens on now, below the range that outgoing connections use.
+
+    From that range a client that keeps trying a stopped broker could be given the broker's own port, and
+    would then be connected to itself.
+    """
     sockets: list[socket.socket] = []
     try:
         for port in random.sample(range(20_000, 32_000), 200):
