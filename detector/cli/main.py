@@ -1,0 +1,77 @@
+"""The command line: `detector VERB`. Exit 0 well, 1 found something wrong, 2 wrong use."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from detector import __version__
+
+if TYPE_CHECKING:
+    import typer
+
+_NEEDS_SERVICE = (
+    "detector: the bare package is the gateway's client; for this command: "
+    "pip install 'llm-fallback-detector[service]'\n"
+)
+
+
+def build() -> "typer.Typer":
+    """Assemble the command out of its verbs.
+
+    Raises:
+        ModuleNotFoundError: the `service` extra is not installed.
+    """
+    import typer
+
+    from detector.cli import schema
+
+    app = typer.Typer(
+        name="detector",
+        help=_HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+
+    def show_version(wanted: bool) -> None:
+        if wanted:
+            print(f"detector {__version__}")
+            raise typer.Exit
+
+    @app.callback(help=_HELP)
+    def _root(
+        version: bool = typer.Option(
+            False, "--version", callback=show_version, is_eager=True, help="Print the version and end."
+        ),
+    ) -> None: ...
+
+    app.command("schema")(schema.schema)
+    return app
+
+
+_HELP = """Watches LLM calls on Kafka, tells failure modes apart and tells gateways when to use a fallback.
+
+\b
+  detector demo                                        see the whole loop, nothing needed
+  detector run --contract contract.yaml --bootstrap kafka:9092
+  detector replay calls.csv.gz --contract contract.yaml
+
+Exit code 0: well. 1: something wrong was found. 2: wrong use. `detector VERB --help` has examples.
+"""
+
+
+def main() -> None:
+    """Entry point of the `detector` command."""
+    try:
+        app = build()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in ("detector", "topics"):
+            raise
+        sys.stderr.write(_NEEDS_SERVICE)
+        raise SystemExit(2) from None
+    app(prog_name="detector")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""How verbs speak: results on stdout, everything else on stderr, three exit codes."""
+
+import sys
+from typing import Any, NoReturn
+
+import msgspec
+
+OK = 0
+FOUND = 1  # the command worked and found something wrong
+USAGE = 2  # the command was used wrongly
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on one line of stdout."""
+    sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
+    sys.stdout.flush()
+
+
+def note(message: str) -> None:
+    """Say something that is not the result, on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def wrong_use(message: str) -> NoReturn:
+    """End the command with exit code 2 and the reason on stderr."""
+    note(f"detector: {message}")
+    raise SystemExit(USAGE)

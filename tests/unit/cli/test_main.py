@@ -1,0 +1,71 @@
+"""The command line's promises: exit codes, where output goes, help that starts fast."""
+
+import subprocess
+import sys
+
+import pytest
+
+from detector import __version__
+
+ROOT_ARGS = [sys.executable, "-m", "detector"]
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*ROOT_ARGS, *args], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_version_is_printed_on_stdout():
+    """`--version` prints name and version and ends well."""
+    result = run("--version")
+
+    assert (result.returncode, result.stdout) == (0, f"detector {__version__}\n")
+
+
+@pytest.mark.parametrize("args", [(), ("no-such-verb",), ("schema",), ("schema", "--no-such-option")])
+def test_wrong_use_exits_with_2_and_explains_on_stderr(args):
+    """No verb, an unknown verb, a missing argument and an unknown option are all wrong use."""
+    result = run(*args)
+
+    assert result.returncode == 2
+    assert "Usage: detector" in result.stdout + result.stderr
+
+
+def test_every_verb_has_help_with_an_example():
+    """The help of each verb listed shows how to call it."""
+    listing = run("--help")
+    verbs = [
+        line.split()[0] for line in listing.stdout.partition("Commands:")[2].splitlines() if line[2:3].strip()
+    ]
+
+    assert listing.returncode == 0
+    assert "schema" in verbs
+    for verb in verbs:
+        help_text = run(verb, "--help")
+        assert help_text.returncode == 0
+        assert f"  detector {verb}" in help_text.stdout, verb
+
+
+def test_help_imports_neither_faust_nor_numpy():
+    """A verb imports what it needs when it runs, so that help does not wait for it."""
+    program = (
+        "import sys; from detector.cli.main import build; build()\n"
+        "print([name for name in ('faust', 'numpy', 'pyarrow', 'aiokafka', 'scipy') if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert result.stdout == "[]\n"
+
+
+def test_bare_install_names_the_extra_and_exits_with_2():
+    """Without typer the command says what to install, on stderr, and nothing else."""
+    program = "import sys\nsys.modules['typer'] = None\nfrom detector.cli.main import main\nmain()\n"
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert result.returncode == 2
+    assert "pip install 'llm-fallback-detector[service]'" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
