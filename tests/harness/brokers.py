@@ -226,17 +226,17 @@ class ContainerKafka(TestKafka):
 
 
 class EmbeddedKafka(TestKafka):
-    """The mock cluster that ships in the package: no compaction, no deletion, state dies with it."""
+    """The mock cluster that ships in the package, in this process: no compaction, no deletion, no restart."""
 
     kind = "embedded"
     real = False
     version = "none"
 
     def __init__(self, why: str) -> None:
-        from detector.embedded.broker import EmbeddedBroker
+        from detector.embedded.child import MockCluster
 
-        self._broker = EmbeddedBroker({})
-        self.bootstrap = self._broker.bootstrap
+        self._cluster = MockCluster()
+        self.bootstrap = self._cluster.bootstrap
         self._why = why
 
     @property
@@ -247,10 +247,8 @@ class EmbeddedKafka(TestKafka):
         self, partitions: Mapping[str, int], config: Mapping[str, Mapping[str, str]] | None = None
     ) -> None:
         """Makes topics; their settings have no meaning here."""
-        self._broker.create_topics(dict(partitions))
-
-    def close(self) -> None:
-        self._broker.close()
+        for name, count in partitions.items():
+            self._cluster.create_topic(name, count)
 
 
 def start_kafka() -> TestKafka:
