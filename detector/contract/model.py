@@ -63,7 +63,8 @@ class PredicateSpec:
         threshold_nats: divergence that matters, nats.
         window_s: longest window of a divergence; window of the literal methods.
         ceiling: highest healthy share of bad calls, 0..1.
-        above_ms: a call is bad if the field exceeds this, milliseconds.
+        above_ms: a call is bad if the field, in seconds, exceeds this, in milliseconds.
+        above: the same for a field of any other unit, in that unit; exactly one of the two is given.
         score_below: a score under this is bad; `score_above` likewise.
         after_s: silence of this length is an absence.
         consecutive: literal run rule: so many bad calls in a row.
@@ -80,6 +81,7 @@ class PredicateSpec:
     window_s: float = 300.0
     ceiling: float = 0.01
     above_ms: float | None = None
+    above: float | None = None
     score_below: float | None = None
     score_above: float | None = None
     after_s: float = 30.0
@@ -134,7 +136,7 @@ class MatrixRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
-    """A whole contract. `modes` keeps the file's order, which is precedence; `digest` identifies the content."""
+    """A whole contract. The order of `modes` is precedence; `digest` identifies the content."""
 
     version: int = 1
     defaults: Defaults = field(default_factory=Defaults)

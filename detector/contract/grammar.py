@@ -1,0 +1,174 @@
+"""The keys of the contract file: one table, from which the loader reads and the JSON Schema is made."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from detector.contract.model import Method, OnExpiry, PredicateType, Severity
+
+Kind = Literal["number", "integer", "boolean", "text", "choice", "names", "free", "section", "named", "list"]
+
+HEARTBEAT_S = 3.0
+SESSION_TIMEOUT_S = 6.0
+REBALANCE_AND_CLAIM_S = 3.0
+TAKEOVER_S = HEARTBEAT_S + SESSION_TIMEOUT_S + REBALANCE_AND_CLAIM_S  # a lease has to be longer
+LONGEST_REVERT_S = 10.0
+LONGEST_WINDOW_S = 3600.0
+LONGEST_NAME = 200
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """What one key takes.
+
+    Attributes:
+        says: its meaning in a few words, for the schema.
+        of: keys of the mapping (`section`), of each named mapping (`named`) or of each list entry (`list`).
+        above, least, below, most: bounds of a number; `above` and `below` are themselves out of range.
+        whole: a float without a fraction.
+        rule: the rule that a positive number out of bounds breaks.
+        filled: a list (`names`, `list`) that may not be empty.
+    """
+
+    kind: Kind
+    says: str
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    of: "Keys | None" = None
+    above: float | None = None
+    least: float | None = None
+    below: float | None = None
+    most: float | None = None
+    whole: bool = False
+    rule: str = "out-of-range"
+    filled: bool = False
+
+
+Keys = dict[str, Key]
+
+
+def _number(says: str, **bounds: float) -> Key:
+    return Key(kind="number", says=says, **bounds)  # type: ignore[arg-type]
+
+
+DEFAULTS: Keys = {
+    "false_alarms_per_week": _number(
+        "budget of false activations of the whole contract, all scopes together", above=0
+    ),
+    "fleet_records_per_s": _number("records per second of the whole fleet", above=0),
+    "lease_s": Key(
+        kind="number",
+        says="how long a gateway obeys without hearing from the owner; longer than a takeover",
+        above=TAKEOVER_S,
+        rule="lease-too-short",
+    ),
+    "revert_within_s": Key(
+        kind="number",
+        says="longest wait between two attempts to revert",
+        above=0,
+        most=LONGEST_REVERT_S,
+        rule="revert-too-slow",
+    ),
+    "probe_share": _number(
+        "share of calls that goes to the primary while a scope is active", above=0, below=1
+    ),
+    "lateness_s": _number(
+        "how far a record may lag behind the route's newest and be on time", least=0, most=60
+    ),
+}
+
+SLO: Keys = {
+    "p99_ms": _number("what callers are promised", above=0),
+    "primary_p99_ms": _number("what the primary takes", above=0),
+    "monitoring_ms": _number("what detection takes", least=0),
+    "availability": _number("share of calls that are answered", above=0, most=1),
+}
+
+ROUTE: Keys = {
+    "match": Key(kind="text", says="shell pattern of route names; the first match wins", required=True),
+    "slo": Key(kind="section", says="service level", of=SLO),
+    "input_classes": Key(kind="names", says="input-risk classes given by the gateway", filled=True),
+}
+
+PREDICATE: Keys = {
+    "type": Key(kind="choice", says="what is judged", required=True, choices=get_args(PredicateType)),
+    "method": Key(kind="choice", says="how; literal is the plain rule", choices=get_args(Method)),
+    "field": Key(kind="text", says="telemetry field, or features.<name>"),
+    "evaluation": Key(kind="text", says="name of the evaluation that is judged instead of a field"),
+    "threshold_nats": _number("divergence that matters, nats", above=0),
+    "window_s": Key(
+        kind="number",
+        says="longest window of a divergence; window of a literal rate",
+        above=0,
+        most=LONGEST_WINDOW_S,
+        whole=True,
+        rule="window-length",
+    ),
+    "ceiling": _number("highest healthy share of bad calls", above=0, below=1),
+    "above_ms": _number("bad is a field in seconds that exceeds this, milliseconds", above=0),
+    "above": _number("bad is a field of another unit that exceeds this, in its own unit"),
+    "score_below": _number("bad is an evaluation's score under this"),
+    "score_above": _number("bad is an evaluation's score over this"),
+    "after_s": _number("silence of this length is an absence", above=0, most=LONGEST_WINDOW_S),
+    "consecutive": Key(kind="integer", says="literal run rule: so many bad calls in a row", least=1),
+    "design_effect": _number("variance inflation by dependence; 1 is independent calls", least=1),
+    "min_samples": Key(kind="integer", says="fewest records on which anything is judged", least=1),
+}
+
+MODE: Keys = {
+    "when": Key(kind="text", says="predicate that tells the mode", required=True),
+    "mutes": Key(kind="names", says="modes that are symptoms of this one"),
+    "severity": Key(
+        kind="choice", says="act switches gateways, notice only says so", choices=get_args(Severity)
+    ),
+    "shadow": Key(kind="boolean", says="judged and audited, never acted on"),
+    "hold_s": _number("how long the predicate holds before the mode does", least=0, most=LONGEST_WINDOW_S),
+    "keep_s": Key(
+        kind="number",
+        says="least time active before the first attempt to revert",
+        least=0,
+        most=LONGEST_REVERT_S,
+        rule="revert-too-slow",
+    ),
+    "on_expiry": Key(kind="choice", says="what a lapsed lease does to the scope", choices=get_args(OnExpiry)),
+    "hold_max_s": _number("when a hold after a lapse ends", above=0),
+}
+
+FALLBACK: Keys = {
+    "type": Key(kind="text", says="rule, retrieval, model or any word of your own"),
+    "p99_ms": _number("its 99th percentile, milliseconds", required=True, above=0),
+    "share": _number("its share of fallback traffic; all of them sum to 1", least=0, most=1),
+}
+
+ROW: Keys = {
+    "mode": Key(kind="text", says="failure mode, * for any", required=True),
+    "input_class": Key(kind="text", says="input class, * for the rest", required=True),
+    "fallbacks": Key(kind="names", says="fallbacks, best first", required=True, filled=True),
+}
+
+CONTRACT: Keys = {
+    "version": Key(kind="integer", says="version of this format", required=True),
+    "defaults": Key(kind="section", says="values for the whole contract", of=DEFAULTS),
+    "routes": Key(kind="list", says="service levels and input classes; the first match wins", of=ROUTE),
+    "predicates": Key(kind="named", says="what is judged", of=PREDICATE),
+    "modes": Key(kind="named", says="failure modes; their order is their precedence", of=MODE),
+    "fallbacks": Key(kind="named", says="what a gateway can do instead of the primary", of=FALLBACK),
+    "matrix": Key(kind="list", says="failure mode and input class to fallbacks", of=ROW),
+    "calibration": Key(kind="free", says="written by detector calibrate"),
+}
+
+# Which keys of a predicate its type reads; the rest of them read the same for every type.
+READ_BY_TYPE: dict[str, frozenset[str]] = {
+    "divergence": frozenset({"field", "threshold_nats", "window_s"}),
+    "rate": frozenset({"field", "evaluation", "score_below", "score_above", "ceiling", "window_s"}),
+    "exceedance": frozenset(
+        {"field", "evaluation", "above_ms", "above", "score_below", "score_above", "ceiling", "consecutive"}
+    ),
+    "absence": frozenset({"after_s"}),
+}
+READ_BY_ALL = frozenset({"type", "method", "design_effect", "min_samples"})
+# Keys that only the literal method of a type reads.
+LITERAL_ONLY: dict[str, frozenset[str]] = {
+    "rate": frozenset({"window_s"}),
+    "exceedance": frozenset({"consecutive"}),
+}

@@ -1,0 +1,158 @@
+"""Rules about names: what a predicate judges, what a mode rests on, what mutes what."""
+
+from detector.contract.draft import Draft, nearest, shown
+from detector.contract.fields import FEATURES, field_kind, fits, fitting, in_seconds
+from detector.contract.grammar import LITERAL_ONLY, READ_BY_ALL, READ_BY_TYPE
+from detector.contract.model import Contract, Mode, PredicateSpec
+
+_SCORES = ("score_below", "score_above")
+
+
+def predicates(draft: Draft, contract: Contract) -> None:
+    """Each predicate has one source that fits it, a limit where it needs one, and no key it does not read."""
+    for spec in contract.predicates.values():
+        if draft.sound("predicates", spec.name):
+            _source(draft, spec)
+            _limit(draft, spec)
+            _unread(draft, spec)
+
+
+def _source(draft: Draft, spec: PredicateSpec) -> None:
+    here = ("predicates", spec.name)
+    if spec.type == "absence":
+        return
+    takes_evaluation = "evaluation" in READ_BY_TYPE[spec.type]
+    if spec.field and spec.evaluation and takes_evaluation:
+        draft.report(
+            "two-sources", (*here, "evaluation"), "both a field and an evaluation are named", key=True
+        )
+    elif not spec.field and not (spec.evaluation and takes_evaluation):
+        wanted = "a `field` or an `evaluation`" if takes_evaluation else "a `field`"
+        known = ", ".join(fitting(spec.type)[:6])
+        draft.report(
+            "no-source", here, f"a {spec.type} needs {wanted}", f"name one, such as {known}", key=True
+        )
+    elif spec.field:
+        _field(draft, spec)
+
+
+def _field(draft: Draft, spec: PredicateSpec) -> None:
+    here = ("predicates", spec.name, "field")
+    kind = field_kind(spec.field)
+    if kind is None:
+        advice = nearest(spec.field, fitting(spec.type), f"or {FEATURES}<name> for one of your own")
+        draft.report("unknown-field", here, f"telemetry has no field {shown(spec.field)}", advice)
+    elif not fits(spec.field, spec.type):
+        advice = f"a {spec.type} takes: {', '.join(fitting(spec.type))}"
+        draft.report(
+            "field-type", here, f"{spec.field} is a {kind}, which a {spec.type} cannot judge", advice
+        )
+    elif spec.type == "divergence" and kind == "text" and spec.method not in ("default", "literal"):
+        message = f"{spec.field} is text, and {spec.method} needs numbers"
+        draft.report("field-type", here, message, "use the default method, or literal")
+
+
+def _limit(draft: Draft, spec: PredicateSpec) -> None:
+    here = ("predicates", spec.name)
+    scores = [key for key in _SCORES if draft.written(*here, key)]
+    limits = [key for key in ("above_ms", "above") if draft.written(*here, key)]
+    if spec.type == "rate" and spec.evaluation and len(scores) > 1:
+        draft.report("no-limit", (*here, scores[1]), "a score has two limits", key=True)
+    if spec.type != "exceedance":
+        return
+    if spec.evaluation:
+        if len(scores) != 1:
+            advice = "give score_below or score_above, one of the two"
+            draft.report("no-limit", here, f"a score needs one limit, not {len(scores)}", advice, key=True)
+    elif spec.field and field_kind(spec.field) is not None:
+        duration = in_seconds(spec.field)
+        key = "above_ms" if duration else "above"
+        if limits != [key] and not (field_kind(spec.field) == "feature" and len(limits) == 1):
+            unit = "is in seconds" if duration else "is not in seconds"
+            advice = f"give {key}, and only that"
+            draft.report(
+                "no-limit", here, f"{shown(spec.field)} {unit}, and {key!r} is its limit", advice, key=True
+            )
+
+
+def _unread(draft: Draft, spec: PredicateSpec) -> None:
+    read = READ_BY_TYPE[spec.type] | READ_BY_ALL
+    if not spec.evaluation:
+        read -= set(_SCORES)
+    elif not spec.field:
+        read -= {"above", "above_ms"}
+    literal_only = LITERAL_ONLY.get(spec.type, frozenset())
+    for key in (*READ_BY_ALL, *sorted(frozenset().union(*READ_BY_TYPE.values()))):
+        if not draft.written("predicates", spec.name, key):
+            continue
+        path = ("predicates", spec.name, key)
+        if key not in read:
+            what = "a field" if key in _SCORES and key in READ_BY_TYPE[spec.type] else f"a {spec.type}"
+            draft.report("unused-key", path, f"{what} does not read {key!r}", key=True)
+        elif key in literal_only and spec.method != "literal":
+            message = f"only `method: literal` of a {spec.type} reads {key!r}"
+            draft.report("unused-key", path, message, "add method: literal, or remove it", key=True)
+    if spec.type == "absence" and spec.method not in ("default", "literal"):
+        path = ("predicates", spec.name, "method")
+        draft.report("unused-key", path, "an absence has one method, the plain one", key=True)
+
+
+def modes(draft: Draft, contract: Contract) -> None:
+    """There are modes, each rests on a declared predicate and mutes declared modes, never itself."""
+    declared, known = draft.names("modes"), draft.names("predicates")
+    if declared == []:
+        draft.report(
+            "no-modes", ("modes",), "no failure mode is declared: nothing could ever happen", key=True
+        )
+    for mode in contract.modes.values():
+        here = ("modes", mode.name)
+        if known is not None and mode.when not in known:
+            advice = nearest(mode.when, known, "declare it under `predicates`")
+            draft.report("unknown-predicate", (*here, "when"), f"no predicate {shown(mode.when)}", advice)
+        for index, muted in enumerate(mode.mutes):
+            # A list with a broken entry has moved up: point at the list then.
+            at = (*here, "mutes", index) if draft.sound(*here, "mutes") else (*here, "mutes")
+            if muted == mode.name:
+                draft.report("mutes-itself", at, f"{shown(mode.name)} mutes itself")
+            elif muted not in (declared or []):
+                draft.report("unknown-mode", at, f"no mode {shown(muted)}", nearest(muted, declared or []))
+    _cycles(draft, contract.modes)
+
+
+def _cycles(draft: Draft, declared: dict[str, Mode]) -> None:
+    """Report each circle of muting once, at its first mode in the file's order."""
+    order = {name: index for index, name in enumerate(declared)}
+    reported: set[str] = set()
+    for start in declared:
+        if start in reported:
+            continue
+        came_from: dict[str, str] = {}
+        pending = [start]
+        while pending and start not in came_from:
+            name = pending.pop()
+            for muted in declared[name].mutes:
+                if muted in declared and muted != name and muted not in came_from:
+                    came_from[muted] = name
+                    pending.append(muted)
+        if start not in came_from:
+            continue
+        circle = [start]
+        while (before := came_from[circle[-1]]) != start:
+            circle.append(before)
+        circle = [start, *reversed(circle[1:])]
+        reported.update(circle)
+        if min(circle, key=order.__getitem__) == start:
+            path = " -> ".join((*(shown(name) for name in circle[:8]), shown(start)))
+            draft.report("mute-cycle", ("modes", start, "mutes"), f"these mute each other: {path}", key=True)
+
+
+def unused(draft: Draft, contract: Contract) -> None:
+    """Every predicate and every fallback is led to from somewhere."""
+    if draft.sound("modes") and draft.names("modes"):
+        for name in set(contract.predicates) - {mode.when for mode in contract.modes.values()}:
+            draft.report(
+                "unused-predicate", ("predicates", name), f"no mode rests on {shown(name)}", key=True
+            )
+    if draft.sound("matrix") and contract.matrix:
+        for name in set(contract.fallbacks) - {name for row in contract.matrix for name in row.fallbacks}:
+            draft.report("unused-fallback", ("fallbacks", name), f"no row leads to {shown(name)}", key=True)

@@ -1,0 +1,66 @@
+"""JSON Schema of the contract file, from the table that the loader reads by.
+
+It tells an editor about keys, types and ranges. What depends on several places (names that exist, the latency
+envelope, the run rule) only `detector check` can tell.
+"""
+
+from typing import Any
+
+from detector.contract.grammar import CONTRACT, LONGEST_NAME, VERSION, Key, Keys
+
+_BOUNDS = {"above": "exclusiveMinimum", "least": "minimum", "below": "exclusiveMaximum", "most": "maximum"}
+_TEXT = {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME}
+
+
+def contract_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a contract file, version 1."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Contract",
+        "description": "What to watch, what counts as failing, and what to do then.",
+    } | _mapping(CONTRACT)
+    schema["properties"]["version"] = {"const": VERSION, "description": CONTRACT["version"].says}
+    schema["properties"]["modes"]["minProperties"] = 1
+    schema["required"] = sorted({*schema["required"], "modes"})
+    return schema
+
+
+def _mapping(keys: Keys) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: _value(key) | {"description": key.says} for name, key in keys.items()},
+    }
+    required = [name for name, key in keys.items() if key.required]
+    return schema | ({"required": required} if required else {})
+
+
+def _value(key: Key) -> dict[str, Any]:
+    match key.kind:
+        case "number" | "integer":
+            bounds = {
+                word: getattr(key, name) for name, word in _BOUNDS.items() if getattr(key, name) is not None
+            }
+            # In JSON Schema 15.0 is an integer too, as it is to the loader.
+            return {"type": "integer" if key.whole or key.kind == "integer" else "number"} | bounds
+        case "boolean":
+            return {"type": "boolean"}
+        case "choice":
+            return {"enum": list(key.choices)}
+        case "text":
+            return dict(_TEXT)
+        case "names":
+            return _list(key, dict(_TEXT)) | {"uniqueItems": True}
+        case "list":
+            return _list(key, _mapping(key.of or {}))
+        case "section":
+            return _mapping(key.of or {})
+        case "named":
+            names = {"minLength": 1, "maxLength": LONGEST_NAME, "not": {"const": "*"}}
+            return {"type": "object", "propertyNames": names, "additionalProperties": _mapping(key.of or {})}
+        case "free":
+            return {"type": "object"}
+
+
+def _list(key: Key, items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items} | ({"minItems": 1} if key.filled else {})
