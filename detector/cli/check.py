@@ -1,0 +1,56 @@
+"""`detector check F...`: every problem of contract files, with its place and what to do."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+
+from detector.cli.output import FOUND, note, print_json, wrong_use
+
+
+def check(
+    files: list[Path] = typer.Argument(..., metavar="F...", help="Contract files."),
+    json: bool = typer.Option(False, "--json", help="One JSON document instead of text."),
+) -> None:
+    """Validate contract files: every finding with its place, its rule and what to do.
+
+    \b
+    detector check contract.yaml
+    detector check contracts/*.yaml --json
+
+    Exit code 0: no finding. 1: findings, warnings included. 2: a file that cannot be read.
+    """
+    from detector.contract import Finding, check_text
+
+    texts = [(str(file), _read(file)) for file in files]
+    findings: list[Finding] = []
+    for name, text in texts:
+        findings += check_text(text, name)
+    if json:
+        print_json({"findings": [asdict(found) for found in findings], "ok": not findings})
+    else:
+        for found in findings:
+            level = " (warning)" if found.severity == "warning" else ""
+            print(f"{found.file}:{found.line}:{found.column} {found.rule} {found.message}{level}")
+            print(f"    {found.advice}")
+        note(_count(len(files), findings and len({found.file for found in findings}) or 0, len(findings)))
+    if findings:
+        raise typer.Exit(FOUND)
+
+
+def _read(file: Path) -> bytes:
+    """The file's bytes, as far as the loader would read them."""
+    from detector.contract.nodes import MAX_BYTES
+
+    try:
+        with file.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        wrong_use(f"{file}: {error.strerror or error}")
+
+
+def _count(files: int, bad: int, findings: int) -> str:
+    checked = f"{files} file{'s' * (files != 1)} checked"
+    if not findings:
+        return f"{checked}, no finding"
+    return f"{checked}, {findings} finding{'s' * (findings != 1)} in {bad} of them"

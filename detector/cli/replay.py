@@ -1,0 +1,62 @@
+"""`detector replay`: decisions on recorded telemetry."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help=".jsonl, .csv (also .gz), .parquet")]
+ContractFile = Annotated[Path, typer.Option("--contract", "-c", help="The contract file to judge by.")]
+Maps = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="FIELD=COLUMN", help="Read a field from another column. Repeatable."),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Give every record the same value. Repeatable."),
+]
+TimeUnit = Annotated[str, typer.Option(metavar="s|ms|us|iso", help="Unit of event_time.")]
+Start = Annotated[str | None, typer.Option(metavar="ISO", help="When a file with relative times began.")]
+Batch = Annotated[int, typer.Option(min=1, help="Most records judged at once; never changes a decision.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+def replay(
+    files: Files,
+    contract: ContractFile,
+    maps: Maps = None,
+    sets: Sets = None,
+    time_unit: TimeUnit = "s",
+    start: Start = None,
+    batch: Batch = 4096,
+    json_output: Json = False,
+) -> None:
+    """Judge recorded telemetry by the code that runs in production.
+
+    Rows that are no records are counted and shown, and stop nothing. Several files are one stream, in the
+    order given; evidence names a row by its index in it, from 0.
+
+    \b
+    detector replay calls.jsonl.gz --contract contract.yaml
+    detector replay conv.csv code.csv --contract contract.yaml --set route=chat --time-unit iso \\
+        --map event_time=TIMESTAMP --map input_tokens=ContextTokens --map output_tokens=GeneratedTokens
+    """
+    from detector.cli.output import print_json, wrong_use
+    from detector.cli.progress import bytes_read
+    from detector.cli.read_contract import read_contract
+    from detector.lab import report
+    from detector.lab.columns import MappingError, parse_columns
+    from detector.lab.files import FileError
+    from detector.lab.replay import replay as run
+
+    judged_by = read_contract(contract)
+    try:
+        columns = parse_columns(maps or (), sets or (), time_unit, start)
+        with bytes_read(files, "replay") as progress:
+            result = run(files, judged_by, columns=columns, batch=batch, progress=progress)
+    except (MappingError, FileError, OSError) as error:
+        wrong_use(str(error))
+    if json_output:
+        print_json(report.as_json(result))
+    else:
+        report.as_text(result)

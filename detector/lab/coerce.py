@@ -1,0 +1,179 @@
+"""From the cells of a file to the field values of a `TelemetryRecord`.
+
+Text cells (csv) are read by the type of the field they go to; an empty one is missing. Typed cells
+(parquet, mapped jsonl) keep their type, but for whole floats where a count belongs (a column of
+integers with gaps is stored as floats) and numbers where a name belongs (status codes, ids).
+"""
+
+import math
+import types
+import typing
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from topics.errors import DecodeError
+from topics.telemetry import TelemetryRecord
+
+TimeUnit = Literal["s", "ms", "us", "iso"]
+FEATURE = "features."
+
+_TRUE = frozenset({"true", "t", "yes", "y", "1", "1.0"})
+_FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
+_PER_SECOND: dict[str, float] = {"s": 1.0, "ms": 1e3, "us": 1e6}
+
+
+def _kind(annotation: Any) -> str:
+    """Name of the base type of a field: `float`, `int`, `bool`, `str`, `list` or `dict`."""
+    if get_origin(annotation) is Annotated:
+        return _kind(get_args(annotation)[0])
+    if get_origin(annotation) in (types.UnionType, typing.Union):
+        return next(_kind(part) for part in get_args(annotation) if part is not types.NoneType)
+    return str((get_origin(annotation) or annotation).__name__)
+
+
+FIELD_KINDS: dict[str, str] = {
+    name: _kind(annotation)
+    for name, annotation in typing.get_type_hints(TelemetryRecord, include_extras=True).items()
+}
+
+
+def is_field(name: str) -> bool:
+    """Whether a column may be mapped to `name`: a field of the record, or `features.<name>`."""
+    if name.startswith(FEATURE):
+        return len(name) > len(FEATURE)
+    return name in FIELD_KINDS and name != "features"
+
+
+def _number(text: str, path: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise DecodeError(path, f"expected a number, got {text[:40]!r}") from None
+    if not math.isfinite(value):
+        raise DecodeError(path, f"expected a finite number, got {text[:40]!r}")
+    return value
+
+
+def _whole(text: str, path: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        value = _number(text, path)
+    if value != int(value):
+        raise DecodeError(path, f"expected a whole number, got {text[:40]!r}")
+    return int(value)
+
+
+def _flag(text: str, path: str) -> bool:
+    word = text.lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise DecodeError(path, f"expected true or false, got {text[:40]!r}")
+
+
+def _name(text: str, path: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DecodeError(path, "expected UTF-8 text") from None
+    return text
+
+
+def _whole_list(text: str, path: str) -> list[int]:
+    return [_whole(part, path) for part in text.strip("[]").replace(",", " ").split()]
+
+
+def _feature(text: str, path: str) -> float | str:
+    try:
+        return _number(text, path)
+    except DecodeError:
+        if text.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+            raise
+        return _name(text, path)
+
+
+_FROM_TEXT: dict[str, Callable[[str, str], Any]] = {
+    "float": _number,
+    "int": _whole,
+    "bool": _flag,
+    "str": _name,
+    "list": _whole_list,
+}
+
+
+def from_text(field: str, cell: str) -> Any:
+    """Read a text cell as the type of `field`; None if it is empty.
+
+    Raises:
+        DecodeError: the text is not of that type; `path` names the field.
+
+    >>> from_text("input_tokens", "12.0"), from_text("hallucinated", "no"), from_text("ttft_s", " ")
+    (12, False, None)
+    """
+    text = cell.strip()
+    if not text:
+        return None
+    if field.startswith(FEATURE):
+        return _feature(text, f"$.{field}")
+    return _FROM_TEXT[FIELD_KINDS[field]](text, f"$.{field}")
+
+
+def from_value(field: str, value: Any) -> Any:
+    """Fit a typed cell to `field`; what does not fit is left for the record's own checks.
+
+    Raises:
+        DecodeError: a number that is not finite.
+
+    >>> from_value("input_tokens", 12.0), from_value("error", 429.0), from_value("latency_s", "fast")
+    (12, '429', 'fast')
+    """
+    if field == "features":
+        named = {name: from_value(FEATURE + name, feature) for name, feature in dict(value).items()}
+        return {name: feature for name, feature in named.items() if feature is not None}
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise DecodeError(f"$.{field}", f"expected a finite number, got {value}")
+        if field.startswith(FEATURE):
+            return value
+        kind = FIELD_KINDS[field]
+        if kind in ("int", "str") and value == int(value):
+            value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and FIELD_KINDS.get(field) == "str":
+        return str(value)
+    return value
+
+
+def time_of(value: Any, unit: TimeUnit, start: float | None) -> float:
+    """Unix seconds of a time cell.
+
+    Args:
+        value: number or text in `unit`, or a datetime, which needs no unit. A datetime or ISO text without
+            a zone is UTC.
+        unit: of numbers and text.
+        start: Unix seconds to add to relative times; None if times are absolute.
+
+    Raises:
+        DecodeError: not a time in that unit.
+
+    >>> time_of("1970-01-02T00:00:00Z", "iso", None), time_of("1500", "ms", 100.0)
+    (86400.0, 101.5)
+    """
+    path = "$.event_time"
+    if unit == "iso" and isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise DecodeError(path, f"expected an ISO 8601 time, got {value[:40]!r}") from None
+    if isinstance(value, datetime):
+        return (value if value.tzinfo is not None else value.replace(tzinfo=UTC)).timestamp()
+    if unit == "iso":
+        raise DecodeError(path, f"expected an ISO 8601 time, got {type(value).__name__}")
+    if isinstance(value, str):
+        value = _number(value.strip(), path)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DecodeError(path, f"expected a number, got {type(value).__name__}")
+    seconds = value / _PER_SECOND[unit]
+    return seconds if start is None else start + seconds

@@ -1,0 +1,200 @@
+"""Which column of a file goes to which field of a record, and what every record has in common."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from detector.lab.coerce import FEATURE, FIELD_KINDS, TimeUnit, from_text, from_value, is_field, time_of
+from topics.errors import DecodeError
+from topics.telemetry import TelemetryRecord, decode_telemetry
+
+REQUIRED = ("event_time", "route")
+
+
+class MappingError(ValueError):
+    """The columns as asked for do not make a record; the message says what to write instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """How rows become records.
+
+    Attributes:
+        mapped: field -> column; a field that is not named here is read from the column of its own name.
+        constants: field -> text, the same in every record; wins over a column.
+        time_unit: unit of `event_time`; `iso` is ISO 8601 text, UTC unless it names a zone.
+        start: Unix seconds to add to relative times.
+    """
+
+    mapped: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
+    time_unit: TimeUnit = "s"
+    start: float | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether rows are records as they stand."""
+        return not self.mapped and not self.constants and self.time_unit == "s" and self.start is None
+
+
+def parse_columns(
+    maps: Iterable[str] = (), sets: Iterable[str] = (), time_unit: str = "s", start: str | None = None
+) -> Columns:
+    """Read the options `--map FIELD=COLUMN`, `--set FIELD=VALUE`, `--time-unit` and `--start`.
+
+    Raises:
+        MappingError: unknown field or unit, no `=`, or a constant of the wrong type.
+    """
+    if time_unit not in ("s", "ms", "us", "iso"):
+        raise MappingError(f"--time-unit {time_unit}: expected s, ms, us or iso")
+    begin = None
+    if start is not None:
+        if time_unit == "iso":
+            raise MappingError("--start is for relative times, which --time-unit iso does not have")
+        try:
+            begin = time_of(start, "iso", None)
+        except DecodeError as error:
+            raise MappingError(f"--start: {error.expected}") from None
+    columns = Columns(
+        mapped=_pairs("--map", maps),
+        constants=_pairs("--set", sets),
+        time_unit=time_unit,  # type: ignore[arg-type]  # one of the four, as checked above
+        start=begin,
+    )
+    try:
+        _constants(columns)
+    except DecodeError as error:
+        raise MappingError(f"--set {error.path.removeprefix('$.')}: {error.expected}") from None
+    return columns
+
+
+def _pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (equals and value):
+            raise MappingError(
+                f"{option} {text}: expected FIELD={'COLUMN' if option == '--map' else 'VALUE'}"
+            )
+        if not is_field(name):
+            known = ", ".join(sorted(filter(is_field, FIELD_KINDS)))
+            raise MappingError(f"{option} {text}: no field {name!r}; there are {known} and {FEATURE}<name>")
+        pairs[name] = value
+    return pairs
+
+
+def _place(values: dict[str, Any], name: str, value: Any) -> None:
+    if name == "features":
+        values[name] = value | values.get(name, {})
+    elif name.startswith(FEATURE):
+        values.setdefault("features", {})[name.removeprefix(FEATURE)] = value
+    else:
+        values[name] = value
+
+
+def _constants(columns: Columns) -> dict[str, Any]:
+    return {
+        name: time_of(text, columns.time_unit, columns.start)
+        if name == "event_time"
+        else from_text(name, text)
+        for name, text in columns.constants.items()
+    }
+
+
+def build_record(values: dict[str, Any]) -> TelemetryRecord:
+    """Check field values against the wire contract.
+
+    Raises:
+        DecodeError: with the path to the fault.
+    """
+    try:
+        return msgspec.convert(values, TelemetryRecord)
+    except msgspec.ValidationError as error:
+        what, found, path = str(error).rpartition(" - at `")
+        raise (DecodeError(path.rstrip("`"), what) if found else DecodeError("$", str(error))) from None
+
+
+def row_builder(
+    columns: Columns, header: list[str], *, text: bool
+) -> Callable[[tuple[Any, ...] | list[Any]], TelemetryRecord]:
+    """Build the function from one row (cells in `header` order) to a record.
+
+    Args:
+        columns: the mapping.
+        header: column names of the file.
+        text: cells are text (csv) rather than typed (parquet).
+
+    Raises:
+        MappingError: a mapped column is not there, or a required field comes from nowhere.
+    """
+    place = {name: index for index, name in enumerate(header)}
+    for name, column in columns.mapped.items():
+        if column not in place:
+            raise MappingError(f"--map {name}={column}: no such column; there are {', '.join(header)}")
+    own = (name for name in header if is_field(name) or (name == "features" and not text))
+    sources = {name: name for name in own} | dict(columns.mapped)
+    for name in REQUIRED:
+        if name not in sources and name not in columns.constants:
+            raise MappingError(
+                f"no column {name!r}: say --map {name}=COLUMN or --set {name}=VALUE;"
+                f" there are {', '.join(header)}"
+            )
+    constants = _constants(columns)
+    cells = [(name, place[column]) for name, column in sources.items() if name not in constants]
+    read = from_text if text else from_value
+    width = len(header)
+
+    def build(row: tuple[Any, ...] | list[Any]) -> TelemetryRecord:
+        if len(row) != width:
+            raise DecodeError("$", f"expected {width} cells, got {len(row)}")
+        values: dict[str, Any] = {}
+        for name, index in cells:
+            cell = row[index]
+            if cell is None or cell == "":
+                continue
+            if name == "event_time":
+                values[name] = time_of(cell, columns.time_unit, columns.start)
+            elif (value := read(name, cell)) is not None:
+                _place(values, name, value)
+        for name, value in constants.items():
+            _place(values, name, value)
+        return build_record(values)
+
+    return build
+
+
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def line_builder(columns: Columns) -> Callable[[bytes], TelemetryRecord]:
+    """Build the function from one line of JSON to a record; a mapped column may be a dotted path."""
+    if columns.plain:
+        return decode_telemetry
+    constants = _constants(columns)
+
+    def find(document: dict[str, Any], column: str) -> Any:
+        if column in document:
+            return document[column]
+        node: Any = document
+        for part in column.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        return node
+
+    def build(line: bytes) -> TelemetryRecord:
+        try:
+            document = _decode_object(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise DecodeError("$", str(error)) from None
+        values = {name: document[name] for name in FIELD_KINDS if document.get(name) is not None}
+        for name, column in columns.mapped.items():
+            if (value := find(document, column)) is not None:
+                _place(values, name, from_value(name, value) if name != "event_time" else value)
+        if "event_time" in values:
+            values["event_time"] = time_of(values["event_time"], columns.time_unit, columns.start)
+        for name, value in constants.items():
+            _place(values, name, value)
+        return build_record(values)
+
+    return build

@@ -1,0 +1,184 @@
+"""Recorded telemetry, streamed: .jsonl, .csv, .parquet, and .gz of the first two.
+
+Memory is bounded by one row, or one batch of a parquet file, whatever the size of the file. Bad
+rows are handed out as `Malformed` and never stop a file; one that ends in the middle (a truncated
+.gz) is one bad row at its end.
+"""
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from detector.lab.columns import Columns, line_builder, row_builder
+from topics.errors import DecodeError
+from topics.telemetry import TelemetryRecord
+
+SUFFIXES = (".jsonl", ".csv", ".parquet", ".jsonl.gz", ".csv.gz")
+_LONGEST_ROW = 1 << 20  # bytes of a JSON line, characters of a csv cell
+_PARQUET_BATCH = 4096  # rows
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A row that is no record: where it stands (`row` from 0 in its file), and what was wrong where."""
+
+    file: str
+    row: int
+    path: str
+    expected: str
+
+
+T = TypeVar("T")
+Row = TelemetryRecord | Malformed
+Progress = Callable[[int], None]  # bytes of the files read so far
+
+
+class FileError(ValueError):
+    """A file that cannot be read at all; the message names it."""
+
+
+def read_rows(paths: Sequence[Path], columns: Columns, progress: Progress | None = None) -> Iterator[Row]:
+    """Yield every row of every file, in the order given; the position in this stream is the row's index.
+
+    Raises:
+        FileError: a file is missing, or of an unknown kind.
+        MappingError: the columns asked for are not there.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise FileError(f"{path}: no such file")
+        if not path.name.endswith(SUFFIXES):
+            raise FileError(f"{path}: expected one of {', '.join(SUFFIXES)}")
+    done = 0
+    for path in paths:
+        with path.open("rb") as raw:
+            for count, row in enumerate(_rows(path, raw, columns)):
+                yield row
+                if progress is not None and count % 1024 == 0:
+                    progress(done + raw.tell())
+        done += path.stat().st_size
+        if progress is not None:
+            progress(done)
+
+
+def _rows(path: Path, raw: IO[bytes], columns: Columns) -> Iterator[Row]:
+    name = str(path)
+    if path.name.endswith(".parquet"):
+        yield from _parquet(name, raw, columns)
+        return
+    plain: Any = gzip.GzipFile(fileobj=raw) if path.name.endswith(".gz") else raw
+    if path.name.removesuffix(".gz").endswith(".csv"):
+        yield from _csv(name, plain, columns)
+    else:
+        yield from _jsonl(name, plain, columns)
+
+
+def _jsonl(name: str, file: IO[bytes], columns: Columns) -> Iterator[Row]:
+    build = line_builder(columns)
+    for row, line in enumerate(_guarded(_lines(file))):
+        if isinstance(line, DecodeError):
+            yield Malformed(name, row, line.path, line.expected)
+            continue
+        try:
+            yield build(line)
+        except DecodeError as error:
+            yield Malformed(name, row, error.path, error.expected)
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes | DecodeError]:
+    """Lines that are not blank; one that is too long is skipped to its end and reported as an error."""
+    while line := file.readline(_LONGEST_ROW + 1):
+        if len(line) > _LONGEST_ROW and not line.endswith(b"\n"):
+            while (rest := file.readline(_LONGEST_ROW)) and not rest.endswith(b"\n"):
+                pass
+            yield DecodeError("$", f"expected a line of at most {_LONGEST_ROW} bytes")
+        elif not line.isspace():
+            yield line
+
+
+def _csv(name: str, file: IO[bytes], columns: Columns) -> Iterator[Row]:
+    csv.field_size_limit(_LONGEST_ROW)
+    # Bytes that are not UTF-8 come through as lone surrogates and are refused where they are used.
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        yield from _csv_records(name, text, columns)
+    finally:
+        text.detach()  # the file is the caller's to close
+
+
+def _csv_records(name: str, text: io.TextIOWrapper, columns: Columns) -> Iterator[Row]:
+    rows = _guarded(row for row in _csv_rows(text) if row)
+    header = next(rows, None)
+    if header is None:
+        return
+    if isinstance(header, DecodeError):
+        raise FileError(f"{name}: no header: {header.expected}")
+    build = row_builder(columns, header, text=True)
+    for row, cells in enumerate(rows):
+        if isinstance(cells, DecodeError):
+            yield Malformed(name, row, cells.path, cells.expected)
+            continue
+        try:
+            yield build(cells)
+        except DecodeError as error:
+            yield Malformed(name, row, error.path, error.expected)
+
+
+def _csv_rows(text: io.TextIOWrapper) -> Iterator[list[str] | DecodeError]:
+    rows = csv.reader(text)
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield DecodeError("$", str(error))
+
+
+def _guarded(items: Iterator[T | DecodeError]) -> Iterator[T | DecodeError]:
+    """End a stream that breaks off with an error as its last item."""
+    try:
+        yield from items
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield DecodeError("$", f"the file ends here: {error}")
+
+
+def _parquet(name: str, raw: IO[bytes], columns: Columns) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(raw)
+    except pa.ArrowException as error:
+        raise FileError(f"{name}: {error}") from None
+    header = list(file.schema_arrow.names)
+    build = row_builder(columns, header, text=False)
+    row = 0
+    batches = file.iter_batches(batch_size=_PARQUET_BATCH)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            yield Malformed(name, row, "$", f"the file ends here: {error}")
+            return
+        if batch is None:
+            return
+        lists = [_microseconds(column, pa).to_pylist() for column in batch.columns]
+        for cells in zip(*lists, strict=True):
+            try:
+                yield build(cells)
+            except DecodeError as error:
+                yield Malformed(name, row, error.path, error.expected)
+            row += 1
+
+
+def _microseconds(column: Any, pa: Any) -> Any:
+    """Python's datetime ends at microseconds; traces often carry nanoseconds."""
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        return column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
+    return column

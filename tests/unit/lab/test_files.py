@@ -1,0 +1,253 @@
+"""Readers: every format gives the same records, bad rows are counted, and nothing stops a file."""
+
+import csv
+import gzip
+import io
+import json
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.lab.columns import Columns, MappingError, parse_columns
+from detector.lab.files import FileError, Malformed, read_rows
+from topics.telemetry import TelemetryRecord
+
+T0 = 1_700_000_000.0
+RECORDS = [
+    TelemetryRecord(event_time=T0, route="chat", input_tokens=10, latency_s=0.25, hallucinated=False),
+    TelemetryRecord(event_time=T0 + 0.5, route="chat", error="429", probe=True),
+    TelemetryRecord(event_time=T0 + 1, route="code", input_tokens=7, features={"size": 13.0}),
+]
+HEADER = [
+    "event_time",
+    "route",
+    "input_tokens",
+    "latency_s",
+    "hallucinated",
+    "error",
+    "probe",
+    "features.size",
+]
+
+
+def rows_of(records):
+    for each in records:
+        yield [
+            each.event_time,
+            each.route,
+            each.input_tokens,
+            each.latency_s,
+            each.hallucinated,
+            each.error or None,
+            each.probe or None,
+            each.features.get("size"),
+        ]
+
+
+def write(path, records=RECORDS):
+    if path.name.endswith(".parquet"):
+        columns = list(zip(*rows_of(records), strict=True))
+        pq.write_table(pa.table(dict(zip(HEADER, map(list, columns), strict=True))), path)
+        return path
+    if ".csv" in path.name:
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(HEADER)
+        writer.writerows(rows_of(records))
+        data = text.getvalue().encode()
+    else:
+        data = b"".join(msgspec.json.encode(each) + b"\n" for each in records)
+    path.write_bytes(gzip.compress(data) if path.name.endswith(".gz") else data)
+    return path
+
+
+def read(*paths, columns=None):
+    return list(read_rows(paths, columns or Columns()))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet"])
+def test_every_format_gives_the_same_records(tmp_path, suffix):
+    """A format is a way to write records, and changes nothing in them."""
+    assert read(write(tmp_path / f"calls{suffix}")) == RECORDS
+
+
+def test_files_are_one_stream_in_the_order_given(tmp_path):
+    """Several files give their rows one after the other, whatever their kinds."""
+    first, second = write(tmp_path / "b.csv", RECORDS[:1]), write(tmp_path / "a.jsonl", RECORDS[1:])
+
+    assert read(first, second) == RECORDS
+    assert read(second, first) == RECORDS[1:] + RECORDS[:1]
+
+
+@pytest.mark.parametrize(
+    ("bad", "path"),
+    [
+        (b"{", "$"),
+        (b"\xff\xfe", "$"),
+        (b"[]", "$"),
+        (b'{"event_time": 1, "route": "chat"}', "$.event_time"),
+        (b'{"event_time": 1700000000, "route": "chat", "latency_s": -1}', "$.latency_s"),
+        (b'{"event_time": 1700000000, "route": "chat", "latency_s": NaN}', "$"),
+        (b'{"event_time": 1700000000, "route": 7}', "$.route"),
+        (b"[" * 100_000, "$"),
+        (b'{"x": "' + b"y" * (2 << 20) + b'"}', "$"),
+    ],
+)
+@pytest.mark.parametrize("columns", [Columns(), parse_columns(sets=["tenant=acme"])], ids=["plain", "mapped"])
+def test_a_bad_json_line_is_one_malformed_row(tmp_path, bad, path, columns):
+    """It is reported at its row with the path to the fault, and the rows around it are read."""
+    good = msgspec.json.encode(RECORDS[0])
+    file = tmp_path / "calls.jsonl"
+    file.write_bytes(good + b"\n" + bad + b"\n\n" + good)
+
+    before, malformed, after = read(file, columns=columns)
+
+    assert before == after
+    assert isinstance(malformed, Malformed)
+    assert (malformed.file, malformed.row, malformed.path) == (str(file), 1, path)
+
+
+@pytest.mark.parametrize(
+    ("bad", "path"),
+    [
+        ("x,chat,,", "$.event_time"),
+        ("1700000000,,,", "$"),
+        ("1700000000,chat,1.5,", "$.input_tokens"),
+        ("1700000000,chat,,-1", "$.latency_s"),
+        ("1700000000,chat", "$"),
+        ("1700000000,chat,,,,", "$"),
+        ("1700000000," + "c" * 201 + ",,", "$.route"),
+    ],
+)
+def test_a_bad_csv_row_is_one_malformed_row(tmp_path, bad, path):
+    """Wrong types, broken rules of the wire contract and rows of another width are refused one by one."""
+    good = "1700000000,chat,5,0.5"
+    file = tmp_path / "calls.csv"
+    file.write_text(f"event_time,route,input_tokens,latency_s\n{good}\n{bad}\n{good}\n")
+
+    before, malformed, after = read(file)
+
+    assert before == after
+    assert isinstance(malformed, Malformed)
+    assert (malformed.row, malformed.path) == (1, path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(max_size=40), max_size=8), st.sampled_from(["jsonl", "csv"]))
+def test_any_bytes_between_good_rows_stop_nothing(tmp_path_factory, lines, kind):
+    """The last good row is read whatever lines stand before it (a quote may swallow it in csv)."""
+    file = tmp_path_factory.mktemp("any") / f"calls.{kind}"
+    head, good = {
+        "jsonl": (b"", msgspec.json.encode(RECORDS[0])),
+        "csv": (b"event_time,route\n", b"1700000000,chat"),
+    }[kind]
+    lines = [line.replace(b'"', b"'") for line in lines]
+    file.write_bytes(head + b"".join(line + b"\n" for line in lines) + good + b"\n")
+
+    rows = read(file)
+
+    assert isinstance(rows[-1], TelemetryRecord)
+    assert rows[-1].route == "chat"
+
+
+def test_a_truncated_gz_is_one_malformed_row_at_its_end(tmp_path):
+    """What could be unpacked is read, and the file after it too."""
+    whole = write(tmp_path / "a.csv.gz", RECORDS * 2000)
+    whole.write_bytes(whole.read_bytes()[:-20])
+
+    rows = read(whole, write(tmp_path / "b.csv"))
+
+    assert next(row for row in rows if isinstance(row, Malformed)).expected.startswith("the file ends here")
+    assert sum(isinstance(row, Malformed) for row in rows) <= 2  # the break, and the row that it cut
+    assert rows[-3:] == RECORDS
+
+
+def test_mapping_constants_and_relative_times(tmp_path):
+    """Columns of other names, a value for all, and times from a start make records of any table."""
+    file = tmp_path / "trace.csv"
+    file.write_text("ms,prompt,error_code,size\n0,12,,7b\n1500,13,429,70b\n")
+    columns = parse_columns(
+        ["event_time=ms", "input_tokens=prompt", "error=error_code", "features.size=size"],
+        ["route=chat"],
+        "ms",
+        "2023-11-14T22:13:20Z",
+    )
+
+    assert read(file, columns=columns) == [
+        TelemetryRecord(event_time=T0, route="chat", input_tokens=12, features={"size": "7b"}),
+        TelemetryRecord(
+            event_time=T0 + 1.5, route="chat", input_tokens=13, error="429", features={"size": "70b"}
+        ),
+    ]
+
+
+def test_json_columns_may_be_dotted_paths(tmp_path):
+    """A field nested in a log line is reached by its path."""
+    file = tmp_path / "log.jsonl"
+    file.write_text(json.dumps({"t": "2023-11-14T22:13:20", "usage": {"prompt": 4}}))
+    columns = parse_columns(["event_time=t", "input_tokens=usage.prompt"], ["route=chat"], "iso")
+
+    assert read(file, columns=columns) == [TelemetryRecord(event_time=T0, route="chat", input_tokens=4)]
+
+
+def test_parquet_timestamps_need_no_unit(tmp_path):
+    """A column that is a timestamp, in nanoseconds too, is read as the instant that it is."""
+    times = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns"))
+    pq.write_table(pa.table({"event_time": times, "route": ["chat"]}), tmp_path / "calls.parquet")
+
+    (record,) = read(tmp_path / "calls.parquet")
+
+    assert record.event_time == pytest.approx(T0 + 0.123456, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("maps", "sets", "unit", "start"),
+    [
+        (["latency=x"], [], "s", None),
+        (["latency_s"], [], "s", None),
+        ([], ["input_tokens=many"], "s", None),
+        ([], [], "minutes", None),
+        ([], [], "iso", "2024-01-01"),
+        ([], [], "s", "yesterday"),
+    ],
+)
+def test_options_that_make_no_record_are_refused(maps, sets, unit, start):
+    """Wrong use is found before a file is opened."""
+    with pytest.raises(MappingError):
+        parse_columns(maps, sets, unit, start)
+
+
+def test_a_required_field_from_nowhere_is_refused_with_the_columns_there_are(tmp_path):
+    """The message says which options would help, and the columns to choose from."""
+    file = tmp_path / "calls.csv"
+    file.write_text("when,route\n1700000000,chat\n")
+
+    with pytest.raises(MappingError, match=r"--map event_time=COLUMN.*when, route"):
+        read(file)
+    with pytest.raises(MappingError, match="no such column"):
+        read(file, columns=parse_columns(["event_time=time"]))
+
+
+def test_files_of_unknown_kind_and_missing_files_are_refused(tmp_path):
+    """The message names the file."""
+    (tmp_path / "calls.txt").touch()
+
+    with pytest.raises(FileError, match=r"calls\.txt"):
+        read(tmp_path / "calls.txt")
+    with pytest.raises(FileError, match="no such file"):
+        read(tmp_path / "none.csv")
+
+
+def test_progress_ends_at_the_size_of_all_files(tmp_path):
+    """The last word of progress is that all bytes are read."""
+    files = [write(tmp_path / "a.csv.gz"), write(tmp_path / "b.jsonl"), write(tmp_path / "c.parquet")]
+    told: list[int] = []
+
+    list(read_rows(files, Columns(), told.append))
+
+    assert told == sorted(told)
+    assert told[-1] == sum(file.stat().st_size for file in files)
