@@ -50,7 +50,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "pipeline": frozenset({"msgspec", "numpy", "scipy", "river"}),
     "gateway": frozenset({"msgspec", "aiokafka"}),
     "lab": frozenset(
-        {"msgspec", "numpy", "scipy", "river", "pyarrow", "pandas", "narwhals", "matplotlib", "yaml"}
+        {"msgspec", "numpy", "scipy", "river", "pyarrow", "pandas", "narwhals", "matplotlib", "rich", "yaml"}
     ),
 }
 
@@ -128,7 +128,7 @@ def _imports(node: ast.AST, package: str, names: set[str]) -> Iterator[str]:
         for alias in node.names:
             # `from detector import pipeline` is a module, `from detector import __version__` the package.
             inner = f"{base}.{alias.name}"
-            yield inner if inner in names or base == "numpy" else base
+            yield inner if inner in names or base in {"numpy", "importlib"} else base
 
 
 def _import_fault(layer: str, target: str) -> str | None:
@@ -137,6 +137,8 @@ def _import_fault(layer: str, target: str) -> str | None:
         allowed = ALLOWED["gateway"] + ("gateway",) if layer == "gateway.adapters" else ALLOWED[layer]
         return None if other in (layer, *allowed) else f"{layer} imports {target}, which is not below it"
     top = target.split(".")[0]
+    if target.startswith("importlib.resources"):  # what ships inside the package is part of the program
+        return None
     if top in sys.stdlib_module_names:
         return f"{layer} is pure and imports {target}" if layer in _PURE and top in BANNED_STDLIB else None
     if target.startswith("numpy.random") and layer in _PURE:

@@ -80,7 +80,11 @@ class LocalKafka:
         self.sasl_username = "detector"
         self.sasl_password = uuid.uuid4().hex
         self.log_path = self._dir / "broker.log"
-        self._format(controller)
+        try:
+            self._format(controller)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         try:

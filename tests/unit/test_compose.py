@@ -12,6 +12,8 @@ import yaml
 from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
+from detector.contract import check_text
+
 ROOT = Path(__file__).parents[2]
 SERVICES = ("broker", "redis", "detector", "producer")
 
@@ -56,6 +58,11 @@ def test_a_service_waits_for_the_health_of_what_it_needs(compose: dict[str, Any]
 
     assert needs.keys() <= set(SERVICES)
     assert all(need["condition"] == "service_healthy" for need in needs.values())
+
+
+def test_the_detectors_contract_has_no_finding() -> None:
+    """What `detector check` would say of the contract in the image is nothing."""
+    assert check_text((ROOT / "deploy" / "contract.yaml").read_text(encoding="utf-8")) == []
 
 
 def test_no_port_is_open_to_other_machines(compose: dict[str, Any]) -> None:
