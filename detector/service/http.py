@@ -1,0 +1,79 @@
+"""`/healthz`, `/readyz` and `/metrics` over HTTP; GET only, on loopback unless told otherwise."""
+
+import asyncio
+import contextlib
+import errno
+import json
+from collections.abc import Callable
+from typing import Any
+
+from detector.service.logs import logger
+
+_TIMEOUT_S = 5.0
+_PORTS_TRIED = 50
+
+
+class HttpServer:
+    """A few lines of HTTP/1.1, so that the service's health does not hang on a framework's."""
+
+    def __init__(self, *, ready: Callable[[], dict[str, Any]], metrics: Callable[[], bytes]) -> None:
+        """Args: `ready`: JSON-able, with `ready: bool`; `metrics`: the text of a scrape."""
+        self._ready = ready
+        self._metrics = metrics
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; a taken port makes it the next free one. Returns the port.
+
+        Raises:
+            OSError: no port could be had.
+        """
+        for attempt in range(_PORTS_TRIED):
+            wanted = port + attempt if port else 0
+            try:
+                self._server = await asyncio.start_server(self._serve, host, wanted)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or wanted + 1 > 65535 or attempt + 1 == _PORTS_TRIED:
+                    raise
+                continue
+            self.port = self._server.sockets[0].getsockname()[1]
+            if port and self.port != port:
+                logger().warning("http_port_taken", wanted=port, port=self.port)
+            logger().info("http_listening", host=host, port=self.port)
+            return self.port
+        raise OSError(errno.EADDRINUSE, f"no free port from {port} on")
+
+    async def stop(self) -> None:
+        """Stop to listen; a request in work is cut off."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(
+            TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
+        ):
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _TIMEOUT_S)
+            method, _, rest = head.decode("latin-1").partition(" ")
+            status, kind, body = self._answer(method, rest.partition(" ")[0].partition("?")[0])
+            writer.write(
+                f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+                "Connection: close\r\n\r\n".encode()
+                + body
+            )
+            await asyncio.wait_for(writer.drain(), _TIMEOUT_S)
+        writer.close()
+
+    def _answer(self, method: str, path: str) -> tuple[str, str, bytes]:
+        text = "text/plain; charset=utf-8"
+        if method not in ("GET", "HEAD"):
+            return "405 Method Not Allowed", text, b"GET only\n"
+        if path == "/healthz":
+            return "200 OK", text, b"ok\n"
+        if path == "/readyz":
+            state = self._ready()
+            status = "200 OK" if state["ready"] else "503 Service Unavailable"
+            return status, "application/json", json.dumps(state).encode() + b"\n"
+        if path == "/metrics":
+            return "200 OK", "text/plain; version=0.0.4; charset=utf-8", self._metrics()
+        return "404 Not Found", text, b"/healthz, /readyz, /metrics\n"

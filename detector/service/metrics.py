@@ -1,0 +1,105 @@
+"""What the service counts. Labels are bounded: partitions, kinds, names from the contract; never routes."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_WORK_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
+
+
+class Metrics:
+    """All metrics of one service, in a registry of its own; names begin with `detector_`, base units."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.records = Counter("detector_records", "Records read.", ["topic"], registry=registry)
+        self.malformed = Counter(
+            "detector_malformed_records", "Records sent to the dead letters.", ["topic"], registry=registry
+        )
+        self.rekeyed = Counter(
+            "detector_rekeyed_records", "Records sent on to their route's partition.", registry=registry
+        )
+        self.repeats = Counter(
+            "detector_repeated_records", "Re-keyed records that had been seen.", registry=registry
+        )
+        self.decisions = Counter(
+            "detector_decisions", "Decisions.", ["kind", "mode", "disposition"], registry=registry
+        )
+        self.batch = Histogram(
+            "detector_batch_seconds",
+            "From a batch's delivery to its judgement.",
+            buckets=_WORK_BUCKETS,
+            registry=registry,
+        )
+        self.snapshot = Histogram(
+            "detector_snapshot_turn_seconds",
+            "One turn of taking snapshots.",
+            buckets=_WORK_BUCKETS,
+            registry=registry,
+        )
+        self.restore = Histogram(
+            "detector_restore_seconds",
+            "From an assignment to its restored state.",
+            buckets=(0.1, 0.5, 1, 2, 5, 10, 30),
+            registry=registry,
+        )
+        self.owned = Gauge(
+            "detector_partition_owned",
+            "1 while this worker owns the partition.",
+            ["partition"],
+            registry=registry,
+        )
+        self.caught_up = Gauge(
+            "detector_partition_caught_up",
+            "1 while the partition is caught up.",
+            ["partition"],
+            registry=registry,
+        )
+        self.epoch = Gauge(
+            "detector_partition_epoch", "Epoch of this worker's claim.", ["partition"], registry=registry
+        )
+        self.lag = Gauge(
+            "detector_partition_lag_records",
+            "Records behind the end.",
+            ["partition", "topic"],
+            registry=registry,
+        )
+        self.judged = Gauge(
+            "detector_judged_records",
+            "Records judged since the partition's beginning.",
+            ["partition"],
+            registry=registry,
+        )
+        self.late = Gauge(
+            "detector_late_records", "Records too late for their windows.", ["partition"], registry=registry
+        )
+        self.active = Gauge(
+            "detector_active_scopes", "Scopes judged active.", ["partition"], registry=registry
+        )
+        self.armed = Gauge(
+            "detector_armed_share",
+            "Share of records judged while armed.",
+            ["partition", "predicate"],
+            registry=registry,
+        )
+        self.outbox = Gauge(
+            "detector_outbox_messages", "Messages not yet acknowledged.", ["outbox"], registry=registry
+        )
+        self.fenced = Counter("detector_fenced_total", "Times another owner was met.", registry=registry)
+        self.discarded = Counter(
+            "detector_discarded_states", "Saved states that did not fit their topic.", registry=registry
+        )
+        self.broker = Gauge(
+            "detector_broker_reached_timestamp_seconds", "When the broker answered last.", registry=registry
+        )
+        self.info = Gauge("detector_contract_info", "The contract in force.", ["digest"], registry=registry)
+
+    def forget(self, partition: int) -> None:
+        """Drop the series of a partition that is no longer ours."""
+        for gauge in (self.owned, self.caught_up, self.epoch, self.judged, self.late, self.active):
+            with_label = (str(partition),)
+            if with_label in gauge._metrics:
+                gauge.remove(*with_label)
+
+    def render(self) -> bytes:
+        """The text that a scrape is given."""
+        return generate_latest(self.registry)

@@ -1,0 +1,177 @@
+"""Everything that a run of the service is told, in one frozen object.
+
+Each value is taken from the first of: a flag, a `DETECTOR_*` environment variable, the TOML file, the
+default. Brokers and security travel in this one object to every client, so that none is left behind.
+"""
+
+import ssl
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from topics.names import DEFAULT_PARTITIONS
+
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+ENVIRONMENT_PREFIX = "DETECTOR_"
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message names it and where it came from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Settings of one run. Durations in seconds.
+
+    Attributes:
+        bootstrap: brokers, `host:port` separated by commas.
+        security_protocol, sasl_mechanism, sasl_username, sasl_password: how to speak to them.
+        ssl_cafile, ssl_certfile, ssl_keyfile: PEM files; without a CA file the system's store is used.
+        topic_prefix: put before every topic name and into the group's name.
+        group: consumer group; empty derives it from the prefix.
+        data_partitions: partitions of `llm.telemetry` where it has to be made.
+        session_timeout_s, heartbeat_s: group membership; the lease rests on both.
+        commit_interval_s: how often covered offsets are committed.
+        snapshot_period_s: how long a changed route may wait for its snapshot.
+        http_host, http_port: where health and metrics are served; port 0 is any free one.
+        embedded: the broker is the embedded one: no topic administration, and no long polls.
+    """
+
+    bootstrap: str = "127.0.0.1:9092"
+    security_protocol: SecurityProtocol = "PLAINTEXT"
+    sasl_mechanism: str = "PLAIN"
+    sasl_username: str = ""
+    sasl_password: str = field(default="", repr=False)
+    ssl_cafile: str = ""
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
+    topic_prefix: str = ""
+    group: str = ""
+    data_partitions: int = DEFAULT_PARTITIONS
+    session_timeout_s: float = 6.0
+    heartbeat_s: float = 1.0
+    commit_interval_s: float = 0.5
+    snapshot_period_s: float = 2.0
+    http_host: str = "127.0.0.1"
+    http_port: int = 8080
+    log_level: str = "info"
+    embedded: bool = False
+
+    @classmethod
+    def from_sources(
+        cls, flags: Mapping[str, Any], environ: Mapping[str, str], file: str | None = None
+    ) -> "Settings":
+        """Put the sources together; `flags` that are None were not given, `file` is TOML text.
+
+        Raises:
+            SettingsError: an unknown name in the file or among the flags, or a value that cannot be used.
+        """
+        known = {item.name: item for item in fields(cls)}
+        try:
+            table = tomllib.loads(file) if file else {}
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"settings file: {error}") from None
+        for name in (*table, *flags):
+            if name not in known:
+                raise SettingsError(f"unknown setting {name!r}; known ones: {', '.join(sorted(known))}")
+        chosen: dict[str, Any] = {}
+        for name, item in known.items():
+            variable = ENVIRONMENT_PREFIX + name.upper()
+            for source, value in (
+                ("flag", flags.get(name)),
+                (variable, environ.get(variable)),
+                ("settings file", table.get(name)),
+            ):
+                if value is not None:
+                    chosen[name] = _typed(name, value, type(item.default), source)
+                    break
+        made = cls(**chosen)
+        made._check()
+        return made
+
+    def _check(self) -> None:
+        if self.security_protocol not in _PROTOCOLS:
+            raise SettingsError(f"security_protocol: expected one of {', '.join(_PROTOCOLS)}")
+        if self.sasl_mechanism not in _MECHANISMS:
+            raise SettingsError(f"sasl_mechanism: expected one of {', '.join(_MECHANISMS)}")
+        if self.security_protocol.startswith("SASL") and not self.sasl_username:
+            raise SettingsError(f"sasl_username: needed for {self.security_protocol}")
+        if not 0 <= self.http_port <= 65535:
+            raise SettingsError("http_port: expected 0..65535")
+        if self.data_partitions < 1:
+            raise SettingsError("data_partitions: expected at least 1")
+        if self.heartbeat_s * 3 > self.session_timeout_s:
+            raise SettingsError("heartbeat_s: expected at most a third of session_timeout_s")
+
+    @property
+    def group_id(self) -> str:
+        """The consumer group; two installations on one cluster differ by their prefix."""
+        return self.group or f"{self.topic_prefix}detector"
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """The TLS context, None where the protocol has no TLS.
+
+        Raises:
+            SettingsError: a certificate file cannot be read.
+        """
+        if not self.security_protocol.endswith("SSL"):
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_cafile or None)
+            if self.ssl_certfile:
+                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile or None)
+        except OSError as error:
+            raise SettingsError(f"ssl_cafile, ssl_certfile or ssl_keyfile: {error}") from None
+        return context
+
+    def client_options(self) -> dict[str, Any]:
+        """Keyword arguments for every aiokafka client: brokers and security, nothing else."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": [item.strip() for item in self.bootstrap.split(",") if item.strip()],
+            "security_protocol": self.security_protocol,
+        }
+        if context := self.ssl_context():
+            options["ssl_context"] = context
+        if self.security_protocol.startswith("SASL"):
+            options |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": self.sasl_password,
+            }
+        return options
+
+    def faust_broker_options(self) -> dict[str, Any]:
+        """The same for the Faust app: `broker` and, where there is security, `broker_credentials`."""
+        from faust.auth import SASLCredentials, SSLCredentials
+
+        brokers = [item.strip() for item in self.bootstrap.split(",") if item.strip()]
+        options: dict[str, Any] = {"broker": [f"kafka://{item}" for item in brokers]}
+        context = self.ssl_context()
+        if self.security_protocol.startswith("SASL"):
+            options["broker_credentials"] = SASLCredentials(
+                username=self.sasl_username,
+                password=self.sasl_password,
+                mechanism=self.sasl_mechanism,
+                ssl_context=context,
+            )
+        elif context is not None:
+            options["broker_credentials"] = SSLCredentials(context)
+        return options
+
+
+def _typed(name: str, value: Any, kind: type, source: str) -> Any:
+    """Turn text from the environment, or a TOML value, into the setting's type."""
+    try:
+        if kind is bool and isinstance(value, str):
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
+                value.lower()
+            ]
+        if kind is not bool and isinstance(value, bool):
+            raise ValueError
+        return kind(value)
+    except (ValueError, KeyError):
+        shown = "***" if "password" in name else repr(value)
+        raise SettingsError(f"{name}: expected {kind.__name__}, got {shown} ({source})") from None

@@ -1,0 +1,159 @@
+"""Topics at the start: missing ones are made as declared, existing ones are held against the declaration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from detector.service.logs import logger
+from topics.names import Topic, Topics
+
+_DEFAULT_MESSAGE_BYTES = 1024 * 1024
+_RECORD_OVERHEAD_BYTES = 512  # batch and record framing beside key, value and headers
+
+
+class TopicMismatchError(ValueError):
+    """An existing topic contradicts its declaration; the message names the topic and the setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What the service needs to know of the topics.
+
+    Attributes:
+        partitions: of `llm.telemetry`.
+        deadletter_bytes: what one dead letter may take, key, value and headers together.
+    """
+
+    partitions: int
+    deadletter_bytes: int
+
+
+def mismatches(
+    topic: Topic, wanted_partitions: int, partitions: int, settings: Mapping[str, str]
+) -> list[str]:
+    """Say in one sentence each where an existing topic contradicts its declaration. Pure."""
+    found = []
+    if partitions != wanted_partitions:
+        found.append(
+            f"topic {topic.name}: {partitions} partitions, expected {wanted_partitions}; make the topic anew"
+        )
+    for name, wanted in topic.settings.items():
+        present = settings.get(name)
+        if present is not None and not _same(name, present, wanted):
+            found.append(
+                f"topic {topic.name}: {name} is {present}, expected {wanted}; "
+                f"set it with kafka-configs.sh --alter --topic {topic.name} --add-config {name}={wanted}"
+            )
+    return found
+
+
+def _same(name: str, present: str, wanted: str) -> bool:
+    if name == "cleanup.policy":
+        return {item.strip() for item in present.split(",")} == {wanted}
+    try:
+        return float(present) == float(wanted)
+    except ValueError:
+        return present == wanted
+
+
+async def prepare(options: dict[str, Any], declared: Topics, *, data_partitions: int) -> Cluster:
+    """Make what is missing and check what is there.
+
+    Raises:
+        TopicMismatchError: an existing topic contradicts the declaration.
+        KafkaError: the broker cannot be reached or refuses.
+    """
+    admin = AIOKafkaAdminClient(**options, client_id="detector-admin", request_timeout_ms=10_000)
+    try:
+        await admin.start()
+        present = {item["topic"]: len(item["partitions"]) for item in await admin.describe_topics()}
+        telemetry = present.get(declared.telemetry.name, data_partitions)
+        wanted = {topic.name: topic.partitions or telemetry for topic in declared.all()}
+        missing = [topic for topic in declared.all() if topic.name not in present]
+        if missing:
+            replication = await _default_replication(admin)
+            await _create(admin, missing, wanted, replication)
+        settings = await _settings(admin, [topic.name for topic in declared.all()])
+        found = [
+            sentence
+            for topic in declared.all()
+            if topic.name in present
+            for sentence in mismatches(
+                topic, wanted[topic.name], present[topic.name], settings.get(topic.name, {})
+            )
+        ]
+        if found:
+            raise TopicMismatchError("\n".join(found))
+        limit = settings.get(declared.deadletter.name, {}).get("max.message.bytes")
+        return Cluster(telemetry, int(limit or _DEFAULT_MESSAGE_BYTES) - _RECORD_OVERHEAD_BYTES)
+    finally:
+        await admin.close()
+
+
+async def _create(
+    admin: AIOKafkaAdminClient, missing: list[Topic], wanted: Mapping[str, int], replication: int
+) -> None:
+    response = await admin.create_topics(
+        [
+            NewTopic(topic.name, wanted[topic.name], replication, topic_configs=topic.settings)
+            for topic in missing
+        ]
+    )
+    for name, code, *message in response.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:  # another worker was quicker: its topic is ours
+            raise error(f"topic {name} could not be made: {message}")
+        if not code:
+            logger().info("topic_made", topic=name, partitions=wanted[name], replication=replication)
+
+
+async def _default_replication(admin: AIOKafkaAdminClient) -> int:
+    """The broker's own default; asked for, since the client's request predates "whatever the default is"."""
+    brokers = (await admin.describe_cluster())["brokers"]
+    node = str(brokers[0]["node_id"])
+    found = await _configs(admin, ConfigResource(ConfigResourceType.BROKER, node))
+    return min(int(found.get(node, {}).get("default.replication.factor") or 1), len(brokers))
+
+
+async def _settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    return await _configs(admin, *(ConfigResource(ConfigResourceType.TOPIC, name) for name in names))
+
+
+async def _configs(admin: AIOKafkaAdminClient, *resources: ConfigResource) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for response in await admin.describe_configs(list(resources)):
+        for code, message, _, name, entries in response.resources:
+            if code:
+                # Not allowed to look: what cannot be checked does not stop the start.
+                logger().warning(
+                    "settings_unreadable", resource=name, error=message or for_code(code).__name__
+                )
+                continue
+            found[name] = {entry[0]: entry[1] for entry in entries}
+    return found
+
+
+async def partition_count(options: dict[str, Any], topic: str) -> int:
+    """Ask how many partitions a topic has now; 0 where it does not exist.
+
+    Raises:
+        KafkaError: the broker cannot be reached.
+    """
+    admin = AIOKafkaAdminClient(**options, client_id="detector-admin", request_timeout_ms=10_000)
+    try:
+        await admin.start()
+        found = await admin.describe_topics([topic])
+        return next((len(item["partitions"]) for item in found if not item["error_code"]), 0)
+    finally:
+        await admin.close()
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether trying again cannot help: the broker refuses us, or a topic contradicts its declaration."""
+    if isinstance(error, TopicMismatchError):
+        return True
+    return isinstance(error, KafkaError) and not error.retriable and "Authorization" in type(error).__name__

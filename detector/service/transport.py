@@ -1,0 +1,237 @@
+"""Batches instead of records through Faust: one event per (partition, fetch), offsets of our own.
+
+Stock Faust spends four tasks and three turns of the event loop on each record; here an agent is given the
+list that one fetch brought. Group membership, rebalance, flow control and agents remain Faust's.
+
+What may be committed, and where reading begins, is not Faust's to decide: a commit must not pass the
+acknowledged snapshots, and reading goes on from what the snapshots cover. Both come from `Offsets`.
+
+Every private name of Faust and aiokafka that is leaned on here is held by a contract test.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+from aiokafka import OffsetAndMetadata, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+from faust.serializers.schemas import Schema
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+from mode import Service
+
+FAUST_WAIT_MS = 1500
+
+
+class Offsets(Protocol):
+    """Where reading begins and how far a commit may go."""
+
+    async def start_offsets(self, assigned: frozenset[TP]) -> Mapping[TP, int]:
+        """Called once per assignment, before a record is delivered: offset to begin at, per partition."""
+
+    def committable(self) -> Mapping[TP, int]:
+        """Offsets that acknowledged snapshots cover; only these are ever committed."""
+
+    def committed(self, offsets: Mapping[TP, int]) -> None:
+        """The broker has taken these."""
+
+
+class BatchSchema(Schema[Any, Any]):
+    """No decoding: the event's value is the list of records that the consumer put into the message."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        create_event = app.create_event
+
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            return create_event(None, message.value, None, message)
+
+        return decode
+
+
+class BatchThread(driver.AIOKafkaConsumerThread):
+    """The thread that owns the aiokafka consumer."""
+
+    fetch_max_wait_ms = FAUST_WAIT_MS
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust writes the wait into its call. The embedded broker does not wake a waiting fetch, so there it
+        # has to be short.
+        consumer._fetch_max_wait_ms = self.fetch_max_wait_ms
+        # Without tables Faust takes round robin, which gives the two topics' partition n to two workers.
+        consumer._partition_assignment_strategy = (RangePartitionAssignor,)
+        return consumer
+
+    async def commit_quietly(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit; False where the broker cannot be reached or the group has moved on: a later one will do."""
+        consumer = self._ensure_consumer()
+        wanted = {
+            TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, "")
+            for tp, offset in offsets.items()
+        }
+        try:
+            await consumer.commit({tp: meta for tp, meta in wanted.items() if tp in consumer.assignment()})
+        except KafkaError:
+            return False
+        return True
+
+    async def ends(self, tps: frozenset[TP]) -> dict[TP, int]:
+        """Ask the broker for end offsets."""
+        wanted = [TopicPartition(tp.topic, tp.partition) for tp in tps]
+        found = await self._ensure_consumer().end_offsets(wanted)
+        return {TP(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+    async def begins(self, tps: frozenset[TP]) -> dict[TP, int]:
+        """Ask the broker for the first offsets still there."""
+        wanted = [TopicPartition(tp.topic, tp.partition) for tp in tps]
+        found = await self._ensure_consumer().beginning_offsets(wanted)
+        return {TP(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+    async def at_time(self, tps: frozenset[TP], time_s: float) -> dict[TP, int | None]:
+        """Ask for the first offset at or after a time (Unix s); None where there is none."""
+        wanted = {TopicPartition(tp.topic, tp.partition): int(time_s * 1000) for tp in tps}
+        found = await self._ensure_consumer().offsets_for_times(wanted)
+        return {
+            TP(tp.topic, tp.partition): None if item is None else item.offset for tp, item in found.items()
+        }
+
+    async def group_offsets(self, tps: frozenset[TP]) -> dict[TP, int | None]:
+        """Ask for what the group has committed."""
+        consumer = self._ensure_consumer()
+        return {tp: await consumer.committed(TopicPartition(tp.topic, tp.partition)) for tp in tps}
+
+    def seen(self, tp: TP) -> tuple[int | None, float | None]:
+        """The end offset that the last fetch brought and when that was (Unix s)."""
+        consumer = self._ensure_consumer()
+        place = TopicPartition(tp.topic, tp.partition)
+        if place not in consumer.assignment():
+            return None, None
+        polled = consumer.last_poll_timestamp(place)
+        return consumer.highwater(place), None if polled is None else polled / 1000
+
+
+class BatchConsumer(driver.Consumer):
+    """Faust's consumer with batches, and with offsets from outside."""
+
+    offsets: Offsets
+    fetch_max_wait_ms = FAUST_WAIT_MS
+
+    def _new_consumer_thread(self) -> BatchThread:
+        thread = BatchThread(self, loop=self.loop, beacon=self.beacon)
+        thread.fetch_max_wait_ms = self.fetch_max_wait_ms
+        return thread
+
+    async def in_thread(self, name: str, *args: Any) -> Any:
+        """Call one of `BatchThread`'s coroutines in its own loop."""
+        thread = self._thread
+        return await thread.call_thread(getattr(thread, name), *args)
+
+    async def perform_seek(self) -> None:
+        """Go to where the snapshots say, wherever the commit is; Faust calls this before it resumes."""
+        assigned = frozenset(self.assignment())
+        starts = await self.offsets.start_offsets(assigned)
+        starts = {tp: offset for tp, offset in starts.items() if tp in self.assignment()}
+        self._seeks = getattr(self, "_seeks", 0) + 1
+        if starts:
+            await self._thread.seek_wait(starts)
+        self._read_offset.update(starts)
+
+    def ack(self, message: Any) -> bool:
+        """An agent is done with a batch. That frees the batch; it moves no offset."""
+        if message.acked:
+            return False
+        message.acked = True
+        self._unacked_messages.discard(message)
+        return True
+
+    async def wait_empty(self) -> None:
+        """A batch in work is given up, not waited for: what no snapshot covers is read again."""
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commit what the snapshots cover."""
+        assigned = self.assignment()
+        wanted = {
+            tp: offset
+            for tp, offset in self.offsets.committable().items()
+            if tp in assigned and offset > (self._committed_offset[tp] or -1)
+        }
+        if not wanted or not await self.in_thread("commit_quietly", wanted):
+            return False
+        self._committed_offset.update(wanted)
+        self.offsets.committed(wanted)
+        return True
+
+    async def verify_all_partitions_active(self) -> None:
+        """Faust's check takes an idle topic for a hang; readiness says what is wrong instead."""
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        stopped = self._stopped.is_set
+        fetcher_stopped = fetcher._stopped.is_set
+        try:
+            while not (stopped() or fetcher_stopped()):
+                seeks = getattr(self, "_seeks", 0)
+                records, active = await self._wait_next_records(1.0)
+                if not records or not self.flow_active:
+                    # What was fetched while the flow stopped is fetched again: a resume always seeks.
+                    await self.sleep(0)
+                elif seeks != getattr(self, "_seeks", 0):
+                    await self._fetch_again(records)
+                else:
+                    await self._deliver(records, active)
+        except self.consumer_stopped_errors:
+            if not self.transport.app.should_stop:
+                raise
+
+    async def _fetch_again(self, records: Mapping[Any, Any]) -> None:
+        """A fetch that was under way during a seek may hold records of before it: go back to its target."""
+        assigned = self.assignment()
+        targets = {}
+        for found in records:
+            tp = TP(found.topic, found.partition)
+            offset = self._read_offset[tp]
+            if tp in assigned and offset is not None:
+                targets[tp] = offset
+        if targets:
+            await self._thread.seek_wait(targets)
+            self._read_offset.update(targets)
+
+    async def _deliver(self, records: Mapping[Any, list[Any]], active: set[TP] | None) -> None:
+        generation = self.app.consumer_generation_id
+        for found, fetched in records.items():
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            tp = TP(found.topic, found.partition)
+            if active is not None and tp not in active and tp not in self._buffered_partitions:
+                continue
+            expected = self._read_offset[tp]
+            if expected is not None and fetched[0].offset < expected:
+                fetched = [record for record in fetched if record.offset >= expected]
+                if not fetched:
+                    continue
+            last = fetched[-1]
+            self._read_offset[tp] = last.offset + 1
+            await self.callback(
+                ConsumerMessage(
+                    tp.topic,
+                    tp.partition,
+                    last.offset,
+                    last.timestamp / 1000,
+                    last.timestamp_type,
+                    None,
+                    None,
+                    cast(Any, fetched),
+                    None,
+                    0,
+                    0,
+                    tp,
+                    generation_id=generation,
+                )
+            )
+
+
+def batch_transport(offsets: Offsets, *, fetch_max_wait_ms: int = FAUST_WAIT_MS) -> type[Service]:
+    """Make the transport class; set an instance on the app before a topic or an agent is declared."""
+    consumer = type(
+        "Consumer", (BatchConsumer,), {"offsets": offsets, "fetch_max_wait_ms": fetch_max_wait_ms}
+    )
+    return type("BatchTransport", (driver.Transport,), {"Consumer": consumer})
