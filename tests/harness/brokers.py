@@ -158,7 +158,7 @@ class ContainerKafka(TestKafka):
         from detector.service.localkafka import free_ports
 
         plain, sasl = free_ports(2)
-        self.bootstrap, self.sasl_bootstrap = f"localhost:{plain}", f"localhost:{sasl}"
+        self.bootstrap, self.sasl_bootstrap = f"127.0.0.1:{plain}", f"127.0.0.1:{sasl}"
         self.sasl_username, self.sasl_password = "detector", uuid.uuid4().hex
         login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
         settings = {

@@ -107,7 +107,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Iterator[None]:
+    yield  # everything else first: these are the run's last lines but for the counts
     terminalreporter.section("what the tests ran on")
     for name, line in config.stash[_LINES].items():
         terminalreporter.write_line(f"{name}: {line}")

@@ -29,10 +29,8 @@ class TestRedis:
         given = os.environ.get("DETECTOR_TEST_REDIS")
         if given:
             self.url, how = given, "as given"
-        elif docker_answers():
-            how = self._start_container()
         else:
-            how = self._start_binary()
+            how = self._start_container() if docker_answers() else self._start_binary()
         try:
             version = self._wait_version()
         except BaseException:
@@ -54,7 +52,10 @@ class TestRedis:
         from testcontainers.core.container import DockerContainer
 
         (port,) = free_ports(1)
-        self._container = DockerContainer(IMAGE).with_bind_ports(6379, port).start()
+        try:
+            self._container = DockerContainer(IMAGE).with_bind_ports(6379, port).start()
+        except Exception:  # whatever an engine or a registry may say, a binary is next
+            return self._start_binary()
         self.url = f"redis://127.0.0.1:{port}/0"
         return "in a container"
 
