@@ -22,7 +22,7 @@ def build() -> "typer.Typer":
     """
     import typer
 
-    from detector.cli import replay, schema
+    from detector.cli import check, replay, schema
 
     app = typer.Typer(
         name="detector",
@@ -46,6 +46,7 @@ def build() -> "typer.Typer":
         ),
     ) -> None: ...
 
+    app.command("check")(check.check)
     app.command("replay")(replay.replay)
     app.command("schema")(schema.schema)
     return app

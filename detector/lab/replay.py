@@ -1,56 +1,19 @@
-"""Decisions on recorded telemetry, by the production code.
+"""Decisions on recorded telemetry, by the production code."""
 
-Time comes with the data. The watermark of the whole stream is the greatest event time so far, less
-the contract's lateness; whenever it passes whole seconds, all records read before are judged first
-and then one tick is given per second. Records are handed over in runs that end at these seconds, so
-neither the size of batches nor the order of routes inside one can change a decision.
-"""
-
-import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from math import floor
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import msgspec
 
 from detector.contract.model import Contract
 from detector.lab.columns import Columns
+from detector.lab.feed import Feed
 from detector.lab.files import Malformed, Progress, Row, read_rows
-from detector.pipeline import Decision, Pipeline
-from topics.control import Evidence
-from topics.partitioner import partition_for
-from topics.telemetry import TelemetryRecord
+from detector.lab.outcome import Activation, activations_of, digest_of
+from detector.modes.decision import Decision
+from detector.pipeline import Pipeline
 
 _MALFORMED_SHOWN = 5
-# A gap longer than this is ticked at both of its ends only: no window, hold or attempt is as long.
-_LONGEST_TICKED_S = 3600
-
-
-class Judge(Protocol):
-    """What replay needs of a pipeline."""
-
-    def step(
-        self, records: Sequence[TelemetryRecord], offsets: Sequence[int], arrivals: Sequence[float]
-    ) -> list[Decision]:
-        """Judge records in order."""
-
-    def tick(self, now: float) -> list[Decision]:
-        """Advance time to `now`."""
-
-
-class Activation(msgspec.Struct, kw_only=True):
-    """From the decision to leave the primary to the decision to return; times in Unix seconds of the data."""
-
-    scope: str
-    mode: str
-    predicate: str
-    disposition: str
-    activated_at: float
-    deactivated_at: float | None
-    evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,121 +41,6 @@ class ReplayResult:
     digest: str
     decisions: tuple[Decision, ...]
     shown: tuple[Malformed, ...]
-
-
-@dataclass(slots=True)
-class Feed:
-    """Hands rows to one judge per partition, with ticks; `decisions` grows.
-
-    Args:
-        judges: one per partition.
-        lateness_s: seconds by which ticks trail the greatest event time.
-        batch: most records handed over at once.
-    """
-
-    judges: Sequence[Judge]
-    lateness_s: float
-    batch: int = 4096
-    decisions: list[Decision] = field(default_factory=list)
-    first: float | None = None
-    last: float | None = None
-    _ticked: int = 0
-    _pending: list[tuple[list[TelemetryRecord], list[int], list[float]]] = field(default_factory=list)
-    _waiting: int = 0
-    _partitions: dict[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._pending = [([], [], []) for _ in self.judges]
-
-    def add(self, record: TelemetryRecord, offset: int) -> None:
-        """Take the next record; `offset` is its row's index."""
-        at = record.event_time
-        if self.last is None or self.first is None:
-            self.first = self.last = at
-            self._ticked = floor(at - self.lateness_s)
-        elif at > self.last:
-            if floor(at - self.lateness_s) > self._ticked:
-                self._tick_to(floor(at - self.lateness_s))
-            self.last = at
-        else:
-            self.first = min(self.first, at)
-        records, offsets, arrivals = self._pending[self._partition(record.route)]
-        records.append(record)
-        offsets.append(offset)
-        arrivals.append(at)
-        self._waiting += 1
-        if self._waiting >= self.batch:
-            self._flush()
-
-    def finish(self) -> None:
-        """Judge what is left and let time pass to the last event; what comes after it is not known."""
-        if self.last is not None:
-            self._tick_to(floor(self.last))
-
-    def _partition(self, route: str) -> int:
-        if len(self.judges) == 1:
-            return 0
-        found = self._partitions.get(route)
-        if found is None:
-            found = self._partitions[route] = partition_for(route.encode(), len(self.judges))
-        return found
-
-    def _flush(self) -> None:
-        for judge, (records, offsets, arrivals) in zip(self.judges, self._pending, strict=True):
-            if records:
-                self.decisions += judge.step(records, offsets, arrivals)
-        self._pending = [([], [], []) for _ in self.judges]
-        self._waiting = 0
-
-    def _tick_to(self, second: int) -> None:
-        self._flush()
-        for now in _seconds(self._ticked, second):
-            for judge in self.judges:
-                self.decisions += judge.tick(float(now))
-        self._ticked = max(self._ticked, second)
-
-
-def _seconds(after: int, until: int) -> Iterable[int]:
-    if until - after <= _LONGEST_TICKED_S:
-        return range(after + 1, until + 1)
-    half = _LONGEST_TICKED_S // 2
-    return (*range(after + 1, after + half + 1), *range(until - half + 1, until + 1))
-
-
-def digest_of(decisions: Iterable[Decision]) -> str:
-    """Hash decisions scope by scope, in order; the partition says where a decision was made, not what it is.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    documents = [msgspec.to_builtins(decision) for decision in sorted(decisions, key=lambda each: each.scope)]
-    for document in documents:
-        del document["partition"]
-        document["evidence"].pop("partition", None)
-    return hashlib.sha256(msgspec.json.encode(documents, order="deterministic")).hexdigest()
-
-
-def activations_of(decisions: Iterable[Decision]) -> tuple[Activation, ...]:
-    """Pair each activation with the decision that ended it, oldest first."""
-    found: list[Activation] = []
-    open_at: dict[str, int] = {}
-    for decision in decisions:
-        if decision.kind == "activated":
-            open_at[decision.scope] = len(found)
-            found.append(
-                Activation(
-                    scope=decision.scope,
-                    mode=decision.mode,
-                    predicate=decision.evidence.predicate,
-                    disposition=decision.disposition,
-                    activated_at=decision.at,
-                    deactivated_at=None,
-                    evidence=decision.evidence,
-                )
-            )
-        elif decision.kind == "deactivated" and decision.scope in open_at:
-            found[open_at.pop(decision.scope)].deactivated_at = decision.at
-    return tuple(sorted(found, key=lambda each: (each.activated_at, each.scope)))
 
 
 def replay(

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from detector.lab.replay import Activation, ReplayResult
+from detector.lab.outcome import Activation
+from detector.lab.replay import ReplayResult
 
 
 def as_json(result: ReplayResult) -> dict[str, Any]:

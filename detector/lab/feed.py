@@ -1,0 +1,110 @@
+"""Hands recorded rows to the pipeline, with the time that passes between them.
+
+Time comes with the data. The watermark of the whole stream is the greatest event time so far, less
+the contract's lateness; whenever it passes whole seconds, all records read before are judged first
+and then one tick is given per second. Records are handed over in runs that end at these seconds, so
+neither the size of batches nor the order of routes inside one can change a decision.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import floor
+from typing import Protocol
+
+from detector.modes.decision import Decision
+from topics.partitioner import partition_for
+from topics.telemetry import TelemetryRecord
+
+# A gap longer than this is ticked at both of its ends only: no window, hold or attempt is as long.
+_LONGEST_TICKED_S = 3600
+
+
+class Judge(Protocol):
+    """What replay needs of a pipeline."""
+
+    def step(
+        self, records: Sequence[TelemetryRecord], offsets: Sequence[int], arrivals: Sequence[float]
+    ) -> list[Decision]:
+        """Judge records in order."""
+
+    def tick(self, now: float) -> list[Decision]:
+        """Advance time to `now`."""
+
+
+@dataclass(slots=True)
+class Feed:
+    """Hands rows to one judge per partition, with ticks; `decisions` grows.
+
+    Args:
+        judges: one per partition.
+        lateness_s: seconds by which ticks trail the greatest event time.
+        batch: most records handed over at once.
+    """
+
+    judges: Sequence[Judge]
+    lateness_s: float
+    batch: int = 4096
+    decisions: list[Decision] = field(default_factory=list)
+    first: float | None = None
+    last: float | None = None
+    _ticked: int = 0
+    _pending: list[tuple[list[TelemetryRecord], list[int], list[float]]] = field(default_factory=list)
+    _waiting: int = 0
+    _partitions: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._pending = [([], [], []) for _ in self.judges]
+
+    def add(self, record: TelemetryRecord, offset: int) -> None:
+        """Take the next record; `offset` is its row's index."""
+        at = record.event_time
+        if self.last is None or self.first is None:
+            self.first = self.last = at
+            self._ticked = floor(at - self.lateness_s)
+        elif at > self.last:
+            if floor(at - self.lateness_s) > self._ticked:
+                self._tick_to(floor(at - self.lateness_s))
+            self.last = at
+        else:
+            self.first = min(self.first, at)
+        records, offsets, arrivals = self._pending[self._partition(record.route)]
+        records.append(record)
+        offsets.append(offset)
+        arrivals.append(at)
+        self._waiting += 1
+        if self._waiting >= self.batch:
+            self._flush()
+
+    def finish(self) -> None:
+        """Judge what is left and let time pass to the last event; what comes after it is not known."""
+        if self.last is not None:
+            self._tick_to(floor(self.last))
+
+    def _partition(self, route: str) -> int:
+        if len(self.judges) == 1:
+            return 0
+        found = self._partitions.get(route)
+        if found is None:
+            found = self._partitions[route] = partition_for(route.encode(), len(self.judges))
+        return found
+
+    def _flush(self) -> None:
+        for judge, (records, offsets, arrivals) in zip(self.judges, self._pending, strict=True):
+            if records:
+                self.decisions += judge.step(records, offsets, arrivals)
+        self._pending = [([], [], []) for _ in self.judges]
+        self._waiting = 0
+
+    def _tick_to(self, second: int) -> None:
+        self._flush()
+        for now in _seconds(self._ticked, second):
+            for judge in self.judges:
+                self.decisions += judge.tick(float(now))
+        self._ticked = max(self._ticked, second)
+
+
+def _seconds(after: int, until: int) -> Iterable[int]:
+    if until - after <= _LONGEST_TICKED_S:
+        return range(after + 1, until + 1)
+    half = _LONGEST_TICKED_S // 2
+    return (*range(after + 1, after + half + 1), *range(until - half + 1, until + 1))

@@ -1,0 +1,57 @@
+"""What became of a stream of decisions: the activations in it, and a hash of all."""
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from detector.modes.decision import Decision
+from topics.control import Evidence
+
+
+class Activation(msgspec.Struct, kw_only=True):
+    """From the decision to leave the primary to the decision to return; times in Unix seconds of the data."""
+
+    scope: str
+    mode: str
+    predicate: str
+    disposition: str
+    activated_at: float
+    deactivated_at: float | None
+    evidence: Evidence
+
+
+def digest_of(decisions: Iterable[Decision]) -> str:
+    """Hash decisions scope by scope, in order; the partition says where a decision was made, not what it is.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    documents = [msgspec.to_builtins(decision) for decision in sorted(decisions, key=lambda each: each.scope)]
+    for document in documents:
+        del document["partition"]
+        document["evidence"].pop("partition", None)
+    return hashlib.sha256(msgspec.json.encode(documents, order="deterministic")).hexdigest()
+
+
+def activations_of(decisions: Iterable[Decision]) -> tuple[Activation, ...]:
+    """Pair each activation with the decision that ended it, oldest first."""
+    found: list[Activation] = []
+    open_at: dict[str, int] = {}
+    for decision in decisions:
+        if decision.kind == "activated":
+            open_at[decision.scope] = len(found)
+            found.append(
+                Activation(
+                    scope=decision.scope,
+                    mode=decision.mode,
+                    predicate=decision.evidence.predicate,
+                    disposition=decision.disposition,
+                    activated_at=decision.at,
+                    deactivated_at=None,
+                    evidence=decision.evidence,
+                )
+            )
+        elif decision.kind == "deactivated" and decision.scope in open_at:
+            found[open_at.pop(decision.scope)].deactivated_at = decision.at
+    return tuple(sorted(found, key=lambda each: (each.activated_at, each.scope)))

@@ -1,0 +1,106 @@
+"""How rows and time reach a pipeline: never dependent on batches, in file order, with one tick a second."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.lab.feed import Feed
+from topics.partitioner import partition_for
+from topics.telemetry import TelemetryRecord
+
+T0 = 1_700_000_000
+
+
+@dataclass
+class Tape:
+    """A judge that decides nothing and remembers what it was given."""
+
+    events: list = field(default_factory=list)
+
+    def step(self, records, offsets, arrivals):
+        assert len(records) == len(offsets) == len(arrivals) > 0
+        assert [record.event_time for record in records] == list(arrivals)
+        self.events += offsets
+        return []
+
+    def tick(self, now):
+        self.events.append(("tick", now))
+        return []
+
+
+def play(times, batch=4096, partitions=1, routes=("chat",)):
+    tapes = [Tape() for _ in range(partitions)]
+    feed = Feed(tapes, lateness_s=2.0, batch=batch)
+    for offset, time in enumerate(times):
+        feed.add(TelemetryRecord(event_time=T0 + time, route=routes[offset % len(routes)]), offset)
+    feed.finish()
+    return feed, [tape.events for tape in tapes]
+
+
+times_of = st.lists(st.floats(0, 30, allow_nan=False), max_size=60)
+
+
+@given(times_of, st.integers(1, 7))
+def test_the_size_of_batches_changes_nothing_that_a_pipeline_can_see(times, batch):
+    """Records and ticks come in the same order however many records go in one step."""
+    assert play(times, batch)[1] == play(times)[1]
+
+
+@given(times_of)
+def test_every_row_is_handed_over_once_in_file_order(times):
+    """Nothing is lost, doubled or sorted."""
+    ((*events,),) = play(times)[1]
+
+    assert [event for event in events if isinstance(event, int)] == list(range(len(times)))
+
+
+@given(times_of)
+def test_each_whole_second_is_one_tick_between_the_rows_before_and_after_it(times):
+    """The next row after a tick at t lies at or past t + lateness, all rows before it do not."""
+    ((*events,),) = play(times)[1]
+    ticks = [event[1] for event in events if not isinstance(event, int)]
+
+    assert all(later - earlier == 1 for earlier, later in pairwise(ticks))
+    if times and ticks:
+        assert ticks[-1] == int(T0 + max(times))
+    for position, event in enumerate(events):
+        if isinstance(event, int):
+            continue
+        before = [T0 + times[each] for each in events[:position] if isinstance(each, int)]
+        after = next((T0 + times[each] for each in events[position:] if isinstance(each, int)), None)
+        if after is not None:
+            assert max(before) < event[1] + 2.0 <= after
+
+
+def test_a_gap_of_years_takes_a_bounded_number_of_ticks():
+    """A clock that jumps costs a moment, not an hour."""
+    _, (events,) = play([0.0, 3e9 - T0])
+
+    assert 3000 < len(events) < 4000
+
+
+@given(times_of, st.integers(2, 5))
+def test_partitions_get_the_rows_of_their_routes_and_all_ticks(times, partitions):
+    """Each route's rows go to the partition that Kafka's partitioner names, and time passes in all alike."""
+    routes = ("chat", "code", "search", "sql")
+    _, tapes = play(times, partitions=partitions, routes=routes)
+    ticks = [[event for event in tape if not isinstance(event, int)] for tape in tapes]
+
+    for partition, tape in enumerate(tapes):
+        assert [event for event in tape if isinstance(event, int)] == [
+            offset
+            for offset in range(len(times))
+            if partition_for(routes[offset % len(routes)].encode(), partitions) == partition
+        ]
+        assert ticks[partition] == ticks[0]
+
+
+@pytest.mark.parametrize(("times", "bounds"), [([], (None, None)), ([5, 1, 3], (T0 + 1, T0 + 5))])
+def test_the_bounds_of_event_time_are_known(times, bounds):
+    """First and last event time are the least and the greatest, in whatever order rows come."""
+    feed, _ = play(times)
+
+    assert (feed.first, feed.last) == bounds
