@@ -20,7 +20,7 @@ Disposition = Literal["act", "notice", "shadow", "stale"]
 OnExpiry = Literal["revert", "hold"]
 
 
-class Evidence(Struct, kw_only=True, omit_defaults=True):
+class Evidence(Struct, kw_only=True, frozen=True, omit_defaults=True):
     """What crossed which line, on how much data, and the record that did it (`offset` is a row index in files)."""
 
     predicate: str = ""

@@ -1,0 +1,324 @@
+"""Judgement of one route: its clock, its judges, its scope's state machine.
+
+Records are taken in arrival order and cut into segments in which nothing is evaluated: a segment
+ends before a record that lets a pane close, and at a record at which a judge flips. So the result
+depends on the order of one route's records alone, not on batches or on other routes.
+
+The windows run on the watermark (two seconds behind the newest record); holds, ramps and attempts
+to revert run on the newest event time itself, looked at whenever a pane closes.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from detector.contract.model import Contract
+from detector.modes.decision import Decision
+from detector.modes.machine import ScopeMachine
+from detector.modes.state import State
+from detector.modes.verdicts import VerdictJoin
+from detector.predicates.base import Budget, Judge, JudgeBase, Outcome
+from detector.predicates.evaluation_rate import EvaluationRate
+from detector.predicates.registry import judge_for
+from detector.windows.segment import Segment
+from detector.windows.watermark import FUTURE_S, Watermark
+from topics.control import Evidence
+from topics.scope import scope_of
+from topics.telemetry import Evaluation, TelemetryRecord
+
+_SHORTEST_HISTORY_S = 60
+
+
+class RouteJudge:
+    """All state of one route.
+
+    Attributes:
+        covers: next offset of telemetry and of evaluations: everything below is part of this state.
+        judged: records judged; `late`, `clamped`, `verdicts`, `verdicts_skipped` count likewise.
+        armed: per predicate, records that were judged while it was armed.
+    """
+
+    def __init__(self, contract: Contract, budget: Budget, route: str, partition: int, topics: tuple[str, str]) -> None:
+        self.route = route
+        self._lateness_s = contract.defaults.lateness_s
+        self._partition = partition
+        self._topic, self._evaluations_topic = topics
+        self.judges: dict[str, Judge] = {name: judge_for(spec, budget) for name, spec in contract.predicates.items()}
+        self._walkers = [judge for judge in self.judges.values() if type(judge).observe is not JudgeBase.observe]
+        self._verdict_judges = [judge for judge in self.judges.values() if isinstance(judge, EvaluationRate)]
+        self._join = VerdictJoin() if self._verdict_judges else None
+        self._modes_of = {mode.when: mode.name for mode in reversed(contract.modes.values())}
+        self.machine = ScopeMachine(contract, scope_of(route), partition)
+        self._watermark = Watermark(self._lateness_s)
+        self._boundary: int | None = None
+        self._now = -math.inf
+        self._history_s = max(
+            [_SHORTEST_HISTORY_S, *(s.window_s for s in contract.predicates.values() if s.type == "divergence")]
+        )
+        self._latched: dict[str, Evidence] = {}
+        self._unusable: set[str] = set()
+        # Last record of each pane still open, and of all closed ones: what a window's verdict points at.
+        self._open_last: dict[int, tuple[int, float]] = {}
+        self._closed_last: tuple[int, float] = (-1, 0.0)
+        self.covers = [0, 0]
+        self.judged = self.late = self.clamped = self.verdicts = self.verdicts_skipped = 0
+        self.armed = dict.fromkeys(self.judges, 0)
+
+    def feed(
+        self, records: Sequence[TelemetryRecord], offsets: Sequence[int], arrivals: Sequence[float]
+    ) -> list[Decision]:
+        """Judge records of this route, in arrival order; offsets ascend, arrivals are Unix seconds."""
+        self.covers[0] = offsets[-1] + 1
+        times = [record.event_time for record in records]
+        if any(time - arrival > FUTURE_S for time, arrival in zip(times, arrivals, strict=True)):
+            times = self._clamp(times, arrivals)
+        if self._boundary is None:
+            self._boundary = math.floor(times[0] - self._lateness_s)
+        decisions: list[Decision] = []
+        start, n = 0, len(records)
+        while start < n:
+            end = self._segment_end(times, start)
+            if end > start:
+                self._take(*self._on_time(records, times, offsets, start, end), decisions)
+            if end < n:
+                self._advance(times[end], decisions)
+            start = end
+        return decisions
+
+    def _clamp(self, times: list[float], arrivals: Sequence[float]) -> list[float]:
+        believed = [min(time, arrival + FUTURE_S) for time, arrival in zip(times, arrivals, strict=True)]
+        self.clamped += sum(a != b for a, b in zip(times, believed, strict=True))
+        return believed
+
+    def _segment_end(self, times: list[float], start: int) -> int:
+        """First position from `start` whose record lets a pane close, else the end."""
+        limit = self._boundary_or_fail() + 1 + self._lateness_s
+        if max(times[start:] if start else times) < limit:
+            return len(times)
+        return next(i for i in range(start, len(times)) if times[i] >= limit)
+
+    def _boundary_or_fail(self) -> int:
+        if self._boundary is None:
+            raise RuntimeError(f"route {self.route} has no time yet")
+        return self._boundary
+
+    def _on_time(
+        self, records: Sequence[TelemetryRecord], times: list[float], offsets: Sequence[int], start: int, end: int
+    ) -> tuple[Sequence[TelemetryRecord], list[float], Sequence[int]]:
+        """The records [start, end) that are not older than every window."""
+        if start or end < len(records):
+            records, times, offsets = records[start:end], times[start:end], offsets[start:end]
+        oldest = self._boundary_or_fail() - self._history_s
+        if min(times) >= oldest:
+            return records, times, offsets
+        kept = [i for i, time in enumerate(times) if time >= oldest]
+        self.late += len(times) - len(kept)
+        return [records[i] for i in kept], [times[i] for i in kept], [offsets[i] for i in kept]
+
+    def _take(
+        self,
+        records: Sequence[TelemetryRecord],
+        times: list[float],
+        offsets: Sequence[int],
+        decisions: list[Decision],
+    ) -> None:
+        """Judge records between which no pane closes."""
+        while records:
+            since = self.machine.status.since if self.machine.engaged else None
+            segment = Segment(records, times, offsets, since, self._boundary_or_fail())
+            armed = [name for name, judge in self.judges.items() if judge.armed]
+            segment, flipped = self._walk(segment)
+            for judge in self.judges.values():
+                judge.absorb(segment)
+            self._note(segment, armed)
+            if flipped:
+                self._refresh(self._topic, segment.offsets[-1], segment.times[-1])
+                self._step(self._now, decisions)
+            taken = len(segment)
+            records, times, offsets = records[taken:], times[taken:], offsets[taken:]
+
+    def _walk(self, segment: Segment) -> tuple[Segment, bool]:
+        """Let sequential judges walk up to the first flip; return what they walked, and whether one flipped."""
+        saved = [judge.save() for judge in self._walkers]
+        flips = [flip for judge in self._walkers if (flip := judge.observe(segment)) is not None]
+        if not flips:
+            return segment, False
+        first = min(flips)
+        if first < len(segment) - 1:
+            for judge, before in zip(self._walkers, saved, strict=True):
+                judge.rollback(before)
+            segment = segment.cut(0, first + 1, segment.since)
+            for judge in self._walkers:
+                judge.observe(segment)
+        return segment, True
+
+    def _note(self, segment: Segment, armed: list[str]) -> None:
+        n = len(segment)
+        self.judged += n
+        for name in armed:
+            self.armed[name] += n
+        self._now = max(self._now, *segment.times) if n > 1 else max(self._now, segment.times[0])
+        seconds = segment.seconds()
+        self._open_last[seconds[-1]] = (segment.offsets[-1], segment.times[-1])
+        if seconds[0] != seconds[-1]:
+            for second, offset, time in zip(seconds, segment.offsets, segment.times, strict=True):
+                self._open_last[second] = (offset, time)
+        if self._join is not None:
+            self._join.remember(segment)
+
+    def _advance(self, time: float, decisions: list[Decision]) -> None:
+        """Let time come to `time` less the lateness, closing panes on the way."""
+        self._watermark.advance(time)
+        target = math.floor(self._watermark.value)
+        while self._boundary_or_fail() < target:
+            if self._nothing_happens() and target - self._boundary_or_fail() > 1:
+                for judge in self.judges.values():
+                    judge.skip(target)
+                self._closed(target)
+                return
+            self._close(decisions)
+
+    def _nothing_happens(self) -> bool:
+        return not self.machine.open and all(judge.idle() for judge in self.judges.values())
+
+    def _close(self, decisions: list[Decision]) -> None:
+        boundary = self._boundary_or_fail() + 1
+        frozen = self.machine.open or bool(self._latched)
+        for judge in self.judges.values():
+            judge.close(boundary, frozen=frozen)
+        self._closed(boundary)
+        self._refresh(self._topic, *self._closed_last)
+        if self._latched or self.machine.open or self.machine.status.noticed:
+            self._step(boundary + self._lateness_s, decisions)
+
+    def _closed(self, boundary: int) -> None:
+        self._boundary = boundary
+        if self._open_last:
+            for second in [second for second in self._open_last if second < boundary]:
+                self._closed_last = max(self._closed_last, self._open_last.pop(second))
+
+    def _refresh(self, topic: str, offset: int, event_time: float) -> None:
+        """Bring the record of what holds up to date; new evidence points at the record given."""
+        for name, judge in self.judges.items():
+            if not judge.latched:
+                if name in self._latched:
+                    del self._latched[name]
+                continue
+            if name not in self._latched:
+                self._latched[name] = self._evidence(name, topic, offset, event_time)
+
+    def _evidence(self, name: str, topic: str, offset: int, event_time: float) -> Evidence:
+        verdict = self.judges[name].verdict
+        return Evidence(
+            predicate=name,
+            value=verdict.value,
+            threshold=verdict.threshold,
+            samples=verdict.samples,
+            window_s=verdict.window_s,
+            event_time=event_time,
+            topic=topic,
+            partition=self._partition,
+            offset=offset,
+            detail=verdict.detail,
+        )
+
+    def _step(self, now: float, decisions: list[Decision]) -> None:
+        """Let the state machine see what holds now; tell the judges if the scope changed state."""
+        before = self.machine.status.state
+        decisions += self._unusable_notices(now)
+        decisions += self.machine.step(now, self._latched, self._progress)
+        after = self.machine.status.state
+        if after is not before and after in (State.ACTIVE, State.RECOVERING):
+            for judge in self.judges.values():
+                judge.restart(now)
+
+    def _unusable_notices(self, now: float) -> list[Decision]:
+        notices = []
+        for name, judge in self.judges.items():
+            unusable = judge.verdict.outcome is Outcome.UNUSABLE
+            if unusable and name not in self._unusable:
+                self._unusable.add(name)
+                evidence = self._evidence(name, self._topic, *self._closed_last)
+                reason = f"{name} is unusable: traffic has never been seen within its limit; calibrate or raise it"
+                notices.append(self.machine.notice(now, self._modes_of.get(name, name), evidence, reason))
+            elif not unusable:
+                self._unusable.discard(name)
+        return notices
+
+    def _progress(self, predicate: str) -> str:
+        progress = getattr(self.judges[predicate], "progress", None)
+        return progress() if progress else ""
+
+    def tick(self, now: float) -> list[Decision]:
+        """Time has come to `now` (Unix seconds) and all earlier records are in."""
+        decisions: list[Decision] = []
+        if self._boundary is None or now <= self._now:
+            return decisions
+        self._advance(now, decisions)
+        for judge in self.judges.values():
+            judge.tick(now)
+        self._refresh(self._topic, *self._closed_last)
+        if self._latched or self.machine.open:
+            self._step(now, decisions)
+        return decisions
+
+    def feed_evaluations(self, evaluations: Sequence[Evaluation], offsets: Sequence[int]) -> list[Decision]:
+        """Judge verdicts on this route's calls, in arrival order."""
+        self.covers[1] = offsets[-1] + 1
+        decisions: list[Decision] = []
+        if self._join is None:
+            self.verdicts_skipped += len(evaluations)
+            return decisions
+        for i, evaluation in enumerate(evaluations):
+            since = self.machine.status.since if self.machine.engaged else None
+            if not self._join.counts(evaluation, since):
+                self.verdicts_skipped += 1
+                continue
+            self.verdicts += 1
+            flips = [
+                judge.judge_verdicts((i,), evaluations)
+                for judge in self._verdict_judges
+                if judge.spec.evaluation == evaluation.name
+            ]
+            if any(flip is not None for flip in flips):
+                self._refresh(self._evaluations_topic, offsets[i], evaluation.event_time)
+                self._step(max(self._now, evaluation.event_time), decisions)
+        return decisions
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that `load` takes back."""
+        return {
+            "route": self.route,
+            "covers": self.covers,
+            "boundary": self._boundary,
+            "watermark": self._watermark.value,
+            "now": self._now,
+            "judges": {name: (repr(judge.spec), judge.state()) for name, judge in self.judges.items()},
+            "machine": self.machine.state(),
+            "unusable": sorted(self._unusable),
+            "latched": self._latched,
+            "open_last": self._open_last,
+            "closed_last": self._closed_last,
+            "counts": [self.judged, self.late, self.clamped, self.verdicts, self.verdicts_skipped],
+            "armed": self.armed,
+            "join": None if self._join is None else self._join.state(),
+        }
+
+    def load(self, state: dict[str, Any], evidence: dict[str, Evidence]) -> None:
+        """Take over what `state` returned; a predicate whose definition has changed since starts afresh."""
+        self.covers = list(state["covers"])
+        self._boundary, self._now = state["boundary"], state["now"]
+        self._watermark.value = state["watermark"]
+        for name, (spec, saved) in state["judges"].items():
+            judge = self.judges.get(name)
+            if judge is not None and repr(judge.spec) == spec:
+                judge.load(saved)
+        self.machine.load(state["machine"])
+        self._unusable = set(state["unusable"])
+        self._latched = {name: found for name, found in evidence.items() if name in self.judges and self.judges[name].latched}
+        self._open_last = {int(second): (last[0], last[1]) for second, last in state["open_last"].items()}
+        self._closed_last = (state["closed_last"][0], state["closed_last"][1])
+        self.judged, self.late, self.clamped, self.verdicts, self.verdicts_skipped = state["counts"]
+        self.armed |= {name: n for name, n in state["armed"].items() if name in self.armed}
+        if self._join is not None and state["join"] is not None:
+            self._join.load(state["join"])

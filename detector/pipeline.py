@@ -1,0 +1,258 @@
+"""The whole judgement of one partition: records in, decisions out. No clock, no I/O: time comes with the data.
+
+    step:  group by route -> skip what a snapshot covers -> clamp the future -> segments
+           -> sequential judges, windows -> state machine -> decisions
+    tick:  the same without records, once everything that came before `now` is in
+
+Everything is kept per route, so that a replay of a file, eight partitions and one worker or three
+come to the same decisions.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from detector.contract.model import Contract
+from detector.modes.decision import Decision
+from detector.modes.route import RouteJudge
+from detector.predicates.base import Budget
+from topics.control import Evidence
+from topics.telemetry import Evaluation, TelemetryRecord
+
+__all__ = ["Counts", "Decision", "Limits", "Pipeline"]
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Caps that bound the state of a partition."""
+
+    routes: int = 2000
+
+
+@dataclass(slots=True)
+class Counts:
+    """Totals over all routes, those restored from snapshots included.
+
+    Attributes:
+        judged: records judged, each exactly once.
+        late: records older than every window; not judged.
+        clamped: records whose event time lay too far ahead of their arrival.
+        verdicts: late verdicts judged; `verdicts_skipped` those that say nothing of the primary.
+        skipped: records that a snapshot had covered already.
+        evicted: routes forgotten because there were too many.
+    """
+
+    judged: int = 0
+    late: int = 0
+    clamped: int = 0
+    verdicts: int = 0
+    verdicts_skipped: int = 0
+    skipped: int = 0
+    evicted: int = 0
+
+
+class Pipeline:
+    """Judge of one partition.
+
+    Args:
+        contract: what to watch and what to do.
+        partition: which partition's records these are; goes into decisions and evidence.
+        topic: where telemetry comes from, for the evidence; `evaluations_topic` likewise.
+        limits: caps on state.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        *,
+        partition: int = 0,
+        topic: str = "llm.telemetry",
+        evaluations_topic: str = "llm.evaluations",
+        limits: Limits | None = None,
+    ) -> None:
+        self._contract = contract
+        self._budget = Budget.of(contract)
+        self._partition = partition
+        self._topics = (topic, evaluations_topic)
+        self._limits = limits or Limits()
+        self._routes: dict[str, RouteJudge] = {}
+        # First offset of each route and topic that no snapshot covers yet; None: changed by time alone.
+        self._dirty: dict[str, list[int | None]] = {}
+        self._skipped = self._evicted = 0
+        self._gone = Counts()
+
+    def step(
+        self, records: Sequence[TelemetryRecord], offsets: Sequence[int], arrivals: Sequence[float]
+    ) -> list[Decision]:
+        """Judge telemetry in log order.
+
+        Args:
+            records: decoded records.
+            offsets: their offsets (row indices in files), ascending.
+            arrivals: when each arrived, Unix seconds; an event time is believed up to 5 s past it.
+        """
+        groups: dict[str, list[int]] = {}
+        for position, record in enumerate(records):
+            group = groups.get(record.route)
+            if group is None:
+                groups[record.route] = [position]
+            else:
+                group.append(position)
+        decisions: list[Decision] = []
+        for route, positions in groups.items():
+            judge = self._route(route)
+            if len(groups) == 1:
+                mine, places, times = records, offsets, arrivals
+            else:
+                mine = [records[i] for i in positions]
+                places = [offsets[i] for i in positions]
+                times = [arrivals[i] for i in positions]
+            fresh = self._uncovered(judge, 0, places)
+            if fresh == len(places):
+                continue
+            self._touch(judge, 0, places[fresh])
+            decisions += judge.feed(mine[fresh:], places[fresh:], times[fresh:]) if fresh else judge.feed(mine, places, times)
+        return decisions
+
+    def step_evaluations(
+        self, evaluations: Sequence[Evaluation], offsets: Sequence[int], arrivals: Sequence[float]
+    ) -> list[Decision]:
+        """Judge verdicts that came later than their calls; arguments as for `step`."""
+        groups: dict[str, list[int]] = {}
+        for position, evaluation in enumerate(evaluations):
+            groups.setdefault(evaluation.route, []).append(position)
+        decisions: list[Decision] = []
+        for route, positions in groups.items():
+            judge = self._route(route)
+            places = [offsets[i] for i in positions]
+            fresh = self._uncovered(judge, 1, places)
+            if fresh == len(places):
+                continue
+            self._touch(judge, 1, places[fresh])
+            decisions += judge.feed_evaluations([evaluations[i] for i in positions[fresh:]], places[fresh:])
+        return decisions
+
+    def tick(self, now: float) -> list[Decision]:
+        """Advance every route's time to `now`, Unix seconds; only while the partition is drained."""
+        return [decision for decisions in self.ticks(now) for decision in decisions]
+
+    def ticks(self, now: float) -> Iterator[list[Decision]]:
+        """`tick` route by route, so that a caller can let others work in between."""
+        for route, judge in list(self._routes.items()):
+            decisions = judge.tick(now)
+            if decisions:
+                self._dirty.setdefault(route, [None, None])
+            yield decisions
+
+    def _route(self, route: str) -> RouteJudge:
+        """The route's judge, made the most recently seen one."""
+        judge = self._routes.pop(route, None)
+        if judge is None:
+            if len(self._routes) >= self._limits.routes:
+                self._evict()
+            judge = RouteJudge(self._contract, self._budget, route, self._partition, self._topics)
+        self._routes[route] = judge
+        return judge
+
+    def _evict(self) -> None:
+        """Forget the least recently seen route that has nothing open."""
+        for route, judge in self._routes.items():
+            if not judge.machine.open:
+                _add_counts(self._gone, judge)
+                self._evicted += 1
+                del self._routes[route]
+                self._dirty.pop(route, None)
+                return
+
+    def _uncovered(self, judge: RouteJudge, kind: int, offsets: Sequence[int]) -> int:
+        """Position of the first record that the route's state does not hold yet."""
+        covers = judge.covers[kind]
+        if offsets[0] >= covers:
+            return 0
+        fresh = sum(offset < covers for offset in offsets)
+        self._skipped += fresh
+        return fresh
+
+    def _touch(self, judge: RouteJudge, kind: int, offset: int) -> None:
+        first = self._dirty.setdefault(judge.route, [None, None])
+        if first[kind] is None:
+            first[kind] = offset
+
+    def judged(self) -> Iterable[Decision]:
+        """Judged state of every scope that ever changed, as decisions of kind `revised`."""
+        for judge in self._routes.values():
+            status = judge.machine.status
+            if status.transition:
+                yield judge.machine.present(status.since)
+
+    def dirty(self) -> list[str]:
+        """Routes that have changed since their last snapshot, the longest waiting first."""
+        return list(self._dirty)
+
+    def first_uncovered(self) -> dict[str, int]:
+        """Least offset that no snapshot covers, for `telemetry` and `evaluations`; absent: none."""
+        found: dict[str, int] = {}
+        for kind, name in enumerate(("telemetry", "evaluations")):
+            offsets = [first[kind] for first in self._dirty.values() if first[kind] is not None]
+            if offsets:
+                found[name] = min(offset for offset in offsets if offset is not None)
+        return found
+
+    def snapshot(self, route: str) -> bytes:
+        """Whole state of a route (msgpack, well under 512 KiB); the route is clean from now on."""
+        self._dirty.pop(route, None)
+        return msgspec.msgpack.encode({"version": _VERSION} | self._routes[route].state())
+
+    def restore(self, data: bytes) -> str | None:
+        """Take over a route's snapshot; return its name, None if it is of another version and was left out.
+
+        Raises:
+            msgspec.DecodeError: not a snapshot.
+        """
+        state: dict[str, Any] = msgspec.msgpack.decode(data, strict=False)
+        if state.get("version") != _VERSION:
+            return None
+        judge = RouteJudge(self._contract, self._budget, state["route"], self._partition, self._topics)
+        evidence = {name: msgspec.convert(found, Evidence) for name, found in state["latched"].items()}
+        judge.load(state, evidence)
+        self._routes[judge.route] = judge
+        return judge.route
+
+    @property
+    def routes(self) -> Iterable[str]:
+        """Names of the routes held, least recently seen first."""
+        return self._routes.keys()
+
+    def route(self, name: str) -> RouteJudge:
+        """The judge of a route that is held.
+
+        Raises:
+            KeyError: it is not.
+        """
+        return self._routes[name]
+
+    @property
+    def counts(self) -> Counts:
+        """Totals so far."""
+        total = Counts(**{name: getattr(self._gone, name) for name in Counts.__slots__})
+        total.skipped, total.evicted = self._skipped, self._evicted
+        for judge in self._routes.values():
+            _add_counts(total, judge)
+        return total
+
+    def armed(self) -> dict[str, float]:
+        """Per predicate, the share of records judged while it was armed, 0..1."""
+        judged = sum(judge.judged for judge in self._routes.values())
+        return {
+            name: sum(judge.armed[name] for judge in self._routes.values()) / judged if judged else 0.0
+            for name in self._contract.predicates
+        }
+
+
+def _add_counts(total: Counts, judge: RouteJudge) -> None:
+    for name in ("judged", "late", "clamped", "verdicts", "verdicts_skipped"):
+        setattr(total, name, getattr(total, name) + getattr(judge, name))

@@ -1,0 +1,84 @@
+"""Has a route fallen silent for longer than its own habit explains?
+
+Judged by ticks alone, which come only while the partition is drained: a lagging reader hears
+silence everywhere. The bound is `after_s`, or three times the longest of the last 64 gaps if that
+is more, so that a route that calls once a minute is not reported every minute.
+"""
+
+from collections import deque
+from typing import Any
+
+from detector.contract.model import PredicateSpec
+from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
+from detector.windows.segment import Segment
+
+GAPS = 64
+HABIT = 3.0
+LEAST_RECORDS = 10
+
+
+class Absence(JudgeBase):
+    """`type: absence`."""
+
+    def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
+        super().__init__(spec)
+        self._gaps: deque[float] = deque(maxlen=GAPS)
+        self._last = float("-inf")
+        self._longest = 0.0
+        self._seen = 0
+
+    @property
+    def armed(self) -> bool:
+        """Whether the route's habit is known."""
+        return self._seen >= LEAST_RECORDS
+
+    def observe(self, segment: Segment) -> int | None:
+        """Any record ends a silence, at once."""
+        if self.latched:
+            self.latched = False
+            self.verdict = Verdict(Outcome.CLEAR, 0.0, self._bound())
+            return 0
+        return None
+
+    def save(self) -> Any:
+        """See `Judge.save`."""
+        return self.latched, self.verdict
+
+    def rollback(self, saved: Any) -> None:
+        """See `Judge.rollback`."""
+        self.latched, self.verdict = saved
+
+    def absorb(self, segment: Segment) -> None:
+        """Take note of the time since the last record."""
+        self._seen += len(segment)
+        first = next((time for time in segment.times if time > self._last), None)
+        if first is None:
+            return
+        # A gap of a second or more always begins a segment of its own, whatever the batches were.
+        if self._last > float("-inf") and first - self._last >= 1.0:
+            self._gaps.append(first - self._last)
+            self._longest = max(self._gaps)
+        self._last = max(segment.times)
+        self.verdict = Verdict(Outcome.CLEAR, 0.0, self._bound(), self._seen)
+
+    def tick(self, now: float) -> None:
+        """See `Judge.tick`."""
+        silent = now - self._last
+        bound = self._bound()
+        if silent > bound and not self.latched and self.armed:
+            self.latched = True
+            self.verdict = Verdict(Outcome.BREACH, silent, bound, self._seen, silent)
+
+    def _bound(self) -> float:
+        return max(self.spec.after_s, HABIT * self._longest)
+
+    def state(self) -> dict[str, Any]:
+        """See `Judge.state`."""
+        return {"gaps": list(self._gaps), "last": self._last, "seen": self._seen, "latched": self.latched}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """See `Judge.load`."""
+        self._gaps = deque(state["gaps"], maxlen=GAPS)
+        self._longest = max(self._gaps, default=0.0)
+        self._last, self._seen, self.latched = state["last"], state["seen"], state["latched"]
+        self.verdict = Verdict(Outcome.BREACH if self.latched else Outcome.CLEAR, threshold=self._bound())

@@ -1,0 +1,176 @@
+"""What every predicate is to the rest: a `Judge` per route, with a latch and a verdict.
+
+A judge latches when its signal breaches and unlatches when there is evidence that the breach is
+over; in between, and while data are too few, it stays as it is. Sequential judges walk records and
+may flip at any of them; windowed judges flip only when a pane closes.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from detector.contract.model import Contract, PredicateSpec
+from detector.windows.segment import Segment
+
+WEEK_S = 604_800.0
+# Divergence is watched on at most so many streams (route x predicate) at the stated budget.
+DIVERGENCE_STREAMS = 64
+
+
+class Outcome(StrEnum):
+    """What a judge can say. Too little data is never `clear`."""
+
+    LEARNING = "learning"  # no reference yet
+    INSUFFICIENT = "insufficient"  # too few records in every window
+    CLEAR = "clear"
+    BREACH = "breach"
+    UNUSABLE = "unusable"  # traffic has been beyond the stated limit for as long as it is known
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A judge's finding: `value` against `threshold` (same unit) over `samples` records and `window_s` seconds."""
+
+    outcome: Outcome
+    value: float | None = None
+    threshold: float | None = None
+    samples: int = 0
+    window_s: float | None = None
+    detail: dict[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """False-alarm budget, shared out per record so that it holds however many scopes come and go.
+
+    Attributes:
+        run_length: mean records between false alarms of one sequential detector on healthy traffic.
+        alpha: error probability of one evaluation of one divergence.
+    """
+
+    run_length: float
+    alpha: float
+
+    @classmethod
+    def of(cls, contract: Contract) -> "Budget":
+        """Share the contract's weekly budget: half to sequential detectors, half to divergences, if it has both.
+
+        A = 604800 R K / F: R records per second of the fleet, K sequential detectors that one record
+        updates, F false activations per week that they may cause.
+        """
+        sequential = sum(spec.type in ("rate", "exceedance") for spec in contract.predicates.values())
+        windowed = sum(spec.type == "divergence" for spec in contract.predicates.values())
+        weekly = contract.defaults.false_alarms_per_week / (2 if sequential and windowed else 1)
+        return cls(
+            run_length=WEEK_S * contract.defaults.fleet_records_per_s * max(1, sequential) / weekly,
+            alpha=min(1e-4, weekly / (WEEK_S * DIVERGENCE_STREAMS * max(1, windowed))),
+        )
+
+
+class Judge(Protocol):
+    """State of one predicate on one route."""
+
+    spec: PredicateSpec
+    latched: bool
+    verdict: Verdict
+
+    @property
+    def armed(self) -> bool:
+        """Whether a breach would be noticed now."""
+        ...
+
+    def observe(self, segment: Segment) -> int | None:
+        """Walk a segment; return the position of the record at which the judge flips first, if it does.
+
+        The caller then rolls back to `save()` and observes again up to and including that record.
+        """
+        ...
+
+    def save(self) -> Any:
+        """What `rollback` needs to undo the next `observe`."""
+        ...
+
+    def rollback(self, saved: Any) -> None:
+        """Undo the last `observe`."""
+        ...
+
+    def absorb(self, segment: Segment) -> None:
+        """Add a segment to windows."""
+        ...
+
+    def close(self, boundary: int, *, frozen: bool) -> None:
+        """Close the pane [boundary - 1, boundary) and judge the windows that end there.
+
+        Args:
+            boundary: Unix seconds.
+            frozen: a breach is open or pending on this route: references must not learn from it.
+        """
+        ...
+
+    def tick(self, now: float) -> None:
+        """Time has come to `now` (Unix seconds, event time) and every record before it is in."""
+        ...
+
+    def idle(self) -> bool:
+        """Whether closing further panes without records in them cannot change anything."""
+        ...
+
+    def skip(self, boundary: int) -> None:
+        """Jump to `boundary` over panes without records; only while `idle`."""
+        ...
+
+    def restart(self, at: float) -> None:
+        """The scope has changed state at `at`: only calls made after it count from now on."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that `load` takes back."""
+        ...
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned."""
+        ...
+
+
+class JudgeBase:
+    """Defaults for judges that need only part of the protocol."""
+
+    def __init__(self, spec: PredicateSpec) -> None:
+        self.spec = spec
+        self.latched = False
+        self.verdict = Verdict(Outcome.INSUFFICIENT)
+
+    @property
+    def armed(self) -> bool:
+        """Whether a breach would be noticed now."""
+        return self.verdict.outcome in (Outcome.CLEAR, Outcome.BREACH)
+
+    def observe(self, segment: Segment) -> int | None:
+        """Nothing to walk."""
+        return None
+
+    def save(self) -> Any:
+        """Nothing to undo."""
+        return None
+
+    def rollback(self, saved: Any) -> None:
+        """Nothing to undo."""
+
+    def absorb(self, segment: Segment) -> None:
+        """No windows."""
+
+    def close(self, boundary: int, *, frozen: bool) -> None:
+        """No windows."""
+
+    def tick(self, now: float) -> None:
+        """Time alone changes nothing."""
+
+    def idle(self) -> bool:
+        """Nothing changes when panes close."""
+        return True
+
+    def skip(self, boundary: int) -> None:
+        """No windows."""
+
+    def restart(self, at: float) -> None:
+        """Nothing kept."""

@@ -1,0 +1,74 @@
+"""Share of calls slower than a limit (or above any limit), against the contract's ceiling.
+
+Testing the share above the limit is testing the percentile: p99 <= 200 ms is "at most 1 % above
+200 ms". Failed calls are left out. The percentiles of the last minute go into the evidence.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from detector.contract.model import PredicateSpec
+from detector.predicates.base import Budget, Verdict
+from detector.predicates.bernoulli import BernoulliJudge
+from detector.windows.quantiles import QuantileWindow
+from detector.windows.segment import Segment
+
+_SHOWN = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
+
+
+class Exceedance(BernoulliJudge):
+    """`type: exceedance`, default method."""
+
+    acts_on_total_failure = False  # a limit below the typical call is a mistake in the contract, not an outage
+
+    def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
+        super().__init__(spec, budget)
+        self._limit = limit_of(spec)
+        self._quantiles = QuantileWindow()
+
+    def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
+        """See `BernoulliJudge.flags`."""
+        positions, values = measured(segment, self.spec.field)
+        limit = self._limit
+        return positions, [i for i, value in enumerate(values) if value > limit]
+
+    def absorb(self, segment: Segment) -> None:
+        """Keep the values for the percentiles that the evidence shows."""
+        _, values = measured(segment, self.spec.field)
+        if values:
+            self._quantiles.add(segment.boundary, values)
+        if self.latched and "p50" not in self.verdict.detail:
+            self.verdict = self._with_percentiles(self.verdict)
+
+    def _with_percentiles(self, verdict: Verdict) -> Verdict:
+        found = {name: self._quantiles.quantile(q) for name, q in _SHOWN.items()}
+        shown: dict[str, float | str] = {name: value for name, value in found.items() if value is not None}
+        return Verdict(
+            verdict.outcome, verdict.value, verdict.threshold, verdict.samples, verdict.window_s, verdict.detail | shown
+        )
+
+    def state(self) -> dict[str, Any]:
+        """See `Judge.state`."""
+        return super().state() | {"quantiles": self._quantiles.state()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """See `Judge.load`."""
+        super().load(state)
+        self._quantiles.load(state["quantiles"])
+
+
+def limit_of(spec: PredicateSpec) -> float:
+    """Limit in the field's own unit: `above_ms` in seconds."""
+    if spec.above_ms is None:
+        raise ValueError(f"predicate {spec.name} needs above_ms")
+    return spec.above_ms / 1000.0
+
+
+def measured(segment: Segment, field: str) -> tuple[Sequence[int], list[float]]:
+    """Return (positions, values) of the primary's successful calls that measured `field`."""
+    positions = segment.primary_ok()
+    values = segment.pick(field, positions)
+    if None in values:
+        positions = [position for position, value in zip(positions, values, strict=True) if value is not None]
+        values = [value for value in values if value is not None]
+    return positions, values

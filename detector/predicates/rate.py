@@ -1,0 +1,34 @@
+"""Rate of calls with a bad verdict or an error, against the contract's ceiling.
+
+A call counts if it was judged (None is "not judged") and the primary answered it. For the field
+`error` every call is judged, and bad if it failed.
+"""
+
+from collections.abc import Sequence
+
+from detector.predicates.bernoulli import BernoulliJudge
+from detector.windows.segment import Segment
+
+
+class Rate(BernoulliJudge):
+    """`type: rate`, default method."""
+
+    def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
+        """See `BernoulliJudge.flags`."""
+        return bad_calls(segment, self.spec.field)
+
+
+def bad_calls(segment: Segment, field: str) -> tuple[Sequence[int], Sequence[int]]:
+    """Return (positions of the judged calls of the primary, ascending indices into them of the bad ones)."""
+    positions = segment.primary()
+    values = segment.pick(field, positions)
+    if field == "error":
+        if values.count("") == len(values):
+            return positions, ()
+        return positions, [i for i, value in enumerate(values) if value]
+    if None in values:
+        positions = [position for position, value in zip(positions, values, strict=True) if value is not None]
+        values = [value for value in values if value is not None]
+    if True not in values:
+        return positions, ()
+    return positions, [i for i, value in enumerate(values) if value]

@@ -1,0 +1,110 @@
+"""River's drift detectors as methods: `adwin`, `kswin`, `page_hinkley`.
+
+They detect that a mean or distribution has changed, in either direction, and then take the new
+level for normal; here a detection latches only if the level rose (rates and exceedances) or moved
+at all (divergences), and the latch ends `window_s` seconds of event time after the last detection.
+None of them has a false-alarm rate that follows from the contract. Their state is not part of
+snapshots: after a takeover they learn again.
+
+Source: River, `river.drift` (A. Bifet, R. Gavalda 2007; C. Raab et al. 2020; E. S. Page 1954).
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+from river import drift
+
+from detector.contract.model import PredicateSpec
+from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
+from detector.predicates.divergence import INPUT_FIELDS
+from detector.predicates.exceedance import limit_of, measured
+from detector.windows.segment import Segment
+
+_MAKE: dict[str, Callable[[], Any]] = {
+    "adwin": drift.ADWIN,
+    "kswin": lambda: drift.KSWIN(seed=1),
+    "page_hinkley": lambda: drift.PageHinkley(mode="up"),
+}
+_MEAN_OF = 200  # records that the present level is taken over
+_WARM_UP = 30  # records before a detection counts
+
+
+class RiverJudge(JudgeBase):
+    """One of River's detectors behind the judge's protocol."""
+
+    def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
+        super().__init__(spec)
+        self._detector = _MAKE[spec.method]()
+        self._seen = 0
+        self._slow = self._fast = 0.0
+        self._detected_at = -math.inf
+        self.verdict = Verdict(Outcome.LEARNING)
+
+    def observe(self, segment: Segment) -> int | None:
+        """Feed the detector record by record."""
+        positions, values = self._values(segment)
+        for position, value in zip(positions, values, strict=True):
+            self._detector.update(value)
+            self._seen += 1
+            self._slow += (value - self._slow) / min(self._seen, 10 * _MEAN_OF)
+            self._fast += (value - self._fast) / min(self._seen, _MEAN_OF // 4)
+            if self._detector.drift_detected and self._seen > _WARM_UP:
+                rose = self.spec.type == "divergence" or self._fast > max(self._slow, self.spec.ceiling)
+                if rose:
+                    self._detected_at = segment.times[position]
+                    if not self.latched:
+                        self.latched = True
+                        self.verdict = Verdict(Outcome.BREACH, self._fast, self._slow, self._seen)
+                        return position
+        if self._seen > _WARM_UP and not self.latched:
+            self.verdict = Verdict(Outcome.CLEAR, self._fast, self._slow, self._seen)
+        return None
+
+    def _values(self, segment: Segment) -> tuple[Any, list[float]]:
+        spec = self.spec
+        if spec.type == "exceedance":
+            positions, values = measured(segment, spec.field)
+            limit = limit_of(spec)
+            return positions, [float(value > limit) for value in values]
+        if spec.type == "divergence":
+            is_input = spec.field in INPUT_FIELDS
+            positions = segment.succeeded() if is_input else segment.primary_ok()
+            picked = segment.pick(spec.field, positions)
+            pairs = [(p, math.log1p(v)) for p, v in zip(positions, picked, strict=True) if v is not None and v >= 0]
+            return [p for p, _ in pairs], [v for _, v in pairs]
+        positions = segment.primary()
+        picked = segment.pick(spec.field, positions)
+        pairs = [(p, float(bool(v))) for p, v in zip(positions, picked, strict=True) if v is not None]
+        return [p for p, _ in pairs], [v for _, v in pairs]
+
+    def close(self, boundary: int, *, frozen: bool) -> None:
+        """A detection holds for `window_s`."""
+        if self.latched and boundary - self._detected_at > self.spec.window_s:
+            self.latched = False
+            self.verdict = Verdict(Outcome.CLEAR, self._fast, self._slow, self._seen)
+
+    def save(self) -> Any:
+        """See `Judge.save`."""
+        return (
+            copy.deepcopy(self._detector),
+            (self._seen, self._slow, self._fast, self._detected_at, self.latched, self.verdict),
+        )
+
+    def rollback(self, saved: Any) -> None:
+        """See `Judge.rollback`."""
+        self._detector, rest = saved
+        self._seen, self._slow, self._fast, self._detected_at, self.latched, self.verdict = rest
+
+    def idle(self) -> bool:
+        """A latch ends with time."""
+        return not self.latched
+
+    def state(self) -> dict[str, Any]:
+        """Only what a scope's state depends on."""
+        return {"latched": self.latched, "detected_at": self._detected_at}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """See `Judge.load`."""
+        self.latched, self._detected_at = state["latched"], state["detected_at"]

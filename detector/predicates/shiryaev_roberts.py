@@ -1,0 +1,118 @@
+"""Mixture Shiryaev-Roberts e-detector on a stream of good (0) and bad (1) calls.
+
+For each alternative rate p_j the statistic restarts at every record:
+
+    R_j <- (1 + R_j) * (p_j / p0 if bad else (1 - p_j) / (1 - p0)) ** (1 / phi)
+
+and the alarm is raised when the mean of the R_j reaches A. Whenever the conditional probability of
+a bad call is at most p0 and phi = 1, each factor has mean <= 1, so E[records until a false alarm]
+>= A, whatever the dependence. phi > 1 (design effect) tempers the evidence of dependent calls; the
+bound is then an estimate.
+
+Beside each R_j runs a CUSUM of the same likelihood ratios; the place where it last left zero
+estimates the change point, hence the rate since and how long the fault has been there.
+
+Work is done on bad calls only: m good ones in between have a closed form.
+
+Source: J. Shin, A. Ramdas, A. Rinaldo (2023), E-detectors, New England J. Statistics in Data Science.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+ALTERNATIVES = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # times p0
+HIGHEST = 0.9
+
+
+class MixtureShiryaevRoberts:
+    """Detector of "the rate of bad calls exceeds `p0`", with mean run length >= `run_length` records.
+
+    Args:
+        p0: ceiling of the healthy rate, in (0, 0.9).
+        run_length: A, records; > 1.
+        design_effect: phi >= 1.
+
+    >>> detector = MixtureShiryaevRoberts(0.01, 1e9)
+    >>> detector.observe(10, list(range(10)))
+    5
+    """
+
+    __slots__ = ("_cusum", "_down", "_gap", "_statistic", "_start", "_up", "bad", "limit", "p0", "seen")
+
+    def __init__(self, p0: float, run_length: float, design_effect: float = 1.0) -> None:
+        rates = sorted({min(HIGHEST, p0 * factor) for factor in ALTERNATIVES})
+        self.p0 = p0
+        self._up = [math.log(p / p0) / design_effect for p in rates]
+        self._down = [math.log((1 - p) / (1 - p0)) / design_effect for p in rates]
+        self.limit = run_length * len(rates)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything."""
+        size = len(self._up)
+        self._statistic = [0.0] * size
+        self._cusum = [0.0] * size
+        # Of each alternative: records and bad ones seen before its present excursion began.
+        self._start = [(0, 0)] * size
+        self._gap = 0
+        self.seen = 0
+        self.bad = 0
+
+    def observe(self, n: int, bad: Sequence[int]) -> int | None:
+        """Take `n` calls of which those at the ascending indices `bad` were bad; return the index of an alarm.
+
+        After an alarm the calls behind it have not been seen.
+        """
+        last = -1
+        gap = self._gap
+        for index in bad:
+            good = gap + index - last - 1
+            gap = 0
+            last = index
+            if self._hit(good):
+                self._gap = 0
+                return index
+        self._gap = gap + n - last - 1
+        return None
+
+    def _hit(self, good: int) -> bool:
+        """`good` good calls, then a bad one."""
+        self.seen += good + 1
+        self.bad += 1
+        total = 0.0
+        for j, (up, down) in enumerate(zip(self._up, self._down, strict=True)):
+            decay = math.exp(good * down)
+            factor = math.exp(down)
+            statistic = self._statistic[j] * decay + factor * (1.0 - decay) / (1.0 - factor)
+            statistic = (1.0 + statistic) * math.exp(up)
+            self._statistic[j] = statistic
+            total += statistic
+            cusum = self._cusum[j] + good * down
+            if cusum <= 0.0:
+                cusum = 0.0
+                self._start[j] = (self.seen - 1, self.bad - 1)
+            self._cusum[j] = cusum + up
+        return total >= self.limit
+
+    @property
+    def evidence(self) -> float:
+        """The mean of the R_j after the last bad call; an alarm at `limit` / number of alternatives."""
+        return sum(self._statistic) / len(self._statistic)
+
+    def excursion(self) -> tuple[int, int, int]:
+        """The best-supported change: (records before it, records since, bad ones since)."""
+        best = max(range(len(self._cusum)), key=self._cusum.__getitem__)
+        start, bad_before = self._start[best]
+        return start, self.seen - start, self.bad - bad_before
+
+    def save(self) -> tuple[Any, ...]:
+        """Return what `load` takes back."""
+        return (*map(tuple, (self._statistic, self._cusum, self._start)), self._gap, self.seen, self.bad)
+
+    def load(self, saved: Sequence[Any]) -> None:
+        """Take over what `save` returned."""
+        statistic, cusum, start, self._gap, self.seen, self.bad = saved
+        self._statistic = list(statistic)
+        self._cusum = list(cusum)
+        self._start = [(records, bad) for records, bad in start]

@@ -1,0 +1,117 @@
+"""Histogram panes of one second, with running totals over several window lengths.
+
+A pane holds the counts of one event-time second [s, s + 1). Closing a pane adds it to the total of
+every window and subtracts the pane that leaves it (subtract on evict), so reading a window costs
+nothing and integers keep it exact for ever. A record that is late, but inside the longest window,
+goes into its own pane and into the totals of the windows that hold it.
+
+Windows are half-open: after the pane [b - 1, b) is closed, the window of length L is [b - L, b).
+Cost: O(spans x bins) a second, memory longest x bins x 4 bytes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
+
+
+class PaneRing:
+    """Counts over `bins` bins in windows of `spans` seconds, ascending.
+
+    Attributes:
+        boundary: the second whose pane closes next, or None before the first record.
+        totals: int64 array (len(spans), bins); row i is the window of spans[i] seconds.
+    """
+
+    __slots__ = ("_open", "_ring", "_spans", "boundary", "longest", "spans", "totals")
+
+    def __init__(self, bins: int, spans: Sequence[int]) -> None:
+        self.spans = tuple(spans)
+        self.longest = self.spans[-1]
+        self._spans = np.array(self.spans)
+        self._ring = np.zeros((self.longest, bins), dtype=np.int32)
+        self._open: dict[int, Counts] = {}
+        self.totals: Counts = np.zeros((len(self.spans), bins), dtype=np.int64)
+        self.boundary: int | None = None
+
+    @property
+    def bins(self) -> int:
+        """Number of bins of each pane."""
+        return int(self._ring.shape[1])
+
+    def start(self, boundary: int) -> None:
+        """Set the second whose pane closes first; once."""
+        self.boundary = boundary
+
+    def add(self, second: int, counts: npt.ArrayLike) -> bool:
+        """Add counts, shape (bins,), to the pane of `second`; False if it is older than every window."""
+        boundary = self.boundary
+        if boundary is None:
+            raise RuntimeError("start() comes before add()")
+        if second >= boundary:
+            pane = self._open.get(second)
+            if pane is None:
+                self._open[second] = np.array(counts, dtype=np.int64)
+            else:
+                pane += np.asarray(counts, dtype=np.int64)
+            return True
+        age = boundary - second
+        if age > self.longest:
+            return False
+        added = np.asarray(counts, dtype=np.int64)
+        self._ring[second % self.longest] += added.astype(np.int32)
+        self.totals[self._spans >= age] += added
+        return True
+
+    def close(self) -> Counts:
+        """Close the pane [boundary, boundary + 1); return the pane that left the longest window, shape (bins,)."""
+        second = self.boundary
+        if second is None:
+            raise RuntimeError("start() comes before close()")
+        slot = second % self.longest
+        evicted = self._ring[slot].astype(np.int64)
+        self.totals -= self._ring[(second - self._spans) % self.longest]
+        pane = self._open.pop(second, None)
+        if pane is None:
+            self._ring[slot] = 0
+        else:
+            self._ring[slot] = pane
+            self.totals += pane
+        self.boundary = second + 1
+        return evicted
+
+    def clear(self) -> None:
+        """Forget every count, keep the time."""
+        self._ring[:] = 0
+        self.totals[:] = 0
+        self._open.clear()
+
+    def idle(self) -> bool:
+        """Whether no pane that is still to be closed holds a record."""
+        return not self._open
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that `load` takes back; empty cells are left out."""
+        flat = self._ring.ravel()
+        used = np.flatnonzero(flat)
+        return {
+            "boundary": self.boundary,
+            "cells": used.astype(np.uint32).tobytes(),
+            "counts": flat[used].astype(np.uint32).tobytes(),
+            "open": [(second, pane.tolist()) for second, pane in self._open.items()],
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned, of a ring of the same shape."""
+        self.clear()
+        self.boundary = state["boundary"]
+        cells = np.frombuffer(state["cells"], dtype=np.uint32)
+        self._ring.ravel()[cells] = np.frombuffer(state["counts"], dtype=np.uint32).astype(np.int32)
+        self._open = {second: np.array(pane, dtype=np.int64) for second, pane in state["open"]}
+        if self.boundary is not None:
+            for row, span in enumerate(self.spans):
+                slots = np.arange(self.boundary - span, self.boundary) % self.longest
+                self.totals[row] = self._ring[slots].sum(axis=0)

@@ -1,0 +1,54 @@
+"""Trailing reference histogram: what this stream looked like over the last hour, before the windows.
+
+Panes enter when they leave the longest window, so the lag equals that window and a drift cannot
+stand in its own reference. While the stream is frozen nothing enters or leaves. Kept in buckets of
+one minute.
+"""
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from detector.windows.panes import Counts
+
+BUCKET_S = 60
+
+
+class TrailingReference:
+    """Counts over the last `horizon_s` seconds of admitted panes.
+
+    Attributes:
+        totals: int64 array (bins,), over all whole and open buckets.
+    """
+
+    __slots__ = ("_buckets", "_horizon_s", "totals")
+
+    def __init__(self, bins: int, horizon_s: int = 3600) -> None:
+        self._horizon_s = horizon_s
+        self._buckets: deque[tuple[int, Counts]] = deque()
+        self.totals: Counts = np.zeros(bins, dtype=np.int64)
+
+    def admit(self, second: int, counts: Counts) -> bool:
+        """Add the pane of `second`; return whether a new bucket began (time to look at the totals again)."""
+        bucket = second - second % BUCKET_S
+        fresh = not self._buckets or self._buckets[-1][0] != bucket
+        if fresh:
+            self._buckets.append((bucket, counts.copy()))
+            while self._buckets[0][0] <= bucket - self._horizon_s:
+                self.totals -= self._buckets.popleft()[1]
+        else:
+            self._buckets[-1][1].__iadd__(counts)
+        self.totals += counts
+        return fresh
+
+    def state(self) -> list[tuple[int, list[int]]]:
+        """Plain values that `load` takes back."""
+        return [(second, counts.tolist()) for second, counts in self._buckets]
+
+    def load(self, state: Any) -> None:
+        """Take over what `state` returned."""
+        self._buckets = deque((second, np.array(counts, dtype=np.int64)) for second, counts in state)
+        self.totals[:] = 0
+        for _, counts in self._buckets:
+            self.totals += counts
