@@ -1,7 +1,8 @@
 """Demo traffic for docker-compose.yml: two healthy routes, one of which falls ill every few minutes.
 
 Synthetic, and meant to be seen: 200 calls a second per route, and for 40 s out of every 240 the upstream
-of the route `chat` is slow, so that `detector tail` shows an activation and, some time later, the way back.
+of the route `chat` is slow, so that `detector tail` shows an activation. It publishes as a collector does and
+obeys nobody: no call of its is a probe, so the way back to the primary is not to be seen here.
 """
 
 import argparse
