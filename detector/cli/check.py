@@ -2,15 +2,16 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from detector.cli.output import FOUND, note, print_json, wrong_use
+from detector.cli.output import FOUND, print_json, wrong_use
 
 
 def check(
-    files: list[Path] = typer.Argument(..., metavar="F...", help="Contract files."),
-    json: bool = typer.Option(False, "--json", help="One JSON document instead of text."),
+    files: Annotated[list[Path], typer.Argument(metavar="F...", help="Contract files.")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
 ) -> None:
     """Validate contract files: every finding with its place, its rule and what to do.
 
@@ -33,7 +34,7 @@ def check(
             level = " (warning)" if found.severity == "warning" else ""
             print(f"{found.file}:{found.line}:{found.column} {found.rule} {found.message}{level}")
             print(f"    {found.advice}")
-        note(_count(len(files), findings and len({found.file for found in findings}) or 0, len(findings)))
+        print(_count(len(files), len({found.file for found in findings}), len(findings)))
     if findings:
         raise typer.Exit(FOUND)
 

@@ -1,6 +1,6 @@
 """The contract file: read, checked as a whole, and turned into typed values."""
 
-from importlib import resources
+from pkgutil import get_data
 
 from detector.contract.finding import RULES, ContractError, Finding, Rule
 from detector.contract.loader import check_text, load_contract
@@ -22,4 +22,6 @@ __all__ = [
 
 def example_text() -> str:
     """The contract that ships with the package: every key that most installations need, explained."""
-    return resources.files(__name__).joinpath("example.yaml").read_text(encoding="utf-8")
+    data = get_data(__name__, "example.yaml")
+    assert data is not None  # the wheel carries it
+    return data.decode()

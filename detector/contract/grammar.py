@@ -98,7 +98,7 @@ PREDICATE: Keys = {
     "threshold_nats": _number("divergence that matters, nats", above=0),
     "window_s": Key(
         kind="number",
-        says="longest window of a divergence; window of a literal rate",
+        says="longest window of a divergence; window of the other methods",
         above=0,
         most=LONGEST_WINDOW_S,
         whole=True,
@@ -162,13 +162,25 @@ READ_BY_TYPE: dict[str, frozenset[str]] = {
     "divergence": frozenset({"field", "threshold_nats", "window_s"}),
     "rate": frozenset({"field", "evaluation", "score_below", "score_above", "ceiling", "window_s"}),
     "exceedance": frozenset(
-        {"field", "evaluation", "above_ms", "above", "score_below", "score_above", "ceiling", "consecutive"}
+        {
+            "field",
+            "evaluation",
+            "above_ms",
+            "above",
+            "score_below",
+            "score_above",
+            "ceiling",
+            "consecutive",
+            "window_s",
+        }
     ),
     "absence": frozenset({"after_s"}),
 }
 READ_BY_ALL = frozenset({"type", "method", "design_effect", "min_samples"})
-# Keys that only the literal method of a type reads.
-LITERAL_ONLY: dict[str, frozenset[str]] = {
-    "rate": frozenset({"window_s"}),
-    "exceedance": frozenset({"consecutive"}),
+# Keys that only some methods of a type read. A drift detector's `window_s` is how long a detection holds.
+_DRIFT_DETECTORS = frozenset({"adwin", "kswin", "page_hinkley"})
+READ_BY_METHOD: dict[tuple[str, str], frozenset[str]] = {
+    ("rate", "window_s"): _DRIFT_DETECTORS | {"literal"},
+    ("exceedance", "window_s"): _DRIFT_DETECTORS,
+    ("exceedance", "consecutive"): frozenset({"literal"}),
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import yaml
 
 MAX_CHARACTERS = 1 << 20
+MAX_BYTES = 4 * MAX_CHARACTERS  # as much of a file as is worth reading
 MAX_DEPTH = 24
 _LONGEST_INTEGER = 300  # digits; a longer one is infinite for every purpose here
 _LONGEST_OTHER_BASE = 66

@@ -2,7 +2,7 @@
 
 from detector.contract.draft import Draft, nearest, shown
 from detector.contract.fields import FEATURES, field_kind, fits, fitting, in_seconds
-from detector.contract.grammar import LITERAL_ONLY, READ_BY_ALL, READ_BY_TYPE
+from detector.contract.grammar import READ_BY_ALL, READ_BY_METHOD, READ_BY_TYPE
 from detector.contract.model import Contract, Mode, PredicateSpec
 
 _SCORES = ("score_below", "score_above")
@@ -81,20 +81,21 @@ def _unread(draft: Draft, spec: PredicateSpec) -> None:
         read -= set(_SCORES)
     elif not spec.field:
         read -= {"above", "above_ms"}
-    literal_only = LITERAL_ONLY.get(spec.type, frozenset())
     for key in (*READ_BY_ALL, *sorted(frozenset().union(*READ_BY_TYPE.values()))):
         if not draft.written("predicates", spec.name, key):
             continue
         path = ("predicates", spec.name, key)
+        methods = READ_BY_METHOD.get((spec.type, key))
         if key not in read:
             what = "a field" if key in _SCORES and key in READ_BY_TYPE[spec.type] else f"a {spec.type}"
             draft.report("unused-key", path, f"{what} does not read {key!r}", key=True)
-        elif key in literal_only and spec.method != "literal":
-            message = f"only `method: literal` of a {spec.type} reads {key!r}"
-            draft.report("unused-key", path, message, "add method: literal, or remove it", key=True)
+        elif methods is not None and spec.method not in methods:
+            message = f"the {spec.method} method of a {spec.type} does not read {key!r}"
+            advice = f"remove it; it belongs to method {', '.join(sorted(methods))}"
+            draft.report("unused-key", path, message, advice, key=True)
     if spec.type == "absence" and spec.method not in ("default", "literal"):
         path = ("predicates", spec.name, "method")
-        draft.report("unused-key", path, "an absence has one method, the plain one", key=True)
+        draft.report("unknown-choice", path, f"an absence has no method {spec.method!r}", "remove it")
 
 
 def modes(draft: Draft, contract: Contract) -> None:
