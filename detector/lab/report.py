@@ -1,5 +1,6 @@
 """A replay's result for people and for programs."""
 
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,6 +8,8 @@ import msgspec
 
 from detector.lab.outcome import Activation
 from detector.lab.replay import ReplayResult
+
+_PIPE_WIDTH = 160
 
 
 def as_json(result: ReplayResult) -> dict[str, Any]:
@@ -29,7 +32,8 @@ def as_text(result: ReplayResult) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    # A pipe has no width of its own, and a table squeezed into 80 columns is no table.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     rate = result.records / result.elapsed_s if result.elapsed_s > 0 else 0.0
     console.print(
         f"{result.records:,} records judged in {result.elapsed_s:.2f} s ({rate:,.0f} a second), "

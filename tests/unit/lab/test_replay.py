@@ -1,0 +1,207 @@
+"""`replay`: the same decisions however the input is cut, in the form that the surface promises."""
+
+import json
+import random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from detector.cli.main import build
+from detector.contract.loader import load_contract
+from detector.lab.outcome import activations_of, digest_of
+from detector.lab.replay import replay
+from topics.telemetry import TelemetryRecord
+
+T0 = 1_700_000_000
+CONTRACT = """
+version: 1
+predicates:
+  errors: {type: rate, field: error, ceiling: 0.01}
+  output_drift: {type: divergence, field: output_tokens, threshold_nats: 0.07, window_s: 10}
+modes:
+  error_spike: {when: errors}
+  token_drift: {when: output_drift}
+fallbacks:
+  rule: {type: rule, p99_ms: 20, share: 1}
+matrix:
+  - {mode: "*", input_class: "*", fallbacks: [rule]}
+"""
+JSON_KEYS = {
+    "records",
+    "malformed",
+    "late",
+    "first_event_time",
+    "last_event_time",
+    "elapsed_s",
+    "activations",
+    "armed",
+    "digest",
+}
+
+
+def traffic(seed=0, routes=("chat", "code", "search")):
+    """A minute of three routes, 20 calls a second each, up to a second out of order; `code` fails for a while."""
+    draw = random.Random(seed)
+    for i in range(60 * 20):
+        for route in routes:
+            at = T0 + i / 20 + draw.random()
+            faulty = route == "code" and 30 <= i / 20 < 40
+            yield TelemetryRecord(
+                event_time=at,
+                route=route,
+                output_tokens=None if faulty else int(draw.lognormvariate(5, 1)),
+                error="500" if faulty else "",
+            )
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    file = tmp_path_factory.mktemp("recorded") / "calls.jsonl"
+    lines = [msgspec.json.encode(record) for record in traffic()]
+    lines.insert(100, b"not a record")
+    file.write_bytes(b"\n".join(lines))
+    return file
+
+
+@pytest.fixture(scope="module")
+def contract():
+    return load_contract(CONTRACT)
+
+
+@pytest.fixture(scope="module")
+def whole(recorded, contract):
+    return replay([recorded], contract)
+
+
+def test_a_burst_of_errors_is_one_activation_of_its_route(whole):
+    """The fault is detected where and when it is, and nothing else is."""
+    assert [(each.scope, each.mode) for each in whole.activations] == [("code", "error_spike")]
+    activation = whole.activations[0]
+    assert T0 + 30 <= activation.activated_at <= T0 + 32
+    assert activation.evidence.predicate == "errors"
+
+
+def test_evidence_names_the_row_that_crossed_the_line(whole, recorded):
+    """The offset is the row's index in the file, malformed rows included: here a failed call of the route."""
+    rows = recorded.read_bytes().split(b"\n")
+    record = msgspec.json.decode(rows[whole.activations[0].evidence.offset], type=TelemetryRecord)
+
+    assert (record.route, record.error) == ("code", "500")
+    assert whole.records == len(rows) - 1
+    assert (whole.malformed, whole.shown[0].row) == (1, 100)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(1, 5000))
+def test_the_digest_does_not_depend_on_batches(recorded, contract, whole, batch):
+    """Any size of batch gives the same decisions."""
+    assert replay([recorded], contract, batch=batch).digest == whole.digest
+
+
+@pytest.mark.parametrize("partitions", [2, 3, 8])
+def test_the_digest_does_not_depend_on_partitions(recorded, contract, whole, partitions):
+    """One pipeline or one per partition come to the same decisions, on the same rows."""
+    assert replay([recorded], contract, partitions=partitions).digest == whole.digest
+
+
+def test_a_file_cut_in_two_is_the_same_stream(recorded, contract, whole, tmp_path):
+    """Row indices and time go on from one file to the next."""
+    lines = recorded.read_bytes().split(b"\n")
+    first, second = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
+    first.write_bytes(b"\n".join(lines[:1000]))
+    second.write_bytes(b"\n".join(lines[1000:]))
+
+    assert replay([first, second], contract).digest == whole.digest
+
+
+def test_other_input_gives_another_digest(contract, tmp_path, whole):
+    """The digest is of the decisions: without the fault it is that of no decisions."""
+    file = tmp_path / "calm.jsonl"
+    file.write_bytes(b"\n".join(msgspec.json.encode(record) for record in traffic(routes=("chat",))))
+    calm = replay([file], contract)
+
+    assert calm.decisions == ()
+    assert calm.digest == digest_of([]) != whole.digest
+
+
+def test_an_activation_ends_with_its_own_deactivation(whole):
+    """Activated and deactivated are paired scope by scope; one without an end is open."""
+    ended = [each for each in whole.decisions if each.kind == "deactivated"]
+    unfinished = [each for each in whole.decisions if each.kind != "deactivated"]
+
+    assert [each.deactivated_at for each in activations_of(whole.decisions)] == [
+        each.at for each in ended
+    ] or [None]
+    assert [each.deactivated_at for each in activations_of(unfinished)] == [None]
+
+
+def test_an_empty_file_is_no_error(contract, tmp_path):
+    """No rows, no decisions, no bounds of time."""
+    file = tmp_path / "empty.csv"
+    file.touch()
+    result = replay([file], contract)
+
+    assert (result.records, result.malformed, result.activations, result.first_event_time) == (0, 0, (), None)
+
+
+def command(*args):
+    return CliRunner().invoke(build(), ["replay", *map(str, args)])
+
+
+@pytest.fixture(scope="module")
+def contract_file(tmp_path_factory):
+    file = tmp_path_factory.mktemp("contract") / "contract.yaml"
+    file.write_text(CONTRACT)
+    return file
+
+
+def test_json_output_is_one_document_with_the_keys_promised(recorded, contract_file, whole):
+    """stdout is exactly the document of the surface, whatever goes to stderr."""
+    result = command(recorded, "--contract", contract_file, "--json")
+    document = json.loads(result.stdout)
+
+    assert result.exit_code == 0
+    assert set(document) == JSON_KEYS
+    assert document["digest"] == whole.digest
+    assert set(document["activations"][0]) == {
+        "scope",
+        "mode",
+        "predicate",
+        "disposition",
+        "activated_at",
+        "deactivated_at",
+        "evidence",
+    }
+
+
+def test_text_output_names_what_was_detected_and_what_was_malformed(recorded, contract_file):
+    """A person sees scope, mode, evidence and the bad row."""
+    result = command(recorded, "--contract", contract_file)
+
+    assert result.exit_code == 0
+    for word in ("code", "error_spike", "errors", "row 100", "digest"):
+        assert word in result.stdout
+
+
+@pytest.mark.parametrize(
+    "args", [["no-such.csv"], ["{recorded}", "--map", "x=y"], ["{recorded}", "--time-unit", "h"]]
+)
+def test_wrong_use_exits_with_2_and_no_traceback(args, recorded, contract_file):
+    """Missing files and impossible options are explained."""
+    result = command(*(arg.format(recorded=recorded) for arg in args), "--contract", contract_file)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("detector: ")
+
+
+def test_a_contract_that_cannot_run_is_wrong_use(recorded, tmp_path):
+    """Every finding goes to stderr with its place."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("version: 1\nmodes: {x: {when: nothing}}\n")
+    result = command(recorded, "--contract", bad)
+
+    assert result.exit_code == 2
+    assert f"{bad}:2:" in result.stderr
