@@ -78,7 +78,7 @@ def layer_of(module: str) -> str | None:
         return "root"
     if parts[1] == "__main__":
         return "cli"
-    # The broker serves whoever asks for it; all else in that folder is the demo, which drives the whole product.
+    # The broker serves whoever asks; all else in that folder is the demo, which drives the whole product.
     if parts[1] == "embedded" and len(parts) > 2 and parts[2] not in {"broker", "child"}:
         return "embedded.demo"
     if len(parts) > 2 and f"{parts[1]}.{parts[2]}" in ALLOWED:
