@@ -1,14 +1,15 @@
 """Hands recorded rows to the pipeline, with the time that passes between them.
 
-Time comes with the data. The watermark of the whole stream is the greatest event time so far, less
-the contract's lateness; whenever it passes whole seconds, all records read before are judged first
-and then one tick is given per second. Records are handed over in runs that end at these seconds, so
-neither the size of batches nor the order of routes inside one can change a decision.
+Time comes with the data: what a wall clock is to the service, the greatest event time of the whole
+stream is here. Whenever it passes whole seconds, all records read before are judged first and then
+one tick is given per second; after the last record time goes on until every pane is judged. Records
+are handed over in runs that end at these seconds, so neither the size of batches nor the order of
+routes inside one can change a decision.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from math import floor
+from math import ceil, floor
 from typing import Protocol
 
 from detector.modes.decision import Decision
@@ -37,7 +38,7 @@ class Feed:
 
     Args:
         judges: one per partition.
-        lateness_s: seconds by which ticks trail the greatest event time.
+        lateness_s: seconds by which judges wait for late records, as the contract says.
         batch: most records handed over at once.
     """
 
@@ -60,10 +61,10 @@ class Feed:
         at = record.event_time
         if self.last is None or self.first is None:
             self.first = self.last = at
-            self._ticked = floor(at - self.lateness_s)
+            self._ticked = floor(at)
         elif at > self.last:
-            if floor(at - self.lateness_s) > self._ticked:
-                self._tick_to(floor(at - self.lateness_s))
+            if floor(at) > self._ticked:
+                self._tick_to(floor(at))
             self.last = at
         else:
             self.first = min(self.first, at)
@@ -76,9 +77,9 @@ class Feed:
             self._flush()
 
     def finish(self) -> None:
-        """Judge what is left and let time pass to the last event; what comes after it is not known."""
+        """Judge what is left and let time pass until no pane with a record in it is open."""
         if self.last is not None:
-            self._tick_to(floor(self.last))
+            self._tick_to(ceil(floor(self.last) + 1 + self.lateness_s))
 
     def _partition(self, route: str) -> int:
         if len(self.judges) == 1:

@@ -43,7 +43,7 @@ JSON_KEYS = {
 
 
 def traffic(seed=0, routes=("chat", "code", "search")):
-    """A minute of three routes, 20 calls a second each, up to a second out of order; `code` fails for a while."""
+    """A minute of three routes, 20 calls a second, up to a second out of order; `code` fails for a while."""
     draw = random.Random(seed)
     for i in range(60 * 20):
         for route in routes:
