@@ -1,0 +1,1 @@
+"""What a gateway imports: the control topic's view and the client on it. No Faust."""

@@ -1,0 +1,194 @@
+"""What a gateway holds of the control topic, and what that means now: fence, leases, lapses, reading again.
+
+Pure: messages and clock values in, state out. `now` is the reader's own monotonic clock throughout,
+so a step of the wall clock neither lengthens nor ends a lease.
+"""
+
+from dataclasses import dataclass
+from math import inf
+
+from detector.gateway.fold import Change, Fold, FoldCounts, parse
+from topics.cloudevents import Headers
+from topics.control import ControlRecord, OwnerRecord
+from topics.errors import DecodeError
+
+HOLD_MAX_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """What a reader does about one route.
+
+    Attributes:
+        record: the active record that is in force, or None: use the primary.
+        avoid: active records of single deployments of the route, while the route itself is not active.
+        stale: a lease that concerns this answer has lapsed.
+        until: monotonic time at which the answer changes by itself; infinity when only a message changes it.
+    """
+
+    record: ControlRecord | None
+    avoid: tuple[ControlRecord, ...]
+    stale: bool
+    until: float
+
+
+class _Reading:
+    """One reading of the topic: the fold, and when each partition's lease ends."""
+
+    __slots__ = ("fold", "lease_end")
+
+    def __init__(self, counts: FoldCounts) -> None:
+        self.fold = Fold(counts)
+        self.lease_end: dict[int, float] = {}
+
+
+class ControlView:
+    """Folds the control topic by the reader's rules and answers what is in force.
+
+    Args:
+        hold_max_s: how long scopes that say `hold` stay active after their lease has lapsed.
+
+    Attributes:
+        generation: grows whenever an answer may have changed other than by time passing.
+        counts: messages applied, refused by the fence, superseded and malformed.
+        lapses: how many leases had lapsed when the next owner record came.
+    """
+
+    def __init__(self, *, hold_max_s: float = HOLD_MAX_S) -> None:
+        self._hold_max_s = hold_max_s
+        self.counts = FoldCounts()
+        self._now_held = _Reading(self.counts)
+        self._again: _Reading | None = None
+        self._routes: dict[str, dict[str, ControlRecord]] = {}
+        self.generation = 0
+        self.lapses = 0
+
+    @property
+    def held(self) -> dict[str, ControlRecord]:
+        """The record held per scope, in force or lapsed."""
+        return self._now_held.fold.held
+
+    @property
+    def fence(self) -> dict[int, int]:
+        """The greatest epoch seen per partition."""
+        return self._now_held.fold.fence
+
+    @property
+    def rereading(self) -> bool:
+        """Whether messages go to a second reading while the first one stands."""
+        return self._again is not None
+
+    def apply(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | tuple[tuple[str, bytes], ...],
+        *,
+        now: float,
+        age_s: float = 0.0,
+    ) -> Change | None:
+        """Take one message in topic order; whatever its bytes, nothing is raised.
+
+        Args:
+            now: monotonic clock, seconds.
+            age_s: while catching up, how long ago the broker stamped the message; kept within 0 and
+                the lease, for two wall clocks are compared here. 0 when following live.
+
+        Returns:
+            What was held of the scope and what is now, if that changed. None while reading again.
+        """
+        try:
+            entry = parse(key, value, headers)
+        except DecodeError:
+            self.counts.malformed += 1
+            return None
+        reading = self._again or self._now_held
+        if isinstance(entry, OwnerRecord):
+            if reading.fold.apply(entry):
+                self._renew(reading, entry, now, age_s)
+            return None
+        before = reading.fold.held.get(entry.scope)
+        applied = reading.fold.apply(entry)
+        if isinstance(entry, ControlRecord):
+            # A partition that no owner has spoken for has no lease: it counts as lapsed from here on.
+            reading.lease_end.setdefault(entry.partition, now)
+        if not applied or reading is not self._now_held:
+            return None
+        after = entry if isinstance(entry, ControlRecord) else None
+        self._index(before, after)
+        return before, after
+
+    def _renew(self, reading: _Reading, owner: OwnerRecord, now: float, age_s: float) -> None:
+        ended = reading.lease_end.get(owner.partition)
+        reading.lease_end[owner.partition] = now + owner.lease_s - min(max(age_s, 0.0), owner.lease_s)
+        if reading is self._now_held and (ended is None or ended <= now):
+            self.lapses += ended is not None
+            self.generation += 1
+
+    def _index(self, before: ControlRecord | None, after: ControlRecord | None) -> None:
+        if before is not None and after is None:
+            deployments = self._routes[before.route]
+            del deployments[before.deployment]
+            if not deployments:
+                del self._routes[before.route]
+        elif after is not None:
+            self._routes.setdefault(after.route, {})[after.deployment] = after
+        self.generation += 1
+
+    def begin_reread(self) -> None:
+        """Start reading from the beginning; the present view stands until `finish_reread`."""
+        self._again = _Reading(self.counts)
+
+    def finish_reread(self) -> list[Change]:
+        """The second reading has reached the end: it becomes the view. Returns what that changed."""
+        again, self._again = self._again, None
+        if again is None:
+            return []
+        changes = self._now_held.fold.replace(again.fold)
+        for partition, end in again.lease_end.items():
+            # Either reading heard a valid owner, so the later end is as well founded as the earlier.
+            self._now_held.lease_end[partition] = max(end, self._now_held.lease_end.get(partition, -inf))
+        for before, after in changes:
+            self._index(before, after)
+        self.generation += 1
+        return changes
+
+    def in_force(self, record: ControlRecord, now: float) -> tuple[bool, bool, float]:
+        """Say whether a held record counts now, whether its lease has lapsed, and until when that is so."""
+        end = self._now_held.lease_end.get(record.partition, -inf)
+        if now < end:
+            return True, False, end
+        if record.on_expiry == "hold" and now < end + self._hold_max_s:
+            return True, True, end + self._hold_max_s
+        return False, True, inf
+
+    def effective(self, route: str, deployment: str = "", now: float = 0.0) -> Effective:
+        """Say what is in force for a route, or for one deployment of it.
+
+        The route's own scope outranks those of its deployments. With `deployment`, an active scope
+        of it is the record in force; either way `avoid` names every deployment to keep off.
+        """
+        scopes = self._routes.get(route)
+        if scopes is None:
+            return _PRIMARY
+        until, stale = inf, False
+        chosen: ControlRecord | None = None
+        avoid: list[ControlRecord] = []
+        for record in scopes.values():
+            if record.state != "active":
+                continue
+            counts, lapsed, changes_at = self.in_force(record, now)
+            until, stale = min(until, changes_at), stale or lapsed
+            if not counts:
+                continue
+            if not record.deployment:
+                chosen = record
+            else:
+                avoid.append(record)
+        if chosen is not None:
+            return Effective(chosen, (), stale, until)
+        chosen = next((record for record in avoid if deployment and record.deployment == deployment), None)
+        return Effective(chosen, tuple(avoid), stale, until)
+
+
+_PRIMARY = Effective(None, (), False, inf)

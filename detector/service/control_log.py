@@ -1,0 +1,107 @@
+"""What one worker has read of the control and override topics, shared by all its partitions. Pure.
+
+Beside the reader's fold it keeps the last message of each key, refused or not: that is the one which
+compaction keeps, and so the one that must be its owner's own.
+"""
+
+from dataclasses import dataclass
+
+from detector.gateway.fold import Entry, Fold, Tombstone, parse
+from topics.cloudevents import Headers
+from topics.control import OWNER_PREFIX, ControlRecord, Override, OwnerRecord, decode_override
+from topics.errors import DecodeError
+from topics.scope import scope_of, split_scope
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message under a scope's key that is no record. Compaction would keep it in the record's place."""
+
+    scope: str
+
+
+ScopeEntry = ControlRecord | Tombstone | Unreadable
+
+
+class ControlLog:
+    """The control topic as far as it was read, in topic order, own records included.
+
+    Attributes:
+        fold: what a reader of the topic holds.
+        last: the last message of each scope's key.
+        greatest: the greatest epoch of any record met, of whichever partition; never goes down.
+        overrides: the operator's orders, by scope, ended ones included until they are taken back.
+    """
+
+    def __init__(self) -> None:
+        self.fold = Fold()
+        self.last: dict[str, ScopeEntry] = {}
+        self.greatest = 0
+        self.overrides: dict[str, Override] = {}
+        self._again: Fold | None = None
+
+    def read(
+        self, key: bytes | None, value: bytes | None, headers: Headers | tuple[tuple[str, bytes], ...]
+    ) -> Entry | Unreadable | None:
+        """Take one message; None for one that is neither a record nor under the key of a scope."""
+        try:
+            entry = parse(key, value, headers)
+        except DecodeError:
+            self.fold.counts.malformed += 1
+            return self._unreadable(key)
+        self.greatest = max(self.greatest, entry.epoch)
+        (self._again or self.fold).apply(entry)
+        if not isinstance(entry, OwnerRecord):
+            self.last[entry.scope] = entry
+        return entry
+
+    def _unreadable(self, key: bytes | None) -> Unreadable | None:
+        try:
+            scope = (key or b"").decode()
+        except UnicodeDecodeError:
+            return None
+        if not scope or scope.startswith(OWNER_PREFIX):
+            return None
+        unreadable = Unreadable(scope)
+        self.last[scope] = unreadable
+        return unreadable
+
+    def read_override(self, key: bytes | None, value: bytes | None) -> str | None:
+        """Take one message of the override topic; returns the scope it concerns, None if it is no order."""
+        try:
+            scope = (key or b"").decode()
+            if value is None:
+                return scope if self.overrides.pop(scope, None) is not None else None
+            order = decode_override(value)
+        except (DecodeError, UnicodeDecodeError):
+            self.fold.counts.malformed += 1
+            return None
+        if order.scope != scope or scope != scope_of(*split_scope(scope)):
+            self.fold.counts.malformed += 1
+            return None
+        self.overrides[scope] = order
+        return scope
+
+    def override(self, scope: str, now: float) -> Override | None:
+        """The order in force for a scope at `now` (Unix seconds)."""
+        order = self.overrides.get(scope)
+        return order if order is not None and now < order.until else None
+
+    def begin_reread(self) -> None:
+        """Start again from the first message; what was held stands until the end is reached."""
+        self._again = Fold(self.fold.counts)
+        self.last = {}
+
+    def finish_reread(self) -> None:
+        """The end is reached: what was read again is what is held."""
+        if self._again is not None:
+            self.fold.replace(self._again)
+            self._again = None
+
+    def next_revision(self, scope: str) -> int:
+        """One above every revision that the topic shows for a scope."""
+        known = 0
+        for entry in (self.fold.held.get(scope), self.last.get(scope)):
+            if isinstance(entry, ControlRecord | Tombstone):
+                known = max(known, entry.revision)
+        return known + 1
