@@ -22,7 +22,7 @@ def build() -> "typer.Typer":
     """
     import typer
 
-    from detector.cli import check, replay, schema
+    from detector.cli import check, replay, run, schema
 
     app = typer.Typer(
         name="detector",
@@ -48,6 +48,7 @@ def build() -> "typer.Typer":
 
     app.command("check")(check.check)
     app.command("replay")(replay.replay)
+    app.command("run")(run.run)
     app.command("schema")(schema.schema)
     return app
 

@@ -1,7 +1,6 @@
 """One reader per worker of the control and override topics, for all of its partitions.
 
-Read without a group, from the beginning. The last message of every key is kept, in the order of the log,
-as compaction would keep it: an owner made later is given these first and so has read both topics.
+Read without a group, from the beginning, and again from the beginning after too long a silence.
 """
 
 import asyncio
@@ -66,7 +65,6 @@ class ControlFeed:
         self._topics = (control, overrides)
         self._listener = listener
         self._fetch_max_wait_ms = fetch_max_wait_ms
-        self._kept: dict[tuple[str, bytes], Read] = {}
         self._task: asyncio.Task[None] | None = None
         self._next: dict[TopicPartition, int] = {}
         self._consumer: AIOKafkaConsumer | None = None
@@ -84,10 +82,6 @@ class ControlFeed:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=1.0)
-
-    def kept(self) -> list[Read]:
-        """The last message of every key, in the order of the log; overrides after control."""
-        return sorted(self._kept.values(), key=lambda read: (self._topics.index(read.topic), read.offset))
 
     async def ends(self) -> dict[str, int]:
         """Ask for the end offsets of both topics; raises KafkaError where the broker cannot be reached."""
@@ -164,9 +158,6 @@ class ControlFeed:
                     tuple(record.headers),
                     record.timestamp / 1000,
                 )
-                kept_as = (place.topic, record.key or b"")
-                self._kept.pop(kept_as, None)
-                self._kept[kept_as] = read
                 messages.append(read)
             self._next[place] = records[-1].offset + 1
         if messages:
@@ -200,6 +191,5 @@ class ControlFeed:
     def _begin_again(self, made_anew: bool) -> None:
         self._log.warning("control_read_again", made_anew=made_anew)
         self._next.clear()
-        self._kept.clear()
         self.at_end.clear()
         self._listener.on_read_again(made_anew)

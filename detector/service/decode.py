@@ -52,6 +52,11 @@ class Homes:
         self.partitions = partitions
         self._known: dict[str, int] = {}
 
+    def recount(self, partitions: int) -> None:
+        """The topic has another number of partitions now."""
+        self.partitions = partitions
+        self._known.clear()
+
     def of(self, route: str) -> int:
         """The partition of a route's key."""
         home = self._known.get(route)

@@ -102,6 +102,11 @@ class Outbox:
         return self._sent
 
     @property
+    def acked_through(self) -> int:
+        """The message with this number, and all before it, are acknowledged."""
+        return self._acked
+
+    @property
     def under_way(self) -> int:
         """How many messages are not acknowledged in all."""
         return len(self._waiting) + len(self._flying)

@@ -81,11 +81,9 @@ class SnapshotReader:
 class SnapshotWriter:
     """Sends snapshots and marks; spreads them so that neither a turn nor a restore gets long."""
 
-    def __init__(self, outbox: Outbox, topic: str, *, period_s: float) -> None:
-        """Args: `period_s`: how long a changed route may wait for its snapshot while all is small."""
+    def __init__(self, outbox: Outbox, topic: str) -> None:
         self._outbox = outbox
         self._topic = topic
-        self._period_s = period_s
         self._log = logger(part="snapshots")
 
     def send_route(
@@ -110,10 +108,6 @@ class SnapshotWriter:
             lane=("snapshot", mark.partition),
             on_ack=on_ack,
         )
-
-    async def acked(self, number: int) -> None:
-        """Wait for a message of this writer."""
-        await self._outbox.acked(number)
 
 
 class Pace:

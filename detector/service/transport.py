@@ -51,6 +51,7 @@ class BatchSchema(Schema[Any, Any]):
 class BatchThread(driver.AIOKafkaConsumerThread):
     """The thread that owns the aiokafka consumer."""
 
+    logger = driver.logger
     fetch_max_wait_ms = FAUST_WAIT_MS
 
     def _create_worker_consumer(self, transport: Any) -> Any:
@@ -95,11 +96,6 @@ class BatchThread(driver.AIOKafkaConsumerThread):
             TP(tp.topic, tp.partition): None if item is None else item.offset for tp, item in found.items()
         }
 
-    async def group_offsets(self, tps: frozenset[TP]) -> dict[TP, int | None]:
-        """Ask for what the group has committed."""
-        consumer = self._ensure_consumer()
-        return {tp: await consumer.committed(TopicPartition(tp.topic, tp.partition)) for tp in tps}
-
     def seen(self, tp: TP) -> tuple[int | None, float | None]:
         """The end offset that the last fetch brought and when that was (Unix s)."""
         consumer = self._ensure_consumer()
@@ -113,6 +109,7 @@ class BatchThread(driver.AIOKafkaConsumerThread):
 class BatchConsumer(driver.Consumer):
     """Faust's consumer with batches, and with offsets from outside."""
 
+    logger = driver.logger
     offsets: Offsets
     fetch_max_wait_ms = FAUST_WAIT_MS
 
@@ -232,6 +229,8 @@ class BatchConsumer(driver.Consumer):
 def batch_transport(offsets: Offsets, *, fetch_max_wait_ms: int = FAUST_WAIT_MS) -> type[Service]:
     """Make the transport class; set an instance on the app before a topic or an agent is declared."""
     consumer = type(
-        "Consumer", (BatchConsumer,), {"offsets": offsets, "fetch_max_wait_ms": fetch_max_wait_ms}
+        "Consumer",
+        (BatchConsumer,),
+        {"offsets": offsets, "fetch_max_wait_ms": fetch_max_wait_ms, "logger": driver.logger},
     )
     return type("BatchTransport", (driver.Transport,), {"Consumer": consumer})

@@ -1,0 +1,56 @@
+"""`detector run`: the service."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detector.cli.output import wrong_use
+from detector.cli.read_contract import read_contract
+
+
+def run(
+    contract: Annotated[Path, typer.Option("--contract", help="Contract file.")],
+    bootstrap: Annotated[str | None, typer.Option(help="Brokers, HOST:PORT separated by commas.")] = None,
+    embedded: Annotated[bool, typer.Option("--embedded", help="Start the embedded broker.")] = False,
+    http_port: Annotated[int | None, typer.Option(help="Health and metrics; 0 is any free port.")] = None,
+    http_host: Annotated[str | None, typer.Option(help="Address of health and metrics.")] = None,
+    topic_prefix: Annotated[str | None, typer.Option(help="Put before every topic name.")] = None,
+    settings_file: Annotated[Path | None, typer.Option("--settings", help="TOML file.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+) -> None:
+    """Judge the telemetry on Kafka and tell gateways when to use a fallback, until SIGTERM.
+
+    \b
+    detector run --contract contract.yaml --bootstrap kafka:9092
+    detector run --contract contract.yaml --embedded
+
+    Several processes with the same arguments share the work. Every option can be given as DETECTOR_NAME in
+    the environment, security (DETECTOR_SECURITY_PROTOCOL, DETECTOR_SASL_USERNAME, ...) there or in the file.
+
+    Exit code 0: told to stop. 1: cannot start, with the reason. 2: wrong use.
+    """
+    from detector.service import logs
+    from detector.service.settings import Settings, SettingsError
+
+    flags = {
+        "bootstrap": bootstrap,
+        "http_port": http_port,
+        "http_host": http_host,
+        "topic_prefix": topic_prefix,
+        "log_level": log_level,
+        "embedded": embedded or None,
+    }
+    try:
+        text = settings_file.read_text("utf-8") if settings_file else None
+        settings = Settings.from_sources(flags, os.environ, text)
+    except (SettingsError, OSError, UnicodeDecodeError) as error:
+        wrong_use(str(error))
+    if embedded and bootstrap:
+        wrong_use("--embedded starts a broker of its own; leave --bootstrap out")
+    loaded = read_contract(contract)
+    logs.configure(settings.log_level)
+    from detector.service.run import run as start
+
+    raise typer.Exit(start(settings, loaded))

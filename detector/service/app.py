@@ -1,0 +1,258 @@
+"""The one Faust app and the life of the process around it: start, broker away, failure, stop."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import secrets
+import signal
+import socket
+import tempfile
+import threading
+from typing import Any
+
+import faust
+from aiokafka.errors import KafkaError
+
+from detector.contract.model import Contract
+from detector.service import topics_admin
+from detector.service.http import HttpServer
+from detector.service.logs import logger
+from detector.service.settings import Settings
+from detector.service.shell import Shell
+from detector.service.topics_admin import Cluster, TopicMismatchError
+from detector.service.transport import BatchSchema, batch_transport
+from topics.names import topics
+
+STOP_S = 4.5  # promised: five
+_LEAVE_S = 2.0
+_BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
+_FETCH_WAIT_MS = 500
+_EMBEDDED_FETCH_WAIT_MS = 2
+_BATCHES_BUFFERED = 16
+
+
+class ServiceFailedError(RuntimeError):
+    """The service cannot go on, and trying again cannot help; the message says why."""
+
+
+def make_app(settings: Settings, shell: Shell, data_dir: str) -> faust.App:
+    """Build the Faust app: two agents, no tables, no web server, offsets from the shell."""
+    app = faust.App(
+        settings.group_id,
+        **settings.faust_broker_options(),
+        store="memory://",
+        datadir=data_dir,
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        processing_guarantee="at_least_once",
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=512 * 1024,
+        broker_commit_interval=settings.commit_interval_s,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.heartbeat_s,
+        broker_request_timeout=30.0,
+        stream_wait_empty=False,
+        stream_recovery_delay=0.0,
+        stream_buffer_maxsize=_BATCHES_BUFFERED,
+        stream_publish_on_commit=False,
+    )
+    wait_ms = _EMBEDDED_FETCH_WAIT_MS if settings.embedded else _FETCH_WAIT_MS
+    transport: Any = batch_transport(shell, fetch_max_wait_ms=wait_ms)
+    app.transport = transport(app.conf.broker_consumer, app)
+
+    async def judge(stream: Any) -> None:
+        async for event in stream.events():
+            try:
+                await shell.take(event.message)
+            except Exception as error:
+                # Faust would go on behind this batch; what was judged must start again instead.
+                logger().error("judging_failed", exc_info=error)
+                if shell.failed is not None:
+                    shell.failed(error)
+                await asyncio.Event().wait()
+
+    for topic in (shell.declared.telemetry, shell.declared.evaluations):
+        channel = app.topic(topic.name, schema=BatchSchema())
+        app.agent(channel, name=f"judge-{topic.name}", concurrency=1)(judge)
+
+    async def handed_over(*_: Any, **__: Any) -> None:
+        await shell.revoked()
+
+    app.on_partitions_revoked.connect(handed_over)
+    return app
+
+
+class Service:
+    """One process's service, from its start to its end."""
+
+    def __init__(self, settings: Settings, contract: Contract) -> None:
+        """Nothing is contacted before `run`."""
+        self.settings = settings
+        self.contract = contract
+        self.shell: Shell | None = None
+        self.stopped = asyncio.Event()
+        self._http = HttpServer(ready=self._readiness, metrics=self._metrics)
+        self._log = logger(part="service")
+
+    async def run(self) -> None:
+        """Work until `stopped` is set; a broker that is away is waited for.
+
+        Raises:
+            ServiceFailedError: a topic contradicts its declaration, or the broker refuses us.
+        """
+        await self._http.start(self.settings.http_host, self.settings.http_port)
+        attempt = 0
+        try:
+            while not self.stopped.is_set():
+                cluster = await self._until_stopped(self._cluster())
+                if cluster is None:
+                    return
+                try:
+                    await self._serve(cluster)
+                    attempt = 0
+                except Exception as error:
+                    wait_s = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
+                    attempt += 1
+                    self._log.error("service_failed", retry_in_s=wait_s, exc_info=error)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self.stopped.wait(), wait_s)
+        finally:
+            await self._http.stop()
+
+    async def _cluster(self) -> Cluster:
+        """Reach the broker and see to the topics, however long it takes."""
+        if self.settings.embedded:
+            # It can neither describe nor make topics; whoever started it has made them.
+            return Cluster(self.settings.data_partitions, 1024 * 1024 - 512)
+        attempt = 0
+        while True:
+            try:
+                return await topics_admin.prepare(
+                    self.settings.client_options(),
+                    topics(self.settings.topic_prefix),
+                    data_partitions=self.settings.data_partitions,
+                )
+            except TopicMismatchError as error:
+                raise ServiceFailedError(str(error)) from None
+            except (KafkaError, OSError) as error:
+                if topics_admin.is_fatal(error):
+                    raise ServiceFailedError(f"the broker refuses: {error!r}") from None
+                wait_s = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
+                attempt += 1
+                self._log.warning(
+                    "broker_unreachable",
+                    bootstrap=self.settings.bootstrap,
+                    error=repr(error),
+                    retry_in_s=wait_s,
+                )
+                await asyncio.sleep(wait_s)
+
+    async def _serve(self, cluster: Cluster) -> None:
+        """One life of shell and app; raises what ended it, returns when stopped."""
+        owner_id = f"{socket.gethostname()[:100]}-{os.getpid()}-{secrets.token_hex(4)}"
+        shell = self.shell = Shell(self.settings, self.contract, cluster, owner_id=owner_id)
+        failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def fail(error: BaseException) -> None:
+            if not failure.done():
+                failure.set_exception(error)
+
+        shell.failed = fail
+        with tempfile.TemporaryDirectory(prefix="detector-") as data_dir:
+            app = make_app(self.settings, shell, data_dir)
+            shell.consumer = app.consumer
+            shell.start()
+            starting = asyncio.create_task(app.start(), name="faust")
+            starting.add_done_callback(
+                lambda task: fail(error) if not task.cancelled() and (error := task.exception()) else None
+            )
+            crashed = asyncio.create_task(self._crash_of(app), name="faust-watch")
+            stopping = asyncio.create_task(self._until_told())
+            gc.collect()
+            gc.freeze()
+            try:
+                await asyncio.wait([failure, crashed, stopping], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (stopping, crashed):
+                    task.cancel()
+                with contextlib.suppress(TimeoutError):
+                    if self.stopped.is_set():
+                        await shell.revoked()
+                await self._leave(app, starting)
+                await shell.stop()
+            if failure.done():
+                failure.result()
+            if not self.stopped.is_set():
+                raise RuntimeError("the Faust app ended by itself")
+
+    async def _until_told(self) -> None:
+        await self.stopped.wait()
+
+    async def _crash_of(self, app: faust.App) -> None:
+        await app._crashed.wait()
+
+    async def _leave(self, app: faust.App, starting: "asyncio.Task[Any]") -> None:
+        """Leave the group, so that others take over at once; a broker that is away is not waited for."""
+        leaving = asyncio.create_task(app.stop())
+        await asyncio.wait([leaving], timeout=_LEAVE_S)
+        for task in (leaving, starting):
+            if not task.done():
+                task.cancel()
+
+    async def _until_stopped(self, work: Any) -> Any:
+        """The result of `work`, or None when the service is stopped before there is one."""
+        task = asyncio.create_task(work)
+        stopping = asyncio.create_task(self.stopped.wait())
+        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not task.done():
+            task.cancel()
+            return None
+        return task.result()
+
+    def _readiness(self) -> dict[str, Any]:
+        if self.shell is None:
+            return {"ready": False, "missing": ["broker"], "partitions": {}}
+        return self.shell.readiness()
+
+    def _metrics(self) -> bytes:
+        return b"" if self.shell is None else self.shell.render_metrics()
+
+
+def serve(settings: Settings, contract: Contract) -> int:
+    """Run until SIGTERM or SIGINT, which end it within five seconds whatever state it is in.
+
+    Returns:
+        0 after a signal, 1 if it cannot go on.
+    """
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        uvloop.install()
+    return asyncio.run(_serve_until_signal(settings, contract))
+
+
+async def _serve_until_signal(settings: Settings, contract: Contract) -> int:
+    service = Service(settings, contract)
+    log = logger(part="service")
+    loop = asyncio.get_running_loop()
+
+    def stop(number: int) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        # A thread, since the loop may hang in a client that waits for its broker.
+        deadline = threading.Timer(STOP_S, os._exit, [0])
+        deadline.daemon = True
+        deadline.start()
+        service.stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        await service.run()
+    except ServiceFailedError as error:
+        log.error("cannot_start", reason=str(error))
+        return 1
+    log.info("stopped")
+    return 0

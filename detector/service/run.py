@@ -1,0 +1,27 @@
+"""What `detector run` does once its settings and contract are read."""
+
+from contextlib import ExitStack
+from dataclasses import replace
+
+from detector.contract.model import Contract
+from detector.embedded.broker import EmbeddedBroker
+from detector.service.app import serve
+from detector.service.logs import logger
+from detector.service.settings import Settings
+from topics.names import topics
+
+
+def run(settings: Settings, contract: Contract) -> int:
+    """Run the service until a signal; the embedded broker, where asked for, lives and ends with it.
+
+    Returns:
+        0 after a signal, 1 if it cannot go on.
+    """
+    with ExitStack() as stack:
+        if settings.embedded:
+            declared = topics(settings.topic_prefix).all()
+            wanted = {topic.name: topic.partitions or settings.data_partitions for topic in declared}
+            broker = stack.enter_context(EmbeddedBroker(wanted))
+            settings = replace(settings, bootstrap=broker.bootstrap)
+            logger().info("embedded_broker", bootstrap=broker.bootstrap)
+        return serve(settings, contract)

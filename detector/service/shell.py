@@ -1,0 +1,398 @@
+"""The worker around its partitions: assignments, restores, time, and what may be committed."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from detector.contract.model import Contract
+from detector.pipeline import Pipeline
+from detector.service import topics_admin
+from detector.service.controlfeed import ControlFeed
+from detector.service.decode import Homes
+from detector.service.desk import Desk
+from detector.service.logs import logger
+from detector.service.marks import Snapshots
+from detector.service.metrics import Metrics
+from detector.service.outbox import Outbox
+from detector.service.ownership import Phase
+from detector.service.partition import CUT_OFF_S, EVALUATIONS, INPUTS, TELEMETRY, PartitionWorker
+from detector.service.refused import Refused
+from detector.service.settings import Settings
+from detector.service.snapshots import SnapshotReader, SnapshotWriter, breathe
+from detector.service.topics_admin import Cluster
+from topics.names import topics
+
+_TURN_S = 0.05
+_BEYOND_WINDOWS_S = 3600.0
+_READY_WITHIN_S = 10.0
+_FINISH_S = 2.0
+
+
+class Shell:
+    """All that one worker has beside its Faust app; gives the transport its offsets."""
+
+    def __init__(self, settings: Settings, contract: Contract, cluster: Cluster, *, owner_id: str) -> None:
+        """Args: `owner_id`: unique to this start of the process."""
+        self.settings = settings
+        self.contract = contract
+        self.declared = topics(settings.topic_prefix)
+        self.metrics = Metrics()
+        self.metrics.info.labels(contract.digest).set(1)
+        self.workers: dict[int, PartitionWorker] = {}
+        self.generation = -1
+        self.consumer: Any = None  # the transport's, set when the app has made it
+        self.stopping = False
+        self._topic_of = {
+            TELEMETRY: self.declared.telemetry.name,
+            EVALUATIONS: self.declared.evaluations.name,
+        }
+        self._input_of = {topic: name for name, topic in self._topic_of.items()}
+        options = settings.client_options()
+        wait_ms = 20 if settings.embedded else 500
+        self.control = Outbox(options, name="control")
+        self.bulk = Outbox(options, name="bulk", linger_ms=5)
+        self.desk = Desk(
+            self.control,
+            self.declared,
+            owner_id=owner_id,
+            partitions=cluster.partitions,
+            lease_s=contract.defaults.lease_s,
+            clock=time.time,
+            changed=self._owner_changed,
+        )
+        self.feed = ControlFeed(
+            options,
+            self.declared.control.name,
+            self.declared.overrides.name,
+            self.desk,
+            fetch_max_wait_ms=wait_ms,
+        )
+        self._homes = Homes(cluster.partitions)
+        self.refused = Refused(
+            self.bulk,
+            deadletter=self.declared.deadletter.name,
+            inputs=self._topic_of,
+            max_bytes=cluster.deadletter_bytes,
+        )
+        self._writer = SnapshotWriter(self.bulk, self.declared.snapshots.name)
+        self._reader = SnapshotReader(options, self.declared.snapshots.name, fetch_max_wait_ms=wait_ms)
+        self._log = logger(part="shell")
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._alive_s = time.monotonic()
+
+    def start(self) -> None:
+        """Begin to read and write control records; partitions come with the group."""
+        self.control.start()
+        self.bulk.start()
+        self.feed.start()
+        self._spawn(self._beat(), "beat")
+
+    async def stop(self) -> None:
+        """End everything; what is under way gets a second."""
+        self.stopping = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(self.control.stop(), self.bulk.stop(), self.feed.stop(), return_exceptions=True)
+
+    def _spawn(self, work: Any, name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("task_failed", task=task.get_name(), exc_info=error)
+            if self.failed is not None and not self.stopping:
+                self.failed(error)
+
+    failed: Callable[[BaseException], None] | None = None
+
+    # What the transport asks.
+
+    async def start_offsets(self, assigned: frozenset[TP]) -> Mapping[TP, int]:
+        """A new assignment: claim, restore, and say where to read on."""
+        self._drop_all()
+        self.generation = self.consumer.app.consumer_generation_id
+        inputs = frozenset(tp for tp in assigned if tp.topic in self._input_of)
+        if not inputs:
+            return {}
+        started = time.monotonic()
+        for partition in sorted({tp.partition for tp in inputs}):
+            self.desk.assign(partition)
+            self.workers[partition] = self._worker(partition)
+        workers = dict(self.workers)
+        self._spawn(self._claim(list(workers)), "claim")
+        while True:
+            try:
+                found = await self._reader.read(workers)
+                starts, ends = await self._offsets(inputs, found)
+                break
+            except (KafkaError, OSError) as error:
+                self._log.warning("restore_waits", error=repr(error))
+                await asyncio.sleep(0.5)
+        for partition, worker in workers.items():
+            own = {self._input_of[tp.topic]: tp for tp in inputs if tp.partition == partition}
+            await worker.restore(
+                found[partition],
+                {name: starts[tp] for name, tp in own.items()},
+                {name: ends[tp] for name, tp in own.items()},
+            )
+        self.metrics.restore.observe(time.monotonic() - started)
+        self._log.info("assigned", partitions=sorted(workers), generation=self.generation)
+        return starts
+
+    def committable(self) -> Mapping[TP, int]:
+        """What the partitions' marks cover."""
+        return {
+            TP(self._topic_of[name], partition): offset
+            for partition, worker in self.workers.items()
+            for name, offset in worker.committable.items()
+        }
+
+    def committed(self, offsets: Mapping[TP, int]) -> None:
+        """The group still takes our commits: an owner that gave way may claim again."""
+        for partition in self.desk.yielded():
+            if any(tp.partition == partition for tp in offsets):
+                self.desk.confirmed(partition)
+
+    async def revoked(self) -> None:
+        """Hand over before the group goes on: cover, mark, commit; then forget."""
+        try:
+            async with asyncio.timeout(_FINISH_S):
+                await asyncio.gather(*(worker.finish() for worker in self.workers.values()))
+                await self.consumer.force_commit()
+        except (TimeoutError, KafkaError) as error:
+            self._log.warning("handover_cut_short", error=repr(error))
+        self._drop_all()
+
+    def _drop_all(self) -> None:
+        for partition, worker in self.workers.items():
+            worker.close()
+            self.desk.release(partition)
+            self.refused.forget(partition)
+            self.bulk.drop(("snapshot", partition))
+            self.metrics.forget(partition)
+        self.workers = {}
+
+    async def _offsets(
+        self, inputs: frozenset[TP], found: Mapping[int, Snapshots]
+    ) -> tuple[dict[TP, int], dict[TP, int]]:
+        """Where reading begins, and the ends there are, per partition of both inputs."""
+        call = self.consumer.in_thread
+        ends = await call("ends", inputs)
+        begins = await call("begins", inputs)
+        for partition, snapshots in found.items():
+            beyond = {
+                tp.topic: (snapshots.covered[name], ends[tp])
+                for tp in inputs
+                if tp.partition == partition and (name := self._input_of[tp.topic]) in snapshots.covered
+                if snapshots.covered[name] > ends[tp]
+            }
+            if beyond:
+                self._log.error(
+                    "state_discarded", partition=partition, beyond_the_end=beyond, why="topic made anew"
+                )
+                self.metrics.discarded.inc()
+                snapshots.routes, snapshots.covered, snapshots.mark = {}, {}, None
+        new = frozenset(tp for tp in inputs if self._input_of[tp.topic] not in found[tp.partition].covered)
+        starts = {tp: found[tp.partition].covered[self._input_of[tp.topic]] for tp in inputs if tp not in new}
+        if new:
+            starts |= await self._first_starts(new, begins, ends)
+        for tp, start in starts.items():
+            if start < begins[tp]:
+                self._log.warning(
+                    "records_gone", topic=tp.topic, partition=tp.partition, wanted=start, first=begins[tp]
+                )
+                starts[tp] = begins[tp]
+        return starts, ends
+
+    async def _first_starts(
+        self, new: frozenset[TP], begins: Mapping[TP, int], ends: Mapping[TP, int]
+    ) -> dict[TP, int]:
+        """Without state, as far back as the longest reference reaches: what it takes to have one again."""
+        reference_s = _BEYOND_WINDOWS_S + max(
+            (spec.window_s for spec in self.contract.predicates.values()), default=0.0
+        )
+        if self.settings.embedded:  # its clock is no broker's: there is nothing old to be spared
+            return dict(begins)
+        by_time = await self.consumer.in_thread("at_time", new, time.time() - reference_s)
+        return {tp: ends[tp] if (offset := by_time.get(tp)) is None else offset for tp in new}
+
+    # What the agents bring.
+
+    async def take(self, message: Any) -> None:
+        """A fetched list; one from before the last assignment is dropped, since it is read again."""
+        worker = self.workers.get(message.partition)
+        if worker is None or message.generation_id != self.generation:
+            return
+        self._notice_stall()
+        self.refused.saw(len(message.value))
+        await worker.take(self._input_of[message.topic], message.value)
+
+    # Owners.
+
+    def _owner_changed(self, partition: int) -> None:
+        worker = self.workers.get(partition)
+        if worker is None:
+            return
+        phase = self.desk.phase(partition)
+        if phase is Phase.YIELDED:
+            self.metrics.fenced.inc()
+        elif phase is Phase.READING and partition in self.desk.owners:
+            self._spawn(self._claim([partition]), "claim")
+        worker.look()
+
+    async def _claim(self, partitions: Iterable[int]) -> None:
+        """Read control and overrides to their ends of now, then claim."""
+        owners = {partition: self.desk.owners.get(partition) for partition in partitions}
+        while True:
+            try:
+                ends = await self.feed.ends()
+                break
+            except (KafkaError, OSError):
+                await asyncio.sleep(0.1)
+        await self.feed.at_end.wait()
+        await self.feed.read_to(ends)
+        for partition, owner in owners.items():
+            if self.desk.owners.get(partition) is owner:
+                self.desk.claim(partition)
+
+    # Time.
+
+    async def _beat(self) -> None:
+        """The loop that judges time: ticks, heartbeats, snapshots."""
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(_TURN_S)
+            self._notice_stall()
+            now = time.monotonic()
+            for worker in list(self.workers.values()):
+                seen = {name: self._seen(name, worker.partition) for name in INPUTS}
+                await worker.tick(seen, time.time())
+                began = time.perf_counter()
+                worker.snapshot_turn(now - last)
+                self.metrics.snapshot.observe(time.perf_counter() - began)
+                await breathe()
+            if self.desk.suspects():
+                await self._recount()
+            last = now
+
+    def _seen(self, name: str, partition: int) -> tuple[int | None, float | None]:
+        seen: tuple[int | None, float | None] = self.consumer._thread.seen(
+            TP(self._topic_of[name], partition)
+        )
+        return seen
+
+    def _notice_stall(self) -> None:
+        """This process was stopped for a while: the broker may have gone on without it."""
+        now = time.monotonic()
+        if now - self._alive_s > CUT_OFF_S:
+            self._log.warning("stalled", seconds=round(now - self._alive_s, 1))
+            for worker in self.workers.values():
+                worker.cut_off = True
+        self._alive_s = now
+
+    async def _recount(self) -> None:
+        try:
+            count = await topics_admin.partition_count(
+                self.settings.client_options(), self.declared.telemetry.name
+            )
+        except (KafkaError, OSError):
+            return
+        if count:
+            if count != self.desk.partitions:
+                self._log.warning("partitions_changed", before=self.desk.partitions, now=count)
+            self._homes.recount(count)
+            self.desk.recounted(count)
+
+    async def _ask_ends(self, partition: int) -> dict[str, int] | None:
+        tps = frozenset(TP(topic, partition) for topic in self._topic_of.values())
+        try:
+            ends = await self.consumer.in_thread("ends", tps)
+        except (KafkaError, OSError):
+            await asyncio.sleep(0.2)
+            return None
+        return {self._input_of[tp.topic]: offset for tp, offset in ends.items()}
+
+    def _worker(self, partition: int) -> PartitionWorker:
+        return PartitionWorker(
+            partition,
+            Pipeline(
+                self.contract,
+                partition=partition,
+                topic=self.declared.telemetry.name,
+                evaluations_topic=self.declared.evaluations.name,
+            ),
+            desk=self.desk,
+            homes=self._homes,
+            refused=self.refused,
+            control=self.control,
+            bulk=self.bulk,
+            writer=self._writer,
+            metrics=self.metrics,
+            period_s=self.settings.snapshot_period_s,
+            clock=time.time,
+            ask_ends=self._ask_ends,
+        )
+
+    # Health.
+
+    def readiness(self) -> dict[str, Any]:
+        """Whether all is assigned, claimed, caught up and the broker in reach; with what is missing."""
+        since = time.monotonic() - self.feed.reached_s
+        partitions = {
+            str(partition): {
+                "claimed": self.desk.phase(partition) is Phase.OWNING,
+                "caught_up": not worker.catching_up,
+                "epoch": self.desk.epoch(partition),
+            }
+            for partition, worker in sorted(self.workers.items())
+        }
+        missing = []
+        if since > _READY_WITHIN_S:
+            missing.append("broker")
+        if self.generation < 0:
+            missing.append("assignment")
+        missing += [
+            f"partition {number}: claim" for number, state in partitions.items() if not state["claimed"]
+        ]
+        missing += [
+            f"partition {number}: catch up" for number, state in partitions.items() if not state["caught_up"]
+        ]
+        return {
+            "ready": not missing,
+            "missing": missing,
+            "partitions": partitions,
+            "owner": self.desk.owner_id,
+        }
+
+    def render_metrics(self) -> bytes:
+        """Bring the gauges up to date and render all."""
+        metrics, active = self.metrics, self.desk.active()
+        for number, worker in self.workers.items():
+            label = str(number)
+            counts = worker.counts()
+            metrics.owned.labels(label).set(self.desk.phase(number) is Phase.OWNING)
+            metrics.caught_up.labels(label).set(not worker.catching_up)
+            metrics.epoch.labels(label).set(self.desk.epoch(number))
+            metrics.judged.labels(label).set(counts["judged"])
+            metrics.late.labels(label).set(counts["late"])
+            metrics.active.labels(label).set(active.get(number, 0))
+            for name, share in worker.pipeline.armed().items():
+                metrics.armed.labels(label, name).set(share)
+            for name in INPUTS:
+                end, _ = self._seen(name, number)
+                if end is not None:
+                    metrics.lag.labels(label, self._topic_of[name]).set(
+                        max(0, end - worker.position.get(name, 0))
+                    )
+        for name, outbox in (("control", self.control), ("bulk", self.bulk)):
+            metrics.outbox.labels(name).set(outbox.under_way)
+        if self.feed.reached_s > 0:
+            metrics.broker.set(time.time() - (time.monotonic() - self.feed.reached_s))
+        return metrics.render()

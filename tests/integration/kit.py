@@ -1,0 +1,209 @@
+"""Workers as processes, records in, control records out: what the tests of the whole service share."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from topics.codec import encode
+from topics.control import ControlRecord, OwnerRecord, decode_control, decode_control_message
+from topics.names import topics
+from topics.partitioner import partition_for
+from topics.telemetry import TelemetryRecord
+
+CONTRACT = """
+version: 1
+defaults: {false_alarms_per_week: 0.15, lease_s: 15, revert_within_s: 10, probe_share: 0.05}
+routes:
+  - match: "*"
+    slo: {p99_ms: 250, primary_p99_ms: 200, monitoring_ms: 20, availability: 0.9999}
+    input_classes: [default]
+predicates:
+  errors: {type: rate, field: error, ceiling: 0.01}
+modes:
+  error_spike: {when: errors}
+fallbacks:
+  rule: {type: rule, p99_ms: 20, share: 1.0}
+matrix:
+  - {mode: "*", input_class: "*", fallbacks: [rule]}
+"""
+
+
+async def until(what: Callable[[], Any], *, within_s: float = 30.0, saying: str = "") -> Any:
+    """Wait for something to become true and return it; AssertionError after `within_s`."""
+    deadline = time.monotonic() + within_s
+    while True:
+        found = what()
+        if asyncio.iscoroutine(found):
+            found = await found
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {within_s} s: {saying or what}"
+        await asyncio.sleep(0.05)
+
+
+class Worker:
+    """One `detector run`."""
+
+    def __init__(
+        self, directory: Path, bootstrap: str, prefix: str, *, name: str = "w", **environment: str
+    ) -> None:
+        self.name = name
+        contract = directory / "contract.yaml"
+        contract.write_text(CONTRACT, "utf-8")
+        self.log_path = directory / f"{name}.log"
+        self._log = self.log_path.open("ab")
+        command = [sys.executable, "-m", "detector", "run", "--contract", str(contract), "--http-port", "0"]
+        command += ["--bootstrap", bootstrap, "--topic-prefix", prefix]
+        self.process = subprocess.Popen(
+            command, stderr=self._log, stdout=self._log, env=os.environ | environment, start_new_session=True
+        )
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Log lines of one event."""
+        found = []
+        for line in self.log_path.read_bytes().splitlines():
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if event.get("event") == name:
+                    found.append(event)
+        return found
+
+    def get(self, path: str) -> tuple[int, bytes] | None:
+        """Ask over HTTP; None while it does not listen."""
+        listening = self.events("http_listening")
+        if not listening:
+            return None
+        url = f"http://127.0.0.1:{listening[-1]['port']}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as refusal:
+            return refusal.code, refusal.read()
+        except OSError:
+            return None
+
+    async def ready(self, *, within_s: float = 60.0) -> dict[str, Any]:
+        """Wait for `/readyz`."""
+
+        def asked() -> dict[str, Any] | None:
+            assert self.process.poll() is None, self.tail()
+            answer = self.get("/readyz")
+            return json.loads(answer[1]) if answer is not None and answer[0] == 200 else None
+
+        return await until(asked, within_s=within_s, saying=f"{self.name} ready\n{self.tail()}")
+
+    def partitions(self) -> set[int]:
+        """What it owns and has caught up with."""
+        answer = self.get("/readyz")
+        if answer is None:
+            return set()
+        state = json.loads(answer[1])["partitions"]
+        return {int(number) for number, found in state.items() if found["claimed"] and found["caught_up"]}
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal."""
+        self.process.send_signal(number)
+
+    def close(self) -> None:
+        """Kill it if it lives."""
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+        self.process.wait(10)
+        self._log.close()
+
+    def tail(self) -> str:
+        """End of its log."""
+        return self.log_path.read_bytes()[-4000:].decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def workers(*made: Worker) -> Iterator[None]:
+    """Whatever happens, none is left behind; one that died with a traceback fails the test."""
+    try:
+        yield
+    finally:
+        for worker in made:
+            worker.close()
+
+
+@contextlib.asynccontextmanager
+async def producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer with all acks."""
+    made = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=2)
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+def call(route: str, *, error: str = "", at: float | None = None, **fields: Any) -> TelemetryRecord:
+    """One call that ended now."""
+    return TelemetryRecord(event_time=time.time() if at is None else at, route=route, error=error, **fields)
+
+
+async def publish(
+    to: AIOKafkaProducer, prefix: str, records: Iterable[TelemetryRecord], *, partitions: int = 8
+) -> int:
+    """Write records under their routes and wait for the acks; returns how many."""
+    topic = topics(prefix).telemetry.name
+    sent = []
+    for record in records:
+        key = record.route.encode()
+        sent.append(await to.send(topic, encode(record), key, partition=partition_for(key, partitions)))
+    await asyncio.gather(*sent)
+    return len(sent)
+
+
+async def read_all(bootstrap: str, topic: str) -> list[Any]:
+    """Everything that lies on a topic's partitions now, in the order of each."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        found = await consumer._client._wait_on_metadata(topic)
+        places = [TopicPartition(topic, number) for number in sorted(found)]
+        consumer.assign(places)
+        ends = await consumer.end_offsets(places)
+        await consumer.seek_to_beginning(*places)
+        out: list[Any] = []
+        while any([await consumer.position(place) < ends[place] for place in places]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                out += records
+        return out
+    finally:
+        await consumer.stop()
+
+
+async def control(bootstrap: str, prefix: str) -> list[ControlRecord]:
+    """All records of scopes on the control topic."""
+    found = await read_all(bootstrap, topics(prefix).control.name)
+    decoded = [decode_control_message(raw.key, raw.value) for raw in found if raw.value is not None]
+    return [record for record in decoded if isinstance(record, ControlRecord)]
+
+
+async def owners(bootstrap: str, prefix: str) -> list[OwnerRecord]:
+    """All claims and heartbeats."""
+    found = await read_all(bootstrap, topics(prefix).control.name)
+    decoded = [decode_control_message(raw.key, raw.value) for raw in found if raw.value is not None]
+    return [record for record in decoded if isinstance(record, OwnerRecord)]
+
+
+async def transitions(bootstrap: str, prefix: str) -> list[ControlRecord]:
+    """The audit."""
+    return [decode_control(raw.value) for raw in await read_all(bootstrap, topics(prefix).transitions.name)]
