@@ -49,11 +49,6 @@ def field_kind(name: str) -> FieldKind | None:
     return KINDS.get(name)
 
 
-def in_seconds(name: str) -> bool:
-    """Whether the field is a duration, which a contract bounds in milliseconds."""
-    return name.endswith("_s")
-
-
 def fits(name: str, predicate_type: str) -> bool:
     """Whether a predicate of this type can judge the field."""
     return field_kind(name) in TAKEN.get(predicate_type, ()) or (name == ERROR and predicate_type == "rate")

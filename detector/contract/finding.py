@@ -115,7 +115,7 @@ _TABLE = (
     Rule("field-type", "a field of another type than the predicate judges", "choose a field of that type"),
     Rule("no-source", "a predicate without anything to judge", "name a `field`"),
     Rule("two-sources", "a predicate with both a field and an evaluation", "keep one of the two"),
-    Rule("no-limit", "a predicate that does not say what a bad value is, or says it twice", "give one limit"),
+    Rule("no-limit", "an exceedance that does not say what it is that is exceeded", "give a limit"),
     # Modes and the matrix.
     Rule("mode-without-row", "a mode that acts has no row in the matrix", "add a row for it"),
     Rule("mutes-itself", "a mode mutes itself", "remove it from its own `mutes`"),
@@ -131,6 +131,12 @@ _TABLE = (
         "unused-fallback",
         "no row of the matrix leads to this fallback",
         "add it to a row or remove it",
+        "warning",
+    ),
+    Rule(
+        "unit-mismatch",
+        "a limit in milliseconds on a field that is no duration",
+        "choose a field in seconds: above_ms / 1000 is what its values are compared with",
         "warning",
     ),
     Rule("unused-key", "a key that this type or method does not read", "remove it", "warning"),

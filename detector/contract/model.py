@@ -64,7 +64,6 @@ class PredicateSpec:
         window_s: longest window of a divergence; window of the literal methods.
         ceiling: highest healthy share of bad calls, 0..1.
         above_ms: a call is bad if the field, in seconds, exceeds this, in milliseconds.
-        above: the same for a field of any other unit, in that unit; exactly one of the two is given.
         score_below: a score under this is bad; `score_above` likewise.
         after_s: silence of this length is an absence.
         consecutive: literal run rule: so many bad calls in a row.
@@ -81,7 +80,6 @@ class PredicateSpec:
     window_s: float = 300.0
     ceiling: float = 0.01
     above_ms: float | None = None
-    above: float | None = None
     score_below: float | None = None
     score_above: float | None = None
     after_s: float = 30.0

@@ -1,7 +1,7 @@
 """Rules about names: what a predicate judges, what a mode rests on, what mutes what."""
 
 from detector.contract.draft import Draft, nearest, shown
-from detector.contract.fields import FEATURES, field_kind, fits, fitting, in_seconds
+from detector.contract.fields import FEATURES, field_kind, fits, fitting
 from detector.contract.grammar import READ_BY_ALL, READ_BY_METHOD, READ_BY_TYPE
 from detector.contract.model import Contract, Mode, PredicateSpec
 
@@ -19,14 +19,17 @@ def predicates(draft: Draft, contract: Contract) -> None:
 
 def _source(draft: Draft, spec: PredicateSpec) -> None:
     here = ("predicates", spec.name)
-    if spec.type == "absence":
-        return
     takes_evaluation = "evaluation" in READ_BY_TYPE[spec.type]
-    if spec.field and spec.evaluation and takes_evaluation:
+    if spec.evaluation and not takes_evaluation:
+        message = f"evaluations are verdicts, which a {spec.type} cannot judge"
+        draft.report("field-type", (*here, "evaluation"), message, "use a rate or an exceedance", key=True)
+    elif spec.type == "absence":
+        return
+    elif spec.field and spec.evaluation:
         draft.report(
             "two-sources", (*here, "evaluation"), "both a field and an evaluation are named", key=True
         )
-    elif not spec.field and not (spec.evaluation and takes_evaluation):
+    elif not spec.field and not spec.evaluation:
         wanted = "a `field` or an `evaluation`" if takes_evaluation else "a `field`"
         known = ", ".join(fitting(spec.type)[:6])
         draft.report(
@@ -54,34 +57,26 @@ def _field(draft: Draft, spec: PredicateSpec) -> None:
 
 def _limit(draft: Draft, spec: PredicateSpec) -> None:
     here = ("predicates", spec.name)
-    scores = [key for key in _SCORES if draft.written(*here, key)]
-    limits = [key for key in ("above_ms", "above") if draft.written(*here, key)]
-    if spec.type == "rate" and spec.evaluation and len(scores) > 1:
-        draft.report("no-limit", (*here, scores[1]), "a score has two limits", key=True)
     if spec.type != "exceedance":
         return
     if spec.evaluation:
-        if len(scores) != 1:
-            advice = "give score_below or score_above, one of the two"
-            draft.report("no-limit", here, f"a score needs one limit, not {len(scores)}", advice, key=True)
-    elif spec.field and field_kind(spec.field) is not None:
-        duration = in_seconds(spec.field)
-        key = "above_ms" if duration else "above"
-        if limits != [key] and not (field_kind(spec.field) == "feature" and len(limits) == 1):
-            unit = "is in seconds" if duration else "is not in seconds"
-            advice = f"give {key}, and only that"
-            draft.report(
-                "no-limit", here, f"{shown(spec.field)} {unit}, and {key!r} is its limit", advice, key=True
-            )
+        if spec.score_below is None and spec.score_above is None:
+            advice = "give score_below or score_above"
+            draft.report("no-limit", here, "an exceedance of a score needs its limit", advice, key=True)
+    elif spec.field and spec.above_ms is None:
+        draft.report("no-limit", here, "an exceedance needs its limit", "give above_ms", key=True)
+    elif field_kind(spec.field) == "number" and not spec.field.endswith("_s"):
+        message = f"{spec.field} is not in seconds, and above_ms is in milliseconds"
+        draft.report("unit-mismatch", (*here, "above_ms"), message, key=True)
 
 
 def _unread(draft: Draft, spec: PredicateSpec) -> None:
     read = READ_BY_TYPE[spec.type] | READ_BY_ALL
     if not spec.evaluation:
         read -= set(_SCORES)
-    elif not spec.field:
-        read -= {"above", "above_ms"}
-    for key in (*READ_BY_ALL, *sorted(frozenset().union(*READ_BY_TYPE.values()))):
+    else:
+        read = read - {"above_ms"} | {"evaluation"}  # where no evaluation belongs, that is said already
+    for key in (*READ_BY_ALL, *sorted(frozenset().union(*READ_BY_TYPE.values()) - READ_BY_ALL)):
         if not draft.written("predicates", spec.name, key):
             continue
         path = ("predicates", spec.name, key)
@@ -93,9 +88,11 @@ def _unread(draft: Draft, spec: PredicateSpec) -> None:
             message = f"the {spec.method} method of a {spec.type} does not read {key!r}"
             advice = f"remove it; it belongs to method {', '.join(sorted(methods))}"
             draft.report("unused-key", path, message, advice, key=True)
-    if spec.type == "absence" and spec.method not in ("default", "literal"):
+    one_method = "an evaluation" if spec.evaluation else "an absence" if spec.type == "absence" else ""
+    plain = ("default",) if spec.evaluation else ("default", "literal")
+    if one_method and spec.method not in plain:
         path = ("predicates", spec.name, "method")
-        draft.report("unknown-choice", path, f"an absence has no method {spec.method!r}", "remove it")
+        draft.report("unknown-choice", path, f"{one_method} has no method {spec.method!r}", "remove it")
 
 
 def modes(draft: Draft, contract: Contract) -> None:
