@@ -10,14 +10,14 @@ come to the same decisions.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from detector.contract.model import Contract
 from detector.modes.decision import Decision
-from detector.modes.route import RouteJudge
-from detector.predicates.base import Budget
+from detector.modes.route import Plan, RouteJudge
 from topics.control import Evidence
 from topics.telemetry import Evaluation, TelemetryRecord
 
@@ -74,10 +74,7 @@ class Pipeline:
         evaluations_topic: str = "llm.evaluations",
         limits: Limits | None = None,
     ) -> None:
-        self._contract = contract
-        self._budget = Budget.of(contract)
-        self._partition = partition
-        self._topics = (topic, evaluations_topic)
+        self._plan = Plan(contract, partition, (topic, evaluations_topic))
         self._limits = limits or Limits()
         self._routes: dict[str, RouteJudge] = {}
         # First offset of each route and topic that no snapshot covers yet; None: changed by time alone.
@@ -107,15 +104,21 @@ class Pipeline:
             judge = self._route(route)
             if len(groups) == 1:
                 mine, places, times = records, offsets, arrivals
+            elif len(positions) == 1:
+                i = positions[0]
+                mine, places, times = (records[i],), (offsets[i],), (arrivals[i],)
             else:
-                mine = [records[i] for i in positions]
-                places = [offsets[i] for i in positions]
-                times = [arrivals[i] for i in positions]
+                pick = itemgetter(*positions)
+                mine, places, times = pick(records), pick(offsets), pick(arrivals)
             fresh = self._uncovered(judge, 0, places)
             if fresh == len(places):
                 continue
             self._touch(judge, 0, places[fresh])
-            decisions += judge.feed(mine[fresh:], places[fresh:], times[fresh:]) if fresh else judge.feed(mine, places, times)
+            decisions += (
+                judge.feed(mine[fresh:], places[fresh:], times[fresh:])
+                if fresh
+                else judge.feed(mine, places, times)
+            )
         return decisions
 
     def step_evaluations(
@@ -154,7 +157,7 @@ class Pipeline:
         if judge is None:
             if len(self._routes) >= self._limits.routes:
                 self._evict()
-            judge = RouteJudge(self._contract, self._budget, route, self._partition, self._topics)
+            judge = RouteJudge(self._plan, route)
         self._routes[route] = judge
         return judge
 
@@ -216,7 +219,7 @@ class Pipeline:
         state: dict[str, Any] = msgspec.msgpack.decode(data, strict=False)
         if state.get("version") != _VERSION:
             return None
-        judge = RouteJudge(self._contract, self._budget, state["route"], self._partition, self._topics)
+        judge = RouteJudge(self._plan, state["route"])
         evidence = {name: msgspec.convert(found, Evidence) for name, found in state["latched"].items()}
         judge.load(state, evidence)
         self._routes[judge.route] = judge
@@ -249,7 +252,7 @@ class Pipeline:
         judged = sum(judge.judged for judge in self._routes.values())
         return {
             name: sum(judge.armed[name] for judge in self._routes.values()) / judged if judged else 0.0
-            for name in self._contract.predicates
+            for name in self._plan.contract.predicates
         }
 
 

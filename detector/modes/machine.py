@@ -63,7 +63,10 @@ class ScopeMachine:
         return bool(self.status.held_since) or self.status.state is not State.INACTIVE
 
     def step(
-        self, now: float, latched: Mapping[str, Evidence], progress: Callable[[str], str] = lambda predicate: ""
+        self,
+        now: float,
+        latched: Mapping[str, Evidence],
+        progress: Callable[[str], str] = lambda predicate: "",
     ) -> list[Decision]:
         """Take note of the time and of the predicates that hold.
 
@@ -74,7 +77,9 @@ class ScopeMachine:
         """
         status = self.status
         firing = self._firing(now, latched)
-        muted = {name for mode in firing.values() for name in mode.mutes if name in firing and name != mode.name}
+        muted = {
+            name for mode in firing.values() for name in mode.mutes if name in firing and name != mode.name
+        }
         decisions = self._notices(now, firing, muted, latched)
         acting = [name for name, mode in firing.items() if mode.severity == "act" and not mode.shadow]
         chosen = next((name for name in acting if name not in muted), acting[0] if acting else "")
@@ -220,8 +225,10 @@ class ScopeMachine:
     def _decide(self, kind: Kind, now: float) -> Decision:
         if kind != "extended":
             self.status.transition += 1
-        return self.present(now) if kind == "revised" else self._build(
-            kind, now, self.status.mode, self.status.evidence, "act", self.status.reason
+        return (
+            self.present(now)
+            if kind == "revised"
+            else self._build(kind, now, self.status.mode, self.status.evidence, "act", self.status.reason)
         )
 
     def _decide_for(

@@ -10,6 +10,7 @@ to revert run on the newest event time itself, looked at whenever a pane closes.
 
 import math
 from collections.abc import Sequence
+from operator import sub
 from typing import Any
 
 from detector.contract.model import Contract
@@ -20,13 +21,30 @@ from detector.modes.verdicts import VerdictJoin
 from detector.predicates.base import Budget, Judge, JudgeBase, Outcome
 from detector.predicates.evaluation_rate import EvaluationRate
 from detector.predicates.registry import judge_for
-from detector.windows.segment import Segment
+from detector.windows.segment import Columns, Segment, join
 from detector.windows.watermark import FUTURE_S, Watermark
 from topics.control import Evidence
 from topics.scope import scope_of
 from topics.telemetry import Evaluation, TelemetryRecord
 
 _SHORTEST_HISTORY_S = 60
+
+
+class Plan:
+    """What the judges of all routes of a partition share.
+
+    Args:
+        contract: what to watch and what to do.
+        partition: whose records these are.
+        topics: names of the telemetry and of the evaluations topic, for the evidence.
+    """
+
+    def __init__(self, contract: Contract, partition: int, topics: tuple[str, str]) -> None:
+        self.contract = contract
+        self.partition = partition
+        self.topics = topics
+        self.budget = Budget.of(contract)
+        self.columns = Columns(spec.field for spec in contract.predicates.values())
 
 
 class RouteJudge:
@@ -38,13 +56,19 @@ class RouteJudge:
         armed: per predicate, records that were judged while it was armed.
     """
 
-    def __init__(self, contract: Contract, budget: Budget, route: str, partition: int, topics: tuple[str, str]) -> None:
+    def __init__(self, plan: Plan, route: str) -> None:
+        contract, budget, partition = plan.contract, plan.budget, plan.partition
         self.route = route
+        self._columns = plan.columns
         self._lateness_s = contract.defaults.lateness_s
         self._partition = partition
-        self._topic, self._evaluations_topic = topics
-        self.judges: dict[str, Judge] = {name: judge_for(spec, budget) for name, spec in contract.predicates.items()}
-        self._walkers = [judge for judge in self.judges.values() if type(judge).observe is not JudgeBase.observe]
+        self._topic, self._evaluations_topic = plan.topics
+        self.judges: dict[str, Judge] = {
+            name: judge_for(spec, budget) for name, spec in contract.predicates.items()
+        }
+        self._walkers = [
+            judge for judge in self.judges.values() if type(judge).observe is not JudgeBase.observe
+        ]
         self._verdict_judges = [judge for judge in self.judges.values() if isinstance(judge, EvaluationRate)]
         self._join = VerdictJoin() if self._verdict_judges else None
         self._modes_of = {mode.when: mode.name for mode in reversed(contract.modes.values())}
@@ -53,8 +77,13 @@ class RouteJudge:
         self._boundary: int | None = None
         self._now = -math.inf
         self._history_s = max(
-            [_SHORTEST_HISTORY_S, *(s.window_s for s in contract.predicates.values() if s.type == "divergence")]
+            [
+                _SHORTEST_HISTORY_S,
+                *(s.window_s for s in contract.predicates.values() if s.type == "divergence"),
+            ]
         )
+        # Segments that sequential judges have walked and windows have not taken yet.
+        self._waiting: list[Segment] = []
         self._latched: dict[str, Evidence] = {}
         self._unusable: set[str] = set()
         # Last record of each pane still open, and of all closed ones: what a window's verdict points at.
@@ -70,7 +99,7 @@ class RouteJudge:
         """Judge records of this route, in arrival order; offsets ascend, arrivals are Unix seconds."""
         self.covers[0] = offsets[-1] + 1
         times = [record.event_time for record in records]
-        if any(time - arrival > FUTURE_S for time, arrival in zip(times, arrivals, strict=True)):
+        if max(map(sub, times, arrivals)) > FUTURE_S:
             times = self._clamp(times, arrivals)
         if self._boundary is None:
             self._boundary = math.floor(times[0] - self._lateness_s)
@@ -103,7 +132,12 @@ class RouteJudge:
         return self._boundary
 
     def _on_time(
-        self, records: Sequence[TelemetryRecord], times: list[float], offsets: Sequence[int], start: int, end: int
+        self,
+        records: Sequence[TelemetryRecord],
+        times: list[float],
+        offsets: Sequence[int],
+        start: int,
+        end: int,
     ) -> tuple[Sequence[TelemetryRecord], list[float], Sequence[int]]:
         """The records [start, end) that are not older than every window."""
         if start or end < len(records):
@@ -124,50 +158,68 @@ class RouteJudge:
     ) -> None:
         """Judge records between which no pane closes."""
         while records:
-            since = self.machine.status.since if self.machine.engaged else None
-            segment = Segment(records, times, offsets, since, self._boundary_or_fail())
-            armed = [name for name, judge in self.judges.items() if judge.armed]
+            columns = self._columns.of(records)
+            segment = Segment(records, times, offsets, columns, self._since(), self._boundary_or_fail())
             segment, flipped = self._walk(segment)
-            for judge in self.judges.values():
-                judge.absorb(segment)
-            self._note(segment, armed)
+            self._gather(segment)
             if flipped:
+                self._flush()
                 self._refresh(self._topic, segment.offsets[-1], segment.times[-1])
                 self._step(self._now, decisions)
-            taken = len(segment)
-            records, times, offsets = records[taken:], times[taken:], offsets[taken:]
+                if len(segment) == len(records):
+                    return
+                taken = len(segment)
+                records, times, offsets = records[taken:], times[taken:], offsets[taken:]
+            else:
+                return
+
+    def _since(self) -> float | None:
+        return self.machine.status.since if self.machine.engaged else None
 
     def _walk(self, segment: Segment) -> tuple[Segment, bool]:
         """Let sequential judges walk up to the first flip; return what they walked, and whether one flipped."""
-        saved = [judge.save() for judge in self._walkers]
-        flips = [flip for judge in self._walkers if (flip := judge.observe(segment)) is not None]
-        if not flips:
+        first = None
+        for judge in self._walkers:
+            flip = judge.observe(segment)
+            if flip is not None and (first is None or flip < first):
+                first = flip
+        if first is None:
             return segment, False
-        first = min(flips)
         if first < len(segment) - 1:
-            for judge, before in zip(self._walkers, saved, strict=True):
-                judge.rollback(before)
-            segment = segment.cut(0, first + 1, segment.since)
+            for judge in self._walkers:
+                judge.rollback()
+            segment = segment.head(first + 1)
             for judge in self._walkers:
                 judge.observe(segment)
         return segment, True
 
-    def _note(self, segment: Segment, armed: list[str]) -> None:
-        n = len(segment)
-        self.judged += n
-        for name in armed:
-            self.armed[name] += n
-        self._now = max(self._now, *segment.times) if n > 1 else max(self._now, segment.times[0])
-        seconds = segment.seconds()
-        self._open_last[seconds[-1]] = (segment.offsets[-1], segment.times[-1])
-        if seconds[0] != seconds[-1]:
-            for second, offset, time in zip(seconds, segment.offsets, segment.times, strict=True):
-                self._open_last[second] = (offset, time)
+    def _gather(self, segment: Segment) -> None:
+        """Put a walked segment by until something is evaluated: windows need no more than that."""
+        self._waiting.append(segment)
+        self._now = max(self._now, max(segment.times))
+        self.judged += len(segment)
         if self._join is not None:
             self._join.remember(segment)
 
+    def _flush(self) -> None:
+        """Hand what was gathered to the windows; before an evaluation, a change of state, a snapshot."""
+        if not self._waiting:
+            return
+        segment = join(self._waiting)
+        self._waiting = []
+        for name, judge in self.judges.items():
+            if judge.armed:
+                self.armed[name] += len(segment)
+            judge.absorb(segment)
+        seconds = segment.seconds()
+        if len(seconds) == 1:
+            self._open_last[seconds[0]] = (segment.offsets[-1], segment.times[-1])
+        else:
+            self._open_last.update(zip(seconds, zip(segment.offsets, segment.times, strict=True), strict=True))
+
     def _advance(self, time: float, decisions: list[Decision]) -> None:
         """Let time come to `time` less the lateness, closing panes on the way."""
+        self._flush()
         self._watermark.advance(time)
         target = math.floor(self._watermark.value)
         while self._boundary_or_fail() < target:
@@ -239,7 +291,9 @@ class RouteJudge:
             if unusable and name not in self._unusable:
                 self._unusable.add(name)
                 evidence = self._evidence(name, self._topic, *self._closed_last)
-                reason = f"{name} is unusable: traffic has never been seen within its limit; calibrate or raise it"
+                reason = (
+                    f"{name} is unusable: traffic has never been seen within its limit; calibrate or raise it"
+                )
                 notices.append(self.machine.notice(now, self._modes_of.get(name, name), evidence, reason))
             elif not unusable:
                 self._unusable.discard(name)
@@ -270,8 +324,7 @@ class RouteJudge:
             self.verdicts_skipped += len(evaluations)
             return decisions
         for i, evaluation in enumerate(evaluations):
-            since = self.machine.status.since if self.machine.engaged else None
-            if not self._join.counts(evaluation, since):
+            if not self._join.counts(evaluation, self._since()):
                 self.verdicts_skipped += 1
                 continue
             self.verdicts += 1
@@ -281,12 +334,14 @@ class RouteJudge:
                 if judge.spec.evaluation == evaluation.name
             ]
             if any(flip is not None for flip in flips):
+                self._flush()
                 self._refresh(self._evaluations_topic, offsets[i], evaluation.event_time)
                 self._step(max(self._now, evaluation.event_time), decisions)
         return decisions
 
     def state(self) -> dict[str, Any]:
         """Plain values that `load` takes back."""
+        self._flush()
         return {
             "route": self.route,
             "covers": self.covers,
@@ -315,7 +370,11 @@ class RouteJudge:
                 judge.load(saved)
         self.machine.load(state["machine"])
         self._unusable = set(state["unusable"])
-        self._latched = {name: found for name, found in evidence.items() if name in self.judges and self.judges[name].latched}
+        self._latched = {
+            name: found
+            for name, found in evidence.items()
+            if name in self.judges and self.judges[name].latched
+        }
         self._open_last = {int(second): (last[0], last[1]) for second, last in state["open_last"].items()}
         self._closed_last = (state["closed_last"][0], state["closed_last"][1])
         self.judged, self.late, self.clamped, self.verdicts, self.verdicts_skipped = state["counts"]

@@ -22,7 +22,7 @@ class VerdictJoin:
 
     def remember(self, segment: Segment) -> None:
         """Take note of the calls that the primary did not answer."""
-        for record, served_by in zip(segment.records, segment.column("served_by"), strict=True):
+        for record, served_by in zip(segment.records, segment.columns["served_by"], strict=True):
             if served_by != PRIMARY and record.request_id:
                 _add(self._by_fallback, record.request_id)
 

@@ -26,6 +26,7 @@ class Absence(JudgeBase):
         self._last = float("-inf")
         self._longest = 0.0
         self._seen = 0
+        self._undo = (False, self.verdict)
 
     @property
     def armed(self) -> bool:
@@ -34,19 +35,16 @@ class Absence(JudgeBase):
 
     def observe(self, segment: Segment) -> int | None:
         """Any record ends a silence, at once."""
-        if self.latched:
+        self._undo = (self.latched, self.verdict)
+        if self.latched and len(segment):
             self.latched = False
             self.verdict = Verdict(Outcome.CLEAR, 0.0, self._bound())
             return 0
         return None
 
-    def save(self) -> Any:
-        """See `Judge.save`."""
-        return self.latched, self.verdict
-
-    def rollback(self, saved: Any) -> None:
+    def rollback(self) -> None:
         """See `Judge.rollback`."""
-        self.latched, self.verdict = saved
+        self.latched, self.verdict = self._undo
 
     def absorb(self, segment: Segment) -> None:
         """Take note of the time since the last record."""

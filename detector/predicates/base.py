@@ -82,20 +82,16 @@ class Judge(Protocol):
     def observe(self, segment: Segment) -> int | None:
         """Walk a segment; return the position of the record at which the judge flips first, if it does.
 
-        The caller then rolls back to `save()` and observes again up to and including that record.
+        If another judge flipped earlier, the caller undoes it with `rollback` and observes again up to there.
         """
         ...
 
-    def save(self) -> Any:
-        """What `rollback` needs to undo the next `observe`."""
-        ...
-
-    def rollback(self, saved: Any) -> None:
-        """Undo the last `observe`."""
+    def rollback(self) -> None:
+        """Undo the last `observe`; once."""
         ...
 
     def absorb(self, segment: Segment) -> None:
-        """Add a segment to windows."""
+        """Add a segment to windows; it may gather several that were observed, up to the next evaluation."""
         ...
 
     def close(self, boundary: int, *, frozen: bool) -> None:
@@ -149,11 +145,7 @@ class JudgeBase:
         """Nothing to walk."""
         return None
 
-    def save(self) -> Any:
-        """Nothing to undo."""
-        return None
-
-    def rollback(self, saved: Any) -> None:
+    def rollback(self) -> None:
         """Nothing to undo."""
 
     def absorb(self, segment: Segment) -> None:

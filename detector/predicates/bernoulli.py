@@ -32,6 +32,7 @@ class BernoulliJudge(JudgeBase):
         self._recovery: Recovery | None = None
         self._before = 0  # records seen before the test was last restarted
         self._unusable = False
+        self._undo: Any = 0  # the test's gap if that is all that the last walk changed, else everything
         self.verdict = Verdict(Outcome.CLEAR, threshold=spec.ceiling)
 
     def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
@@ -46,21 +47,39 @@ class BernoulliJudge(JudgeBase):
     def observe(self, segment: Segment) -> int | None:
         """Walk the judged calls of a segment; see `Judge.observe`."""
         judged, bad = self.flags(segment)
-        if not judged:
-            return None
         return self.take(judged, bad)
 
     def take(self, judged: Sequence[int], bad: Sequence[int]) -> int | None:
         """Walk `judged` calls, named by position, of which those at the indices `bad` were bad."""
-        if self._recovery is not None:
-            index = self._recovery.observe(len(judged), bad)
-            if index is not None:
-                self._recovered(self._recovery)
-        else:
+        recovery = self._recovery
+        if recovery is None:
+            if not bad:
+                self._undo = self._test.pass_over(len(judged))
+                return None
+            self._undo = (self._test.save(), None, None, False, False, self._before, self.verdict)
             index = self._test.observe(len(judged), bad)
-            if index is not None:
-                self._breached()
-        return None if index is None else judged[index]
+            if index is None:
+                return None
+            self._breached()
+        else:
+            state = (self.latched, self._unusable, self._before, self.verdict)
+            self._undo = (self._test.save(), recovery, recovery.save(), *state)
+            index = recovery.observe(len(judged), bad)
+            if index is None:
+                return None
+            self._recovered(recovery)
+        return judged[index]
+
+    def rollback(self) -> None:
+        """See `Judge.rollback`."""
+        undo = self._undo
+        if isinstance(undo, int):
+            self._test.gap = undo
+            return
+        test, self._recovery, recovery, self.latched, self._unusable, self._before, self.verdict = undo
+        self._test.load(test)
+        if self._recovery is not None:
+            self._recovery.load(recovery)
 
     def _breached(self) -> None:
         healthy, samples, bad = self._test.excursion()
@@ -70,7 +89,9 @@ class BernoulliJudge(JudgeBase):
         self._unusable = not known and not total_failure
         self.latched = not self._unusable
         outcome = Outcome.UNUSABLE if self._unusable else Outcome.BREACH
-        self.verdict = Verdict(outcome, rate, self.spec.ceiling, samples, detail={"evidence": self._test.evidence})
+        self.verdict = Verdict(
+            outcome, rate, self.spec.ceiling, samples, detail={"evidence": self._test.evidence}
+        )
         self._recovery = Recovery(self.spec.ceiling, rate)
 
     def _recovered(self, recovery: Recovery) -> None:
@@ -94,18 +115,6 @@ class BernoulliJudge(JudgeBase):
         if self._recovery is None:
             return "recovered"
         return f"{self._recovery.bad} of {self._recovery.probes} probes bad"
-
-    def save(self) -> Any:
-        """See `Judge.save`."""
-        recovery = self._recovery
-        return (self._test.save(), recovery, recovery and recovery.save(), self.latched, self._unusable, self._before, self.verdict)
-
-    def rollback(self, saved: Any) -> None:
-        """See `Judge.rollback`."""
-        test, self._recovery, recovery, self.latched, self._unusable, self._before, self.verdict = saved
-        self._test.load(test)
-        if self._recovery is not None:
-            self._recovery.load(recovery)
 
     def state(self) -> dict[str, Any]:
         """See `Judge.state`."""

@@ -5,7 +5,8 @@ Every second, over windows of 3, 10, 30, 60 .. `window_s` seconds against the la
     breach  when the gate window (the shortest of >= 10 s with enough records) is beyond 0.7 of its threshold,
             so that it is still happening, and in some window with n >= 30 phi records the bias-corrected
             KL exceeds the threshold, and G exceeds its non-central chi-square bound at tolerance d0
-    over    when three evaluations in a row find the gate window under 0.7 of its threshold
+    over    when three evaluations in a row find the shortest window of >= 100 phi records (else the gate window)
+            under 0.7 of its threshold
 
 The long windows find small shifts, the short ones find large shifts in seconds. A threshold
 is at least what the contract says and at least what this very stream has shown on its own
@@ -34,6 +35,7 @@ GATE_SHARE = 0.7
 CLEAR_EVALUATIONS = 3
 TOLERANCE_NATS = 0.035
 LEAST_RECORDS = 30
+CLEAR_RECORDS = 100
 LEAST_REFERENCE = 300
 WANDER_MARGIN = 1.25
 WANDER_HALF_LIFE_S = 3600.0
@@ -71,7 +73,7 @@ class Divergence(JudgeBase):
         if self._ring.boundary is None:
             self._ring.start(segment.boundary)
         seconds = segment.seconds()
-        if seconds[0] == seconds[-1] and seconds.count(seconds[0]) == len(seconds):
+        if len(seconds) == 1:
             self._add(seconds[0], values)
             return
         by_second: dict[int, list[Any]] = {}
@@ -123,12 +125,15 @@ class Divergence(JudgeBase):
         corrected = raw - phi * bias(safe_n, self._q, self._reference_n)
         enough = n >= self._least
         thresholds = np.maximum(self.spec.threshold_nats, WANDER_MARGIN * self._wander)
-        gate = next(i for i, span in enumerate(self._spans) if enough[i] and (span >= GATE_S or i == len(n) - 1))
+        gate = next(
+            i for i, span in enumerate(self._spans) if enough[i] and (span >= GATE_S or i == len(n) - 1)
+        )
         still = corrected[gate] > GATE_SHARE * thresholds[gate]
         if self.latched:
-            self._clear_run = 0 if still else self._clear_run + 1
+            shown = next((i for i in range(len(n)) if n[i] >= CLEAR_RECORDS * phi), gate)
+            over = corrected[shown] <= GATE_SHARE * thresholds[shown]
+            self._clear_run = self._clear_run + 1 if over else 0
             self.latched = self._clear_run < CLEAR_EVALUATIONS
-            shown = gate
         else:
             self._clear_run = 0
             beyond = np.flatnonzero(enough & (corrected > thresholds)) if still else ()

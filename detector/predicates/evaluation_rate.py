@@ -33,5 +33,7 @@ class EvaluationRate(BernoulliJudge):
     def _is_bad(self, evaluation: Evaluation) -> bool | None:
         below, above = self.spec.score_below, self.spec.score_above
         if evaluation.score is not None and (below is not None or above is not None):
-            return (below is not None and evaluation.score < below) or (above is not None and evaluation.score > above)
+            return (below is not None and evaluation.score < below) or (
+                above is not None and evaluation.score > above
+            )
         return evaluation.failed

@@ -19,7 +19,9 @@ _SHOWN = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 class Exceedance(BernoulliJudge):
     """`type: exceedance`, default method."""
 
-    acts_on_total_failure = False  # a limit below the typical call is a mistake in the contract, not an outage
+    acts_on_total_failure = (
+        False  # a limit below the typical call is a mistake in the contract, not an outage
+    )
 
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
         super().__init__(spec, budget)
@@ -44,7 +46,12 @@ class Exceedance(BernoulliJudge):
         found = {name: self._quantiles.quantile(q) for name, q in _SHOWN.items()}
         shown: dict[str, float | str] = {name: value for name, value in found.items() if value is not None}
         return Verdict(
-            verdict.outcome, verdict.value, verdict.threshold, verdict.samples, verdict.window_s, verdict.detail | shown
+            verdict.outcome,
+            verdict.value,
+            verdict.threshold,
+            verdict.samples,
+            verdict.window_s,
+            verdict.detail | shown,
         )
 
     def state(self) -> dict[str, Any]:

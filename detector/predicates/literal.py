@@ -41,10 +41,9 @@ class LiteralDivergence(JudgeBase):
         if self._ring.boundary is None:
             self._ring.start(segment.boundary)
             self._first = segment.boundary
-        seconds = segment.seconds()
         for position, value in zip(positions, values, strict=True):
             if value is not None:
-                self._ring.add(seconds[position], self._binner.count([value]))
+                self._ring.add(int(segment.times[position]), self._binner.count([value]))
 
     def close(self, boundary: int, *, frozen: bool) -> None:
         """Close the pane and compare the window, once there has been a whole one."""
@@ -104,9 +103,11 @@ class RunRule(JudgeBase):
         self._needed = spec.consecutive or 3
         self._run = 0  # bad calls in a row, or good ones while latched
         self.verdict = Verdict(Outcome.CLEAR, threshold=float(self._needed))
+        self._undo = (0, False, self.verdict)
 
     def observe(self, segment: Segment) -> int | None:
         """Walk the calls in arrival order."""
+        self._undo = (self._run, self.latched, self.verdict)
         positions, values = measured(segment, self.spec.field)
         for position, value in zip(positions, values, strict=True):
             self._run = self._run + 1 if (value > self._limit) != self.latched else 0
@@ -118,13 +119,9 @@ class RunRule(JudgeBase):
                 return position
         return None
 
-    def save(self) -> Any:
-        """See `Judge.save`."""
-        return self._run, self.latched, self.verdict
-
-    def rollback(self, saved: Any) -> None:
+    def rollback(self) -> None:
         """See `Judge.rollback`."""
-        self._run, self.latched, self.verdict = saved
+        self._run, self.latched, self.verdict = self._undo
 
     def restart(self, at: float) -> None:
         """Runs do not reach over a change of state."""
@@ -137,7 +134,9 @@ class RunRule(JudgeBase):
     def load(self, state: dict[str, Any]) -> None:
         """See `Judge.load`."""
         self._run, self.latched = state["run"], state["latched"]
-        self.verdict = Verdict(Outcome.BREACH if self.latched else Outcome.CLEAR, threshold=float(self._needed))
+        self.verdict = Verdict(
+            Outcome.BREACH if self.latched else Outcome.CLEAR, threshold=float(self._needed)
+        )
 
 
 class LiteralRate(JudgeBase):

@@ -31,7 +31,11 @@ PREDICATES: dict[tuple[str, str], Factory] = {
     ("exceedance", "literal"): RunRule,
     ("absence", "default"): Absence,
     ("absence", "literal"): Absence,
-} | {(kind, method): _river for kind in ("divergence", "rate", "exceedance") for method in ("adwin", "kswin", "page_hinkley")}
+} | {
+    (kind, method): _river
+    for kind in ("divergence", "rate", "exceedance")
+    for method in ("adwin", "kswin", "page_hinkley")
+}
 
 
 def judge_for(spec: PredicateSpec, budget: Budget) -> Judge:

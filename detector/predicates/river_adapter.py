@@ -41,9 +41,12 @@ class RiverJudge(JudgeBase):
         self._slow = self._fast = 0.0
         self._detected_at = -math.inf
         self.verdict = Verdict(Outcome.LEARNING)
+        self._undo: Any = None
 
     def observe(self, segment: Segment) -> int | None:
         """Feed the detector record by record."""
+        rest = (self._seen, self._slow, self._fast, self._detected_at, self.latched, self.verdict)
+        self._undo = (copy.deepcopy(self._detector), rest)
         positions, values = self._values(segment)
         for position, value in zip(positions, values, strict=True):
             self._detector.update(value)
@@ -72,7 +75,9 @@ class RiverJudge(JudgeBase):
             is_input = spec.field in INPUT_FIELDS
             positions = segment.succeeded() if is_input else segment.primary_ok()
             picked = segment.pick(spec.field, positions)
-            pairs = [(p, math.log1p(v)) for p, v in zip(positions, picked, strict=True) if v is not None and v >= 0]
+            pairs = [
+                (p, math.log1p(v)) for p, v in zip(positions, picked, strict=True) if v is not None and v >= 0
+            ]
             return [p for p, _ in pairs], [v for _, v in pairs]
         positions = segment.primary()
         picked = segment.pick(spec.field, positions)
@@ -85,16 +90,9 @@ class RiverJudge(JudgeBase):
             self.latched = False
             self.verdict = Verdict(Outcome.CLEAR, self._fast, self._slow, self._seen)
 
-    def save(self) -> Any:
-        """See `Judge.save`."""
-        return (
-            copy.deepcopy(self._detector),
-            (self._seen, self._slow, self._fast, self._detected_at, self.latched, self.verdict),
-        )
-
-    def rollback(self, saved: Any) -> None:
+    def rollback(self) -> None:
         """See `Judge.rollback`."""
-        self._detector, rest = saved
+        self._detector, rest = self._undo
         self._seen, self._slow, self._fast, self._detected_at, self.latched, self.verdict = rest
 
     def idle(self) -> bool:

@@ -38,7 +38,7 @@ class MixtureShiryaevRoberts:
     5
     """
 
-    __slots__ = ("_cusum", "_down", "_gap", "_statistic", "_start", "_up", "bad", "limit", "p0", "seen")
+    __slots__ = ("_cusum", "_down", "_statistic", "_start", "_up", "bad", "gap", "limit", "p0", "seen")
 
     def __init__(self, p0: float, run_length: float, design_effect: float = 1.0) -> None:
         rates = sorted({min(HIGHEST, p0 * factor) for factor in ALTERNATIVES})
@@ -55,7 +55,7 @@ class MixtureShiryaevRoberts:
         self._cusum = [0.0] * size
         # Of each alternative: records and bad ones seen before its present excursion began.
         self._start = [(0, 0)] * size
-        self._gap = 0
+        self.gap = 0
         self.seen = 0
         self.bad = 0
 
@@ -65,16 +65,22 @@ class MixtureShiryaevRoberts:
         After an alarm the calls behind it have not been seen.
         """
         last = -1
-        gap = self._gap
+        gap = self.gap
         for index in bad:
             good = gap + index - last - 1
             gap = 0
             last = index
             if self._hit(good):
-                self._gap = 0
+                self.gap = 0
                 return index
-        self._gap = gap + n - last - 1
+        self.gap = gap + n - last - 1
         return None
+
+    def pass_over(self, n: int) -> int:
+        """Take `n` good calls; return the `gap` from before, which undoes it."""
+        before = self.gap
+        self.gap = before + n
+        return before
 
     def _hit(self, good: int) -> bool:
         """`good` good calls, then a bad one."""
@@ -108,11 +114,11 @@ class MixtureShiryaevRoberts:
 
     def save(self) -> tuple[Any, ...]:
         """Return what `load` takes back."""
-        return (*map(tuple, (self._statistic, self._cusum, self._start)), self._gap, self.seen, self.bad)
+        return (*map(tuple, (self._statistic, self._cusum, self._start)), self.gap, self.seen, self.bad)
 
     def load(self, saved: Sequence[Any]) -> None:
         """Take over what `save` returned."""
-        statistic, cusum, start, self._gap, self.seen, self.bad = saved
+        statistic, cusum, start, self.gap, self.seen, self.bad = saved
         self._statistic = list(statistic)
         self._cusum = list(cusum)
         self._start = [(records, bad) for records, bad in start]

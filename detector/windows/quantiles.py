@@ -12,6 +12,8 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 ACCURACY = 0.01
 _GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
 _SCALE = 1 / math.log(_GAMMA)
@@ -29,13 +31,15 @@ class LogBuckets:
 
     def add(self, values: Sequence[float]) -> None:
         """Add values, each finite and >= 0, in the unit in which quantiles are wanted."""
-        log, ceil = math.log, math.ceil
-        self._counts.update([ceil(log(v) * _SCALE) if v > _SMALLEST else _FIRST for v in values])
+        buckets = np.ceil(np.log(np.maximum(values, _SMALLEST)) * _SCALE).astype(np.int64)
+        for bucket, count in zip(*map(np.ndarray.tolist, np.unique(buckets, return_counts=True)), strict=True):
+            self._counts[bucket] += count
         self.count += len(values)
 
     def merge(self, other: "LogBuckets") -> None:
         """Add another multiset to this one; the other is left alone."""
-        self._counts.update(other._counts)
+        for bucket, count in other._counts.items():
+            self._counts[bucket] += count
         self.count += other.count
 
     def subtract(self, other: "LogBuckets") -> None:
@@ -68,9 +72,6 @@ class LogBuckets:
         """Take over what `state` returned."""
         self._counts = Counter(state)
         self.count = sum(state.values())
-
-
-_FIRST = math.ceil(math.log(_SMALLEST) * _SCALE)
 
 
 class QuantileWindow:

@@ -1,14 +1,41 @@
 """What a predicate sees: a run of one route's records between two evaluations.
 
 Nothing is evaluated inside a segment, so histograms may take it as a whole while sequential tests
-walk it record by record. Columns are read once, whoever asks.
+walk it record by record. The fields that a contract needs are read out of the records once, into
+columns, whoever asks for them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
 from topics.telemetry import PRIMARY, TelemetryRecord
+
+ALWAYS = ("served_by", "error")
+_FEATURE = "features."
+
+
+class Columns:
+    """Which telemetry fields a contract needs, and how to read them out of records."""
+
+    __slots__ = ("_features", "_fields", "_read")
+
+    def __init__(self, fields: Iterable[str]) -> None:
+        wanted = [*ALWAYS, *sorted(set(fields) - set(ALWAYS) - {""})]
+        self._fields = tuple(field for field in wanted if not field.startswith(_FEATURE))
+        self._features = tuple(field for field in wanted if field.startswith(_FEATURE))
+        self._read = attrgetter(*self._fields)
+
+    def of(self, records: Sequence[TelemetryRecord]) -> dict[str, Sequence[Any]]:
+        """Values by field, None where not measured; each column as long as `records`, which are not empty."""
+        columns: dict[str, Sequence[Any]] = dict(
+            zip(self._fields, zip(*map(self._read, records), strict=True), strict=True)
+        )
+        for field in self._features:
+            name = field.removeprefix(_FEATURE)
+            columns[field] = [record.features.get(name) for record in records]
+        return columns
 
 
 class Segment:
@@ -16,50 +43,40 @@ class Segment:
 
     Attributes:
         records: the records; `times` and `offsets` are as long.
+        columns: the fields that the contract needs.
         since: the scope is active and its state last changed at this time: only calls to the primary
             made after it say how the primary is now. None: every call that the primary served does.
         boundary: the second whose pane closes next.
     """
 
-    __slots__ = ("_columns", "_ok", "_primary", "_seconds", "boundary", "offsets", "records", "since", "times")
+    __slots__ = ("_ok", "_primary", "_seconds", "boundary", "columns", "offsets", "records", "since", "times")
 
     def __init__(
         self,
         records: Sequence[TelemetryRecord],
         times: Sequence[float],
         offsets: Sequence[int],
+        columns: dict[str, Sequence[Any]],
         since: float | None,
         boundary: int,
     ) -> None:
         self.records = records
-        self.boundary = boundary
-        self._seconds: list[int] | None = None
         self.times = times
         self.offsets = offsets
+        self.columns = columns
         self.since = since
-        self._columns: dict[str, list[Any]] = {}
+        self.boundary = boundary
         self._primary: Sequence[int] | None = None
         self._ok: Sequence[int] | None = None
+        self._seconds: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def column(self, field: str) -> list[Any]:
-        """Values of a telemetry field or of `features.<name>`, None where not measured."""
-        values = self._columns.get(field)
-        if values is None:
-            if field.startswith("features."):
-                name = field.removeprefix("features.")
-                values = [record.features.get(name) for record in self.records]
-            else:
-                values = list(map(attrgetter(field), self.records))
-            self._columns[field] = values
-        return values
-
     def primary(self) -> Sequence[int]:
         """Positions of the calls that tell how the primary is."""
         if self._primary is None:
-            served = self.column("served_by")
+            served = self.columns["served_by"]
             whole = range(len(served))
             if self.since is None:
                 everywhere = served.count(PRIMARY) == len(served)
@@ -71,39 +88,53 @@ class Segment:
     def primary_ok(self) -> Sequence[int]:
         """Positions of the primary's calls that did not fail: failures have no latency and no tokens."""
         if self._ok is None:
-            errors = self.column("error")
-            primary = self.primary()
-            if errors.count("") == len(errors):
-                self._ok = primary
-            else:
-                self._ok = [i for i in primary if not errors[i]]
+            self._ok = self._without_errors(self.primary())
         return self._ok
 
     def succeeded(self) -> Sequence[int]:
         """Positions of all calls that did not fail, whoever answered them."""
-        errors = self.column("error")
-        whole = range(len(errors))
-        return whole if errors.count("") == len(errors) else [i for i in whole if not errors[i]]
+        return self._without_errors(range(len(self.records)))
 
-    def seconds(self) -> list[int]:
-        """Event-time second of each record."""
-        if self._seconds is None:
-            self._seconds = list(map(int, self.times))
-        return self._seconds
-
-    def pick(self, field: str, positions: Sequence[int]) -> list[Any]:
-        """Values of a field at `positions`."""
-        values = self.column(field)
-        return values if len(positions) == len(values) else [values[i] for i in positions]
-
-    def cut(self, start: int, end: int, since: float | None) -> "Segment":
-        """The records [start, end) as a segment of their own."""
-        if start == 0 and end == len(self.records) and since == self.since:
-            return self
-        return Segment(
-            self.records[start:end], self.times[start:end], self.offsets[start:end], since, self.boundary
-        )
+    def _without_errors(self, positions: Sequence[int]) -> Sequence[int]:
+        errors = self.columns["error"]
+        return positions if errors.count("") == len(errors) else [i for i in positions if not errors[i]]
 
     def _made_after(self, position: int, since: float) -> bool:
         record = self.records[position]
         return record.probe or self.times[position] - (record.latency_s or 0.0) >= since
+
+    def seconds(self) -> Sequence[int]:
+        """Event-time second of each record; a single one if all share it."""
+        if self._seconds is None:
+            first = int(min(self.times))
+            shared = first == int(max(self.times))
+            self._seconds = (first,) if shared else list(map(int, self.times))
+        return self._seconds
+
+    def pick(self, field: str, positions: Sequence[int]) -> Sequence[Any]:
+        """Values of a field at `positions`."""
+        values = self.columns[field]
+        return values if len(positions) == len(values) else [values[i] for i in positions]
+
+    def head(self, length: int) -> "Segment":
+        """The first `length` records as a segment of their own."""
+        columns = {field: values[:length] for field, values in self.columns.items()}
+        return Segment(
+            self.records[:length], self.times[:length], self.offsets[:length], columns, self.since, self.boundary
+        )
+
+
+def join(segments: Sequence[Segment]) -> Segment:
+    """Segments that follow each other without an evaluation in between, as one."""
+    first = segments[0]
+    if len(segments) == 1:
+        return first
+    flat = chain.from_iterable
+    return Segment(
+        list(flat(segment.records for segment in segments)),
+        list(flat(segment.times for segment in segments)),
+        list(flat(segment.offsets for segment in segments)),
+        {field: list(flat(segment.columns[field] for segment in segments)) for field in first.columns},
+        first.since,
+        first.boundary,
+    )
