@@ -9,6 +9,7 @@ The output is the same bytes every time. ORIGIN.md beside the slices names origi
 import csv
 import gzip
 import io
+import random
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
@@ -64,7 +65,10 @@ def llmperf(path: Path, *, throttled: bool) -> Iterator[Line]:
 
 
 def llmdrift(path: Path, model: str) -> Iterator[Line]:
-    for row in rows(path):
+    """Shuffled: the published order groups the questions by kind, which no traffic does."""
+    published = list(rows(path))
+    random.Random(model).shuffle(published)
+    for row in published:
         if row["task"] == "prime_full" and row["model"] == model and row["answer_token"]:
             yield {
                 "model": model,

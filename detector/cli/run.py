@@ -13,7 +13,9 @@ from detector.cli.read_contract import read_contract
 def run(
     contract: Annotated[Path, typer.Option("--contract", help="Contract file.")],
     bootstrap: Annotated[str | None, typer.Option(help="Brokers, HOST:PORT separated by commas.")] = None,
-    embedded: Annotated[bool, typer.Option("--embedded", help="Start the embedded broker.")] = False,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="Start the embedded broker; with --bootstrap, join one.")
+    ] = False,
     http_port: Annotated[int | None, typer.Option(help="Health and metrics; 0 is any free port.")] = None,
     http_host: Annotated[str | None, typer.Option(help="Address of health and metrics.")] = None,
     topic_prefix: Annotated[str | None, typer.Option(help="Put before every topic name.")] = None,
@@ -47,10 +49,8 @@ def run(
         settings = Settings.from_sources(flags, os.environ, text)
     except (SettingsError, OSError, UnicodeDecodeError) as error:
         wrong_use(str(error))
-    if embedded and bootstrap:
-        wrong_use("--embedded starts a broker of its own; leave --bootstrap out")
     loaded = read_contract(contract)
     logs.configure(settings.log_level)
     from detector.service.run import run as start
 
-    raise typer.Exit(start(settings, loaded))
+    raise typer.Exit(start(settings, loaded, own_broker=bootstrap is None))

@@ -11,14 +11,19 @@ from detector.service.settings import Settings
 from topics.names import topics
 
 
-def run(settings: Settings, contract: Contract) -> int:
+def run(settings: Settings, contract: Contract, *, own_broker: bool = True) -> int:
     """Run the service until a signal; the embedded broker, where asked for, lives and ends with it.
+
+    Args:
+        settings: where to connect.
+        contract: what to judge by.
+        own_broker: with `settings.embedded`: start the broker, rather than join one that runs already.
 
     Returns:
         0 after a signal, 1 if it cannot go on.
     """
     with ExitStack() as stack:
-        if settings.embedded:
+        if settings.embedded and own_broker:
             declared = topics(settings.topic_prefix).all()
             wanted = {topic.name: topic.partitions or settings.data_partitions for topic in declared}
             broker = stack.enter_context(EmbeddedBroker(wanted))

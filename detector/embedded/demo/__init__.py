@@ -1,0 +1,1 @@
+"""`detector demo`: the whole loop on an embedded broker with real traffic."""
