@@ -39,7 +39,9 @@ def decoder(kind: type[T]) -> Callable[[bytes | None], T]:
                 raise DecodeError(found["path"], found["what"]) from None
             raise DecodeError("$", str(error)) from None
         except UnicodeDecodeError as error:
-            raise DecodeError("$", f"expected UTF-8 text, got byte 0x{error.object[error.start]:02x}") from None
+            raise DecodeError(
+                "$", f"expected UTF-8 text, got byte 0x{error.object[error.start]:02x}"
+            ) from None
         except RecursionError:
             raise DecodeError("$", "expected nesting that a decoder can follow, got more") from None
         except TypeError:

@@ -72,10 +72,14 @@ def topics(prefix: str = "") -> Topics:
         control=compact(
             "detector.control", "scope or owner/<partition>", "ControlRecord or OwnerRecord", 1, _COMPACT_FAST
         ),
-        transitions=delete("detector.transitions", "scope", "ControlRecord", 1, retention_ms=str(30 * _DAY_MS)),
+        transitions=delete(
+            "detector.transitions", "scope", "ControlRecord", 1, retention_ms=str(30 * _DAY_MS)
+        ),
         overrides=compact("detector.overrides", "scope", "Override", 1, {"cleanup.policy": "compact"}),
         deadletter=delete("detector.deadletter", "as received", "original bytes", 1),
         acks=delete("detector.acks", "gateway id", "Ack", 1),
         # Internal: each route's judged state, read by whoever owns the partition next.
-        snapshots=compact("detector.snapshots", "route, or a partition's mark", "Snapshot", None, _COMPACT_FAST),
+        snapshots=compact(
+            "detector.snapshots", "route, or a partition's mark", "Snapshot", None, _COMPACT_FAST
+        ),
     )

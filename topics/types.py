@@ -5,7 +5,9 @@ from typing import Annotated
 from msgspec import Meta
 
 # 2000-01-01 .. 2100-01-01: anything else is a unit mistake (milliseconds, nanoseconds) or a broken clock.
-EventTime = Annotated[float, Meta(ge=946_684_800, lt=4_102_444_800, description="Unix seconds, years 2000 to 2100")]
+EventTime = Annotated[
+    float, Meta(ge=946_684_800, lt=4_102_444_800, description="Unix seconds, years 2000 to 2100")
+]
 Seconds = Annotated[float, Meta(ge=0, description="seconds")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Amount = Annotated[float, Meta(ge=0)]

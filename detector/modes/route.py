@@ -215,7 +215,9 @@ class RouteJudge:
         if len(seconds) == 1:
             self._open_last[seconds[0]] = (segment.offsets[-1], segment.times[-1])
         else:
-            self._open_last.update(zip(seconds, zip(segment.offsets, segment.times, strict=True), strict=True))
+            self._open_last.update(
+                zip(seconds, zip(segment.offsets, segment.times, strict=True), strict=True)
+            )
 
     def _advance(self, time: float, decisions: list[Decision]) -> None:
         """Let time come to `time` less the lateness, closing panes on the way."""

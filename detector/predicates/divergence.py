@@ -8,9 +8,11 @@ Every second, over windows of 3, 10, 30, 60 .. `window_s` seconds against the la
     over    when three evaluations in a row find the shortest window of >= 100 phi records (else the gate window)
             under 0.7 of its threshold
 
-The long windows find small shifts, the short ones find large shifts in seconds. A threshold
-is at least what the contract says and at least what this very stream has shown on its own
-while it was learnt: a window whose healthy wander exceeds the wish would otherwise always fire.
+The long windows find small shifts, the short ones find large shifts in seconds. A threshold is at
+least what the contract says, and at least 1.25 times as far as windows of that length have strayed
+on this very stream while nothing was wrong (half-life 1 h): a stream that wanders or cycles beyond
+the wish would otherwise always fire. So a stream without calibration learns for three times the
+longest window: what the windows hold, a reference of the same length, how far windows stray from it.
 
 Input fields are judged on every call, whoever answered it; all others on the primary's calls alone.
 """
@@ -58,9 +60,14 @@ class Divergence(JudgeBase):
         self._least = max(spec.min_samples or 0, LEAST_RECORDS * spec.design_effect)
         self._alpha = budget.alpha / len(self._spans)
         self._clear_run = 0
+        self._armed_from: int | None = None
+        self._over_since = -np.inf
+        self._lengths = np.array(self._spans)
         self._clean_since = -np.inf
         # Largest bias-corrected KL that each window has shown while nothing was wrong.
         self._wander = np.zeros(len(self._spans))
+        # What it may come to later: a drift that creeps must not teach the detector to be deaf.
+        self._most = self._wander + spec.threshold_nats / GATE_SHARE
         self._forget = 0.5 ** (1.0 / WANDER_HALF_LIFE_S)
         self.verdict = Verdict(Outcome.LEARNING)
 
@@ -99,9 +106,13 @@ class Divergence(JudgeBase):
             self._clean_since = boundary
         elif left >= self._clean_since and evicted.any():
             fresh = self._reference.admit(left, evicted)
-            if fresh or self._reference_n < LEAST_REFERENCE:
+            if fresh or not self._has_reference():
                 self._set_reference()
         self._judge(boundary, frozen)
+
+    def _has_reference(self) -> bool:
+        """A reference shorter than the window it is compared with has not seen the stream's wander."""
+        return self._reference_n >= LEAST_REFERENCE and self._reference.span_s >= self._ring.longest
 
     def _set_reference(self) -> None:
         totals = self._reference.totals
@@ -110,7 +121,7 @@ class Divergence(JudgeBase):
         self._occupied = totals > 0
 
     def _judge(self, boundary: int, frozen: bool) -> None:
-        if self._reference_n < LEAST_REFERENCE:
+        if not self._has_reference():
             self.verdict = Verdict(Outcome.LEARNING, samples=self._reference_n)
             return
         totals = self._ring.totals
@@ -119,21 +130,33 @@ class Divergence(JudgeBase):
             self.verdict = Verdict(Outcome.INSUFFICIENT, samples=int(n[-1]))
             self._clear_run = 0
             return
+        if self._armed_from is None:
+            self._armed_from = boundary + self._ring.longest
         phi = self.spec.design_effect
         safe_n = np.maximum(n, 1).astype(np.float64)
         raw = divergence(totals, self._q)
         corrected = raw - phi * bias(safe_n, self._q, self._reference_n)
-        enough = n >= self._least
+        # After a breach a window is asked again once it holds nothing of the breach.
+        enough = (n >= self._least) & (self._lengths <= boundary - self._over_since)
+        if not enough.any():
+            self.verdict = Verdict(Outcome.INSUFFICIENT, samples=int(n[-1]))
+            return
+        if boundary < self._armed_from:
+            self._learn(np.where(enough, corrected, 0.0))
+            self._most = np.maximum(self._wander, self.spec.threshold_nats / GATE_SHARE)
+            self.verdict = Verdict(Outcome.LEARNING, samples=int(n[-1]))
+            return
         thresholds = np.maximum(self.spec.threshold_nats, WANDER_MARGIN * self._wander)
-        gate = next(
-            i for i, span in enumerate(self._spans) if enough[i] and (span >= GATE_S or i == len(n) - 1)
-        )
+        usable = np.flatnonzero(enough)
+        gate = next((i for i in usable if self._spans[i] >= GATE_S), usable[-1])
         still = corrected[gate] > GATE_SHARE * thresholds[gate]
         if self.latched:
             shown = next((i for i in range(len(n)) if n[i] >= CLEAR_RECORDS * phi), gate)
             over = corrected[shown] <= GATE_SHARE * thresholds[shown]
             self._clear_run = self._clear_run + 1 if over else 0
-            self.latched = self._clear_run < CLEAR_EVALUATIONS
+            if self._clear_run == CLEAR_EVALUATIONS:
+                self.latched = False
+                self._over_since = boundary
         else:
             self._clear_run = 0
             beyond = np.flatnonzero(enough & (corrected > thresholds)) if still else ()
@@ -142,7 +165,7 @@ class Divergence(JudgeBase):
             if shown is None:
                 shown = int(np.argmax(np.where(enough, corrected, -np.inf)))
                 if not frozen:
-                    self._learn(corrected, enough)
+                    self._learn(np.where(enough, np.minimum(corrected, self._most), 0.0))
         self.verdict = Verdict(
             Outcome.BREACH if self.latched else Outcome.CLEAR,
             float(corrected[shown]),
@@ -159,11 +182,10 @@ class Divergence(JudgeBase):
         statistic = 2.0 * raw / scale
         return bool(statistic > noncentral_chi2_quantile(freedom, 2.0 * TOLERANCE_NATS / scale, self._alpha))
 
-    def _learn(self, corrected: Any, enough: Any) -> None:
+    def _learn(self, strayed: Any) -> None:
         """Remember how far each healthy window strays; old excursions fade with a half-life of an hour."""
         self._wander *= self._forget
-        seen = np.where(enough, np.minimum(corrected, self.spec.threshold_nats / GATE_SHARE), 0.0)
-        np.maximum(self._wander, seen, out=self._wander)
+        np.maximum(self._wander, strayed, out=self._wander)
 
     def _contributions(self, counts: Any, n: int) -> dict[str, float | str]:
         """The three bins that say most: their share in the window and in the reference."""
@@ -218,7 +240,10 @@ class Divergence(JudgeBase):
             "latched": self.latched,
             "clear_run": self._clear_run,
             "clean_since": float(self._clean_since),
+            "over_since": float(self._over_since),
+            "armed_from": self._armed_from,
             "wander": self._wander.tolist(),
+            "most": self._most.tolist(),
             "outcome": self.verdict.outcome.value,
         }
 
@@ -231,6 +256,7 @@ class Divergence(JudgeBase):
         self._occupied = None if state["occupied"] is None else np.array(state["occupied"])
         self._binner.load(state["bins"])
         self.latched, self._clear_run = state["latched"], state["clear_run"]
-        self._clean_since = state["clean_since"]
-        self._wander = np.array(state["wander"])
+        self._clean_since, self._over_since = state["clean_since"], state["over_since"]
+        self._armed_from = state["armed_from"]
+        self._wander, self._most = np.array(state["wander"]), np.array(state["most"])
         self.verdict = Verdict(Outcome(state["outcome"]))

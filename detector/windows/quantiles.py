@@ -32,7 +32,9 @@ class LogBuckets:
     def add(self, values: Sequence[float]) -> None:
         """Add values, each finite and >= 0, in the unit in which quantiles are wanted."""
         buckets = np.ceil(np.log(np.maximum(values, _SMALLEST)) * _SCALE).astype(np.int64)
-        for bucket, count in zip(*map(np.ndarray.tolist, np.unique(buckets, return_counts=True)), strict=True):
+        for bucket, count in zip(
+            *map(np.ndarray.tolist, np.unique(buckets, return_counts=True)), strict=True
+        ):
             self._counts[bucket] += count
         self.count += len(values)
 

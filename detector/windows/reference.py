@@ -22,15 +22,25 @@ class TrailingReference:
         totals: int64 array (bins,), over all whole and open buckets.
     """
 
-    __slots__ = ("_buckets", "_horizon_s", "totals")
+    __slots__ = ("_buckets", "_first", "_horizon_s", "_last", "totals")
 
     def __init__(self, bins: int, horizon_s: int = 3600) -> None:
         self._horizon_s = horizon_s
         self._buckets: deque[tuple[int, Counts]] = deque()
+        self._first: int | None = None
+        self._last = 0
         self.totals: Counts = np.zeros(bins, dtype=np.int64)
+
+    @property
+    def span_s(self) -> int:
+        """Seconds from the first pane ever admitted to the last, at most the horizon."""
+        return 0 if self._first is None else min(self._last + 1 - self._first, self._horizon_s)
 
     def admit(self, second: int, counts: Counts) -> bool:
         """Add the pane of `second`; return whether a new bucket began (time to look at the totals again)."""
+        if self._first is None:
+            self._first = second
+        self._last = second
         bucket = second - second % BUCKET_S
         fresh = not self._buckets or self._buckets[-1][0] != bucket
         if fresh:
@@ -42,13 +52,17 @@ class TrailingReference:
         self.totals += counts
         return fresh
 
-    def state(self) -> list[tuple[int, list[int]]]:
+    def state(self) -> dict[str, Any]:
         """Plain values that `load` takes back."""
-        return [(second, counts.tolist()) for second, counts in self._buckets]
+        buckets = [(second, counts.tolist()) for second, counts in self._buckets]
+        return {"buckets": buckets, "first": self._first, "last": self._last}
 
-    def load(self, state: Any) -> None:
+    def load(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned."""
-        self._buckets = deque((second, np.array(counts, dtype=np.int64)) for second, counts in state)
+        self._first, self._last = state["first"], state["last"]
+        self._buckets = deque(
+            (second, np.array(counts, dtype=np.int64)) for second, counts in state["buckets"]
+        )
         self.totals[:] = 0
         for _, counts in self._buckets:
             self.totals += counts

@@ -120,7 +120,12 @@ class Segment:
         """The first `length` records as a segment of their own."""
         columns = {field: values[:length] for field, values in self.columns.items()}
         return Segment(
-            self.records[:length], self.times[:length], self.offsets[:length], columns, self.since, self.boundary
+            self.records[:length],
+            self.times[:length],
+            self.offsets[:length],
+            columns,
+            self.since,
+            self.boundary,
         )
 
 
