@@ -1,4 +1,4 @@
-"""The whole judgement of one partition: records in, decisions out. No clock, no I/O: time comes with the data.
+"""The whole judgement of one partition: records in, decisions out. Pure: time comes with the data.
 
     step:  group by route -> skip what a snapshot covers -> clamp the future -> segments
            -> sequential judges, windows -> state machine -> decisions

@@ -17,7 +17,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(record: msgspec.Struct) -> bytes:
-    """Encode a record as compact JSON; fields that hold their default are left out where the struct says so."""
+    """Encode a record as compact JSON; defaults are left out where the struct says so."""
     return _encoder.encode(record)
 
 

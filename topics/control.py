@@ -21,7 +21,7 @@ OnExpiry = Literal["revert", "hold"]
 
 
 class Evidence(Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """What crossed which line, on how much data, and the record that did it (`offset` is a row index in files)."""
+    """What crossed which line, on how much data, and the record that did it (in files: its row index)."""
 
     predicate: str = ""
     value: float | None = None

@@ -1,1 +1,1 @@
-"""Failure modes: what predicates mean together, the state machine of a scope, and one route's judgement. Pure."""
+"""Failure modes: what predicates mean together, a scope's state machine, a route's judgement. Pure."""

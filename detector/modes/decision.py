@@ -15,7 +15,7 @@ class Decision:
     """Full judged state of a scope after a change.
 
     Attributes:
-        kind: what happened; `extended` means that an attempt to revert did not succeed, which is no transition.
+        kind: what happened; `extended`: an attempt to revert did not succeed, which is no transition.
         transition: count of the scope's transitions, this one included.
         event_id: hash of (scope, transition): the same if the transition is judged again after a restore.
         at: event time of the change, Unix seconds.

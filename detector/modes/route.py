@@ -18,7 +18,7 @@ from detector.modes.decision import Decision
 from detector.modes.machine import ScopeMachine
 from detector.modes.state import State
 from detector.modes.verdicts import VerdictJoin
-from detector.predicates.base import Budget, Judge, JudgeBase, Outcome
+from detector.predicates.base import Budget, Judge, Outcome
 from detector.predicates.evaluation_rate import EvaluationRate
 from detector.predicates.registry import judge_for
 from detector.windows.segment import Columns, Segment, join
@@ -66,9 +66,7 @@ class RouteJudge:
         self.judges: dict[str, Judge] = {
             name: judge_for(spec, budget) for name, spec in contract.predicates.items()
         }
-        self._walkers = [
-            judge for judge in self.judges.values() if type(judge).observe is not JudgeBase.observe
-        ]
+        self._walkers = [judge for judge in self.judges.values() if judge.walks]
         self._verdict_judges = [judge for judge in self.judges.values() if isinstance(judge, EvaluationRate)]
         self._join = VerdictJoin() if self._verdict_judges else None
         self._modes_of = {mode.when: mode.name for mode in reversed(contract.modes.values())}
@@ -177,7 +175,7 @@ class RouteJudge:
         return self.machine.status.since if self.machine.engaged else None
 
     def _walk(self, segment: Segment) -> tuple[Segment, bool]:
-        """Let sequential judges walk up to the first flip; return what they walked, and whether one flipped."""
+        """Let sequential judges walk up to the first flip; return what they walked, whether one flipped."""
         first = None
         for judge in self._walkers:
             flip = judge.observe(segment)

@@ -1,1 +1,1 @@
-"""Predicates: each watches one signal of a route and says whether it breaches, and when that is over. Pure."""
+"""Predicates: each watches one signal of a route and says whether it breaches and when that ends. Pure."""

@@ -20,6 +20,8 @@ LEAST_RECORDS = 10
 class Absence(JudgeBase):
     """`type: absence`."""
 
+    walks = True
+
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
         super().__init__(spec)
         self._gaps: deque[float] = deque(maxlen=GAPS)

@@ -29,7 +29,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A judge's finding: `value` against `threshold` (same unit) over `samples` records and `window_s` seconds."""
+    """A finding: `value` against `threshold` (same unit) over `samples` records and `window_s` seconds."""
 
     outcome: Outcome
     value: float | None = None
@@ -53,7 +53,7 @@ class Budget:
 
     @classmethod
     def of(cls, contract: Contract) -> "Budget":
-        """Share the contract's weekly budget: half to sequential detectors, half to divergences, if it has both.
+        """Share out the weekly budget: half to sequential detectors, half to divergences, if there are both.
 
         A = 604800 R K / F: R records per second of the fleet, K sequential detectors that one record
         updates, F false activations per week that they may cause.
@@ -70,6 +70,7 @@ class Budget:
 class Judge(Protocol):
     """State of one predicate on one route."""
 
+    walks: bool  # whether `observe` does anything
     spec: PredicateSpec
     latched: bool
     verdict: Verdict
@@ -130,6 +131,8 @@ class Judge(Protocol):
 
 class JudgeBase:
     """Defaults for judges that need only part of the protocol."""
+
+    walks = False
 
     def __init__(self, spec: PredicateSpec) -> None:
         self.spec = spec

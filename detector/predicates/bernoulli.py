@@ -24,6 +24,7 @@ _NOBODY_IS_HEALTHY = 0.5
 class BernoulliJudge(JudgeBase):
     """Base of `rate` and `exceedance`: a subclass says which calls are judged and which were bad."""
 
+    walks = True
     acts_on_total_failure = True
 
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:

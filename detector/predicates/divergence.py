@@ -5,8 +5,8 @@ Every second, over windows of 3, 10, 30, 60 .. `window_s` seconds against the la
     breach  when the gate window (the shortest of >= 10 s with enough records) is beyond 0.7 of its threshold,
             so that it is still happening, and in some window with n >= 30 phi records the bias-corrected
             KL exceeds the threshold, and G exceeds its non-central chi-square bound at tolerance d0
-    over    when three evaluations in a row find the shortest window of >= 100 phi records (else the gate window)
-            under 0.7 of its threshold
+    over    when three evaluations in a row find the shortest window of >= 100 phi records (else the
+            gate window) under 0.7 of its threshold
 
 The long windows find small shifts, the short ones find large shifts in seconds. A threshold is at
 least what the contract says, and at least 1.25 times as far as windows of that length have strayed
@@ -49,7 +49,7 @@ class Divergence(JudgeBase):
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
         super().__init__(spec)
         longest = int(spec.window_s)
-        self._spans = tuple(span for span in SPANS_S if span < longest) + (longest,)
+        self._spans = (*(span for span in SPANS_S if span < longest), longest)
         self._binner = binner_for(spec.field)
         self._ring = PaneRing(self._binner.bins, self._spans)
         self._reference = TrailingReference(self._binner.bins)

@@ -13,12 +13,14 @@ from topics.telemetry import Evaluation
 class EvaluationRate(BernoulliJudge):
     """`type: rate` with an evaluation as its source."""
 
+    walks = False  # not along telemetry
+
     def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
         """Telemetry says nothing of evaluations."""
         return (), ()
 
     def judge_verdicts(self, positions: Sequence[int], evaluations: Sequence[Evaluation]) -> int | None:
-        """Walk the evaluations at `positions`; return the position at which the judge flips first, if it does."""
+        """Walk the evaluations at `positions`; return the position at which the judge flips, if it does."""
         judged: list[int] = []
         bad: list[int] = []
         for position in positions:

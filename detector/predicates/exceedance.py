@@ -71,7 +71,7 @@ def limit_of(spec: PredicateSpec) -> float:
     return spec.above_ms / 1000.0
 
 
-def measured(segment: Segment, field: str) -> tuple[Sequence[int], list[float]]:
+def measured(segment: Segment, field: str) -> tuple[Sequence[int], Sequence[float]]:
     """Return (positions, values) of the primary's successful calls that measured `field`."""
     positions = segment.primary_ok()
     values = segment.pick(field, positions)

@@ -97,6 +97,8 @@ class RunRule(JudgeBase):
     and 30 to 1,800 times as often when neighbours are alike (exact; simulated).
     """
 
+    walks = True
+
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
         super().__init__(spec)
         self._limit = limit_of(spec)
@@ -140,7 +142,7 @@ class RunRule(JudgeBase):
 
 
 class LiteralRate(JudgeBase):
-    """Share of bad verdicts or errors over the last `window_s` seconds above the ceiling, however few there were.
+    """Share of bad verdicts or errors over the last `window_s` seconds above the ceiling, however few.
 
     A share over 100 calls against 5 % raises a false alarm every 36,000 calls at a healthy 1 % (simulated).
     """

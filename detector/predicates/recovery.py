@@ -39,7 +39,7 @@ class Recovery:
         self.bad = 0
 
     def observe(self, n: int, bad: Sequence[int]) -> int | None:
-        """Take `n` calls of which those at the ascending indices `bad` were bad; return the index of recovery."""
+        """Take `n` calls, bad ones at the ascending indices `bad`; return the index of recovery."""
         last = -1
         for index in bad:
             found = self._good(last + 1, index)

@@ -31,10 +31,15 @@ PREDICATES: dict[tuple[str, str], Factory] = {
     ("exceedance", "literal"): RunRule,
     ("absence", "default"): Absence,
     ("absence", "literal"): Absence,
-} | {
-    (kind, method): _river
-    for kind in ("divergence", "rate", "exceedance")
-    for method in ("adwin", "kswin", "page_hinkley")
+    ("divergence", "adwin"): _river,
+    ("divergence", "kswin"): _river,
+    ("divergence", "page_hinkley"): _river,
+    ("rate", "adwin"): _river,
+    ("rate", "kswin"): _river,
+    ("rate", "page_hinkley"): _river,
+    ("exceedance", "adwin"): _river,
+    ("exceedance", "kswin"): _river,
+    ("exceedance", "page_hinkley"): _river,
 }
 
 

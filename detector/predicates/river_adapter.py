@@ -11,7 +11,7 @@ Source: River, `river.drift` (A. Bifet, R. Gavalda 2007; C. Raab et al. 2020; E.
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from river import drift
@@ -33,6 +33,8 @@ _WARM_UP = 30  # records before a detection counts
 
 class RiverJudge(JudgeBase):
     """One of River's detectors behind the judge's protocol."""
+
+    walks = True
 
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
         super().__init__(spec)
@@ -65,7 +67,7 @@ class RiverJudge(JudgeBase):
             self.verdict = Verdict(Outcome.CLEAR, self._fast, self._slow, self._seen)
         return None
 
-    def _values(self, segment: Segment) -> tuple[Any, list[float]]:
+    def _values(self, segment: Segment) -> tuple[Sequence[int], list[float]]:
         spec = self.spec
         if spec.type == "exceedance":
             positions, values = measured(segment, spec.field)

@@ -38,7 +38,7 @@ class MixtureShiryaevRoberts:
     5
     """
 
-    __slots__ = ("_cusum", "_down", "_statistic", "_start", "_up", "bad", "gap", "limit", "p0", "seen")
+    __slots__ = ("_cusum", "_down", "_start", "_statistic", "_up", "bad", "gap", "limit", "p0", "seen")
 
     def __init__(self, p0: float, run_length: float, design_effect: float = 1.0) -> None:
         rates = sorted({min(HIGHEST, p0 * factor) for factor in ALTERNATIVES})
@@ -60,7 +60,7 @@ class MixtureShiryaevRoberts:
         self.bad = 0
 
     def observe(self, n: int, bad: Sequence[int]) -> int | None:
-        """Take `n` calls of which those at the ascending indices `bad` were bad; return the index of an alarm.
+        """Take `n` calls, bad ones at the ascending indices `bad`; return the index of an alarm.
 
         After an alarm the calls behind it have not been seen.
         """
@@ -114,7 +114,7 @@ class MixtureShiryaevRoberts:
 
     def save(self) -> tuple[Any, ...]:
         """Return what `load` takes back."""
-        return (*map(tuple, (self._statistic, self._cusum, self._start)), self.gap, self.seen, self.bad)
+        return (list(self._statistic), list(self._cusum), list(self._start), self.gap, self.seen, self.bad)
 
     def load(self, saved: Sequence[Any]) -> None:
         """Take over what `save` returned."""

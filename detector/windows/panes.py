@@ -67,12 +67,12 @@ class PaneRing:
         return True
 
     def close(self) -> Counts:
-        """Close the pane [boundary, boundary + 1); return the pane that left the longest window, shape (bins,)."""
+        """Close the pane [boundary, boundary + 1); return the one that left the longest window, (bins,)."""
         second = self.boundary
         if second is None:
             raise RuntimeError("start() comes before close()")
         slot = second % self.longest
-        evicted = self._ring[slot].astype(np.int64)
+        evicted: Counts = self._ring[slot].astype(np.int64)
         self.totals -= self._ring[(second - self._spans) % self.longest]
         pane = self._open.pop(second, None)
         if pane is None:
