@@ -22,7 +22,7 @@ def build() -> "typer.Typer":
     """
     import typer
 
-    from detector.cli import check, replay, run, schema
+    from detector.cli import check, demo, replay, run, schema, state, tail
 
     app = typer.Typer(
         name="detector",
@@ -46,10 +46,13 @@ def build() -> "typer.Typer":
         ),
     ) -> None: ...
 
+    app.command("demo")(demo.demo)
     app.command("check")(check.check)
     app.command("replay")(replay.replay)
     app.command("run")(run.run)
     app.command("schema")(schema.schema)
+    app.command("state")(state.state)
+    app.command("tail")(tail.tail)
     return app
 
 

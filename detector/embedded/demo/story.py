@@ -146,9 +146,10 @@ def tell(console: Console, finding: Finding, traffic: Traffic, age_at: Callable[
         f"  evidence  {evidence.topic} partition {evidence.partition} offset {evidence.offset}", markup=False
     )
     served = ", ".join(f"{name} {count:,}" for name, count in sorted(tally.by_fallback.items()))
+    calls = tally.calls_until - tally.calls_before
     console.print(
-        f"  gateways  sent {tally.diverted_share:.0%} of {tally.calls_until - tally.calls_before:,} calls to a"
-        f" fallback ({served}), the first at {tally.first_diverted_s or 0.0:.1f} s; {tally.probes:,} probed the primary"
+        f"  gateways  sent {tally.diverted_share:.0%} of the next {calls:,} calls to fallbacks ({served}),"
+        f" from {tally.first_diverted_s or 0.0:.1f} s on; {tally.probes:,} calls probed the primary"
     )
     if episode.closed is not None and scenario.fault_at_s is not None:
         back = age_at(episode.closed.issued_at)

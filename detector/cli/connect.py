@@ -1,0 +1,34 @@
+"""Options and settings that the verbs share which look at a running installation."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from detector.cli.output import FOUND, note, wrong_use
+
+if TYPE_CHECKING:
+    from detector.service.settings import Settings
+
+Bootstrap = Annotated[str | None, typer.Option(help="Brokers, HOST:PORT separated by commas.")]
+TopicPrefix = Annotated[str | None, typer.Option(help="Put before every topic name.")]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="TOML file.")]
+
+
+def read_settings(bootstrap: str | None, topic_prefix: str | None, file: Path | None) -> "Settings":
+    """Flag, then environment, then file; a setting that cannot be used ends the command with exit code 2."""
+    from detector.service.settings import Settings, SettingsError
+
+    try:
+        text = file.read_text("utf-8") if file else None
+        flags = {"bootstrap": bootstrap, "topic_prefix": topic_prefix}
+        return Settings.from_sources(flags, os.environ, text)
+    except (SettingsError, OSError, UnicodeDecodeError) as error:
+        wrong_use(str(error))
+
+
+def unreachable(bootstrap: str, error: BaseException) -> NoReturn:
+    """End the command with exit code 1: there is no broker, or it does not answer."""
+    note(f"detector: no answer from {bootstrap}: {error}")
+    raise typer.Exit(FOUND) from None

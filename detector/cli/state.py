@@ -1,0 +1,70 @@
+"""`detector state`: what is active now and why."""
+
+from typing import Annotated, Any
+
+import typer
+
+from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
+from detector.cli.output import print_json
+
+
+def state(
+    bootstrap: Bootstrap = None,
+    topic_prefix: TopicPrefix = None,
+    settings_file: SettingsFile = None,
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Show what is active now and why, who owns each partition, and what was judged.
+
+    Read from the topics alone; no worker is asked, so it works while all of them are away.
+
+    \b
+    detector state --bootstrap kafka:9092
+    detector state --bootstrap kafka:9092 --json
+
+    Exit code 0: shown. 1: the broker cannot be reached.
+    """
+    import asyncio
+
+    from aiokafka.errors import KafkaError
+
+    from detector.service.inspect import inspect
+
+    settings = read_settings(bootstrap, topic_prefix, settings_file)
+    try:
+        found = asyncio.run(inspect(settings))
+    except (KafkaError, OSError) as error:
+        unreachable(settings.bootstrap, error)
+    if json_output:
+        print_json(found)
+    else:
+        _show(found)
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    active = [scope for scope in found["scopes"] if scope["state"] == "active"]
+    if active:
+        table = Table("scope", "mode", "fallbacks", "primary", "why", title="active", title_justify="left")
+        for scope in active:
+            fallbacks = "; ".join(f"{name}: {', '.join(names)}" for name, names in scope["fallbacks"].items())
+            table.add_row(
+                scope["scope"], scope["mode"], fallbacks, f"{scope['primary_share']:.0%}", scope["reason"]
+            )
+        console.print(table)
+    else:
+        console.print("nothing is active: every route uses its primary")
+    table = Table("partition", "owner", "heard", "judged", "armed", title="partitions", title_justify="left")
+    for number, partition in found["partitions"].items():
+        heard = partition["heard_s_ago"]
+        table.add_row(
+            number,
+            partition["owner"] or "nobody",
+            "never" if heard is None else f"{heard:.1f} s ago" + (", lapsed" if partition["lapsed"] else ""),
+            f"{partition['counts'].get('judged', 0):,}" + ("" if partition["complete"] else " and counting"),
+            ", ".join(f"{name} {share:.0%}" for name, share in sorted(partition["armed"].items())),
+        )
+    console.print(table)
