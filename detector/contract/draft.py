@@ -49,7 +49,7 @@ class Draft:
         self.findings: list[Finding] = []
         self._values: dict[Path, Mark] = {}
         self._keys: dict[Path, Mark] = {}
-        self._broken: set[Path] = set()
+        self._broken: set[Path] = set()  # broken paths and all above them
         self._names_of: dict[str, list[str]] = {}
 
     def report_at(self, rule: str, mark: Mark, message: str, advice: str = "") -> None:
@@ -74,7 +74,7 @@ class Draft:
 
     def sound(self, *path: str | int) -> bool:
         """Whether nothing at or below `path` is broken."""
-        return not any(broken[: len(path)] == path for broken in self._broken)
+        return path not in self._broken
 
     def names(self, section: str) -> list[str] | None:
         """Names declared in a section, broken ones included; None if the section itself is unreadable."""
@@ -102,7 +102,7 @@ class Draft:
                 values[name] = value
         for name, key in keys.items():
             if key.required and name not in node.entries:
-                self._broken.add((*path, name))
+                self._break((*path, name))
                 self.report("missing-key", path, f"{name!r} is missing", f"add {name}: {key.says}", key=True)
         return values
 
@@ -160,7 +160,7 @@ class Draft:
                 or not name.isprintable()
                 or name.strip() != name
             ):
-                self._broken.add(here)
+                self._break(here)
                 self.report(
                     "bad-name", here, f"{shown(name)} is no name for a {_NAMED[str(path[0])]}", key=True
                 )
@@ -241,17 +241,20 @@ class Draft:
             if isinstance(part, Scalar):
                 if isinstance(part.value, float) and not isfinite(part.value):
                     self.report_at("out-of-range", part.mark, f"{part.text[:30]} is not finite")
-                    self._broken.add(path)
+                    self._break(path)
             else:
                 pending += (
                     part.items if isinstance(part, Listing) else [child for _, child in part.entries.values()]
                 )
         return cast("dict[str, object]", plain_value(node))
 
+    def _break(self, path: Path) -> None:
+        self._broken.update(path[:length] for length in range(len(path) + 1))
+
     def _wrong_type(self, path: Path, node: Node, wanted: str, advice: str = "") -> None:
         subject = f"{path[-1]!r}" if path and isinstance(path[-1], str) else "this entry"
         self._fail("wrong-type", path, f"{subject} has to be {wanted}, not {_found(node)}", advice)
 
     def _fail(self, rule: str, path: Path, message: str, advice: str = "") -> None:
-        self._broken.add(path)
+        self._break(path)
         self.report(rule, path, message, advice)

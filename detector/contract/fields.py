@@ -6,9 +6,10 @@ import msgspec.inspect
 
 from topics.telemetry import TelemetryRecord
 
-FieldKind = Literal["number", "boolean", "text", "feature", "list"]
+FieldKind = Literal["number", "boolean", "text", "feature", "list", "identity"]
 
 FEATURES = "features."
+_IDENTITY = frozenset({"event_time", "route", "request_id"})  # they say which call it is, not how it went
 ERROR = "error"  # text on the wire; as a rate it is "the call failed"
 _KINDS: dict[type, FieldKind] = {
     msgspec.inspect.FloatType: "number",
@@ -36,7 +37,8 @@ def _kind(declared: Any) -> FieldKind | None:
 def _kinds() -> dict[str, FieldKind]:
     record = msgspec.inspect.type_info(TelemetryRecord)
     assert isinstance(record, msgspec.inspect.StructType)
-    return {field.name: kind for field in record.fields if (kind := _kind(field.type)) is not None}
+    kinds = {field.name: kind for field in record.fields if (kind := _kind(field.type)) is not None}
+    return kinds | dict.fromkeys(_IDENTITY, "identity")
 
 
 KINDS: dict[str, FieldKind] = _kinds()

@@ -6,6 +6,7 @@ from detector.contract.draft import Draft, nearest, shown
 from detector.contract.model import Contract, MatrixRow
 
 _PATTERN = frozenset("?[]")
+_MOST_SHOWN = 8
 _MOST_COMPARED = 500  # rules compared with each other; the work grows with the square
 
 
@@ -34,21 +35,23 @@ def _takes_in(wider: str, pattern: str) -> bool:
 def rows(draft: Draft, contract: Contract) -> None:
     """Rows name what is declared, each acting mode has one for each class, each row decides somewhere."""
     classes = sorted({name for rule in contract.routes for name in rule.input_classes})
+    known_classes = set(classes)
     declared_modes, declared_fallbacks = draft.names("modes"), draft.names("fallbacks")
+    known_modes, known_fallbacks = set(declared_modes or ()), set(declared_fallbacks or ())
     for index, row in enumerate(contract.matrix):
         here = ("matrix", index)
         if not draft.sound(*here):
             continue
-        if row.mode != "*" and declared_modes is not None and row.mode not in declared_modes:
+        if row.mode != "*" and declared_modes is not None and row.mode not in known_modes:
             advice = nearest(row.mode, declared_modes)
             draft.report("unknown-mode", (*here, "mode"), f"no mode {shown(row.mode)}", advice)
-        if row.input_class != "*" and draft.sound("routes") and row.input_class not in classes:
+        if row.input_class != "*" and draft.sound("routes") and row.input_class not in known_classes:
             message = f"no route has the input class {shown(row.input_class)}"
             draft.report(
                 "unknown-input-class", (*here, "input_class"), message, nearest(row.input_class, classes)
             )
         for place, name in enumerate(row.fallbacks):
-            if declared_fallbacks is not None and name not in declared_fallbacks:
+            if declared_fallbacks is not None and name not in known_fallbacks:
                 advice = nearest(name, declared_fallbacks, "declare it under `fallbacks`")
                 draft.report(
                     "unknown-fallback", (*here, "fallbacks", place), f"no fallback {shown(name)}", advice
@@ -60,8 +63,12 @@ def rows(draft: Draft, contract: Contract) -> None:
 def _coverage(draft: Draft, contract: Contract, classes: list[str]) -> None:
     chosen: set[int] = set()
     lookup = _Lookup(contract)
+    # Classes that no row names all fare alike: one stands for them.
+    named = {row.input_class for row in contract.matrix}
+    unnamed = [name for name in classes if name not in named and name != "*"]
+    asked = [*(name for name in classes if name in named and name != "*"), *unnamed[:1], "*"]
     for mode in contract.modes.values():
-        found = {input_class: lookup.row(mode.name, input_class) for input_class in classes}
+        found = {input_class: lookup.row(mode.name, input_class) for input_class in asked}
         chosen.update(id(row) for row in found.values() if row is not None)
         if mode.severity != "act" or not draft.sound("modes", mode.name):
             continue
@@ -73,18 +80,16 @@ def _coverage(draft: Draft, contract: Contract, classes: list[str]) -> None:
             message = f"{shown(mode.name)} acts, and no row says what to do"
             draft.report("mode-without-row", here, message, advice, key=True)
         elif without:
-            message = (
-                f"{shown(mode.name)} has no row for the input class {', '.join(map(shown, without[:8]))}"
-            )
+            missing = [*without, *unnamed[1:]] if unnamed[:1] == without[-1:] else without
+            listed = ", ".join(shown(name) for name in missing[:_MOST_SHOWN])
+            message = f"{shown(mode.name)} has no row for the input class {listed}"
             draft.report("class-without-row", here, message, key=True)
     known_modes, known_classes = {"*", *(draft.names("modes") or ())}, set(classes)
     for index, row in enumerate(contract.matrix):
         names_known = row.mode in known_modes and row.input_class in known_classes
         if id(row) not in chosen and names_known and contract.modes:
-            message = (
-                f"the row for mode {shown(row.mode)} and input class {shown(row.input_class)} never decides"
-            )
-            draft.report("unreachable-row", ("matrix", index), message)
+            place = f"mode {shown(row.mode)} and input class {shown(row.input_class)}"
+            draft.report("unreachable-row", ("matrix", index), f"the row for {place} never decides")
 
 
 class _Lookup:

@@ -1,10 +1,21 @@
 """Rules about names: what a predicate judges, what a mode rests on, what mutes what."""
 
+from collections.abc import Iterator
+
 from detector.contract.draft import Draft, nearest, shown
-from detector.contract.fields import FEATURES, field_kind, fits, fitting
+from detector.contract.fields import FEATURES, FieldKind, field_kind, fits, fitting
 from detector.contract.grammar import READ_BY_ALL, READ_BY_METHOD, READ_BY_TYPE
 from detector.contract.model import Contract, Mode, PredicateSpec
 
+_MOST_SHOWN = 8
+_KINDS_SAID: dict[FieldKind, str] = {
+    "number": "a number",
+    "boolean": "true or false",
+    "text": "text",
+    "feature": "a number or text",
+    "list": "a list",
+    "identity": "the identity of a call",
+}
 _SCORES = ("score_below", "score_above")
 
 
@@ -48,7 +59,10 @@ def _field(draft: Draft, spec: PredicateSpec) -> None:
     elif not fits(spec.field, spec.type):
         advice = f"a {spec.type} takes: {', '.join(fitting(spec.type))}"
         draft.report(
-            "field-type", here, f"{spec.field} is a {kind}, which a {spec.type} cannot judge", advice
+            "field-type",
+            here,
+            f"{spec.field} is {_KINDS_SAID[kind]}, which a {spec.type} cannot judge",
+            advice,
         )
     elif spec.type == "divergence" and kind == "text" and spec.method not in ("default", "literal"):
         message = f"{spec.field} is text, and {spec.method} needs numbers"
@@ -98,13 +112,14 @@ def _unread(draft: Draft, spec: PredicateSpec) -> None:
 def modes(draft: Draft, contract: Contract) -> None:
     """There are modes, each rests on a declared predicate and mutes declared modes, never itself."""
     declared, known = draft.names("modes"), draft.names("predicates")
+    mode_names, predicate_names = set(declared or ()), set(known or ())
     if declared == []:
         draft.report(
             "no-modes", ("modes",), "no failure mode is declared: nothing could ever happen", key=True
         )
     for mode in contract.modes.values():
         here = ("modes", mode.name)
-        if known is not None and mode.when not in known:
+        if known is not None and mode.when not in predicate_names:
             advice = nearest(mode.when, known, "declare it under `predicates`")
             draft.report("unknown-predicate", (*here, "when"), f"no predicate {shown(mode.when)}", advice)
         for index, muted in enumerate(mode.mutes):
@@ -112,36 +127,40 @@ def modes(draft: Draft, contract: Contract) -> None:
             at = (*here, "mutes", index) if draft.sound(*here, "mutes") else (*here, "mutes")
             if muted == mode.name:
                 draft.report("mutes-itself", at, f"{shown(mode.name)} mutes itself")
-            elif muted not in (declared or []):
+            elif muted not in mode_names:
                 draft.report("unknown-mode", at, f"no mode {shown(muted)}", nearest(muted, declared or []))
     _cycles(draft, contract.modes)
 
 
 def _cycles(draft: Draft, declared: dict[str, Mode]) -> None:
-    """Report each circle of muting once, at its first mode in the file's order."""
-    order = {name: index for index, name in enumerate(declared)}
-    reported: set[str] = set()
+    """Report a circle of muting for each edge that closes one, at the mode where it closes.
+
+    A walk in depth: an edge to a mode on the present path closes a circle, and every circle has such an edge.
+    """
+    done: set[str] = set()
     for start in declared:
-        if start in reported:
-            continue
-        came_from: dict[str, str] = {}
-        pending = [start]
-        while pending and start not in came_from:
-            name = pending.pop()
-            for muted in declared[name].mutes:
-                if muted in declared and muted != name and muted not in came_from:
-                    came_from[muted] = name
-                    pending.append(muted)
-        if start not in came_from:
-            continue
-        circle = [start]
-        while (before := came_from[circle[-1]]) != start:
-            circle.append(before)
-        circle = [start, *reversed(circle[1:])]
-        reported.update(circle)
-        if min(circle, key=order.__getitem__) == start:
-            path = " -> ".join((*(shown(name) for name in circle[:8]), shown(start)))
-            draft.report("mute-cycle", ("modes", start, "mutes"), f"these mute each other: {path}", key=True)
+        path: dict[
+            str, Iterator[str]
+        ] = {}  # modes from the start to the present one, with the edges left to walk
+        following: str | None = None if start in done else start
+        while following is not None or path:
+            if following is not None:
+                path[following] = iter(declared[following].mutes)
+            here = next(reversed(path))
+            following = None
+            for muted in path[here]:
+                if muted in path and muted != here:
+                    circle = [*path][[*path].index(muted) :]
+                    shape = " -> ".join(map(shown, [*circle[:_MOST_SHOWN], muted]))
+                    draft.report(
+                        "mute-cycle", ("modes", muted, "mutes"), f"these mute each other: {shape}", key=True
+                    )
+                elif muted in declared and muted != here and muted not in done:
+                    following = muted
+                    break
+            else:
+                done.add(here)
+                del path[here]
 
 
 def unused(draft: Draft, contract: Contract) -> None:
