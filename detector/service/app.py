@@ -128,6 +128,8 @@ class Service:
             return Cluster(self.settings.data_partitions, 1024 * 1024 - 512)
         attempt = 0
         while True:
+            if (reason := await topics_admin.refusal(self.settings.client_options())) is not None:
+                raise ServiceFailedError(reason)
             try:
                 return await topics_admin.prepare(
                     self.settings.client_options(),

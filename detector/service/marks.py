@@ -28,6 +28,7 @@ class Mark(msgspec.Struct, kw_only=True):
         position: per input: next offset to be judged when it was written.
         complete: every judged record was covered then, so `counts` are exactly those of the snapshots.
         counts: judged, malformed and so on, since the partition's beginning.
+        armed: per predicate, share of records judged while armed.
         origins: per `topic/partition`, the greatest offset of re-keyed records seen below `covered`.
     """
 
@@ -40,6 +41,7 @@ class Mark(msgspec.Struct, kw_only=True):
     position: dict[str, int] = {}
     complete: bool = False
     counts: dict[str, int] = {}
+    armed: dict[str, float] = {}
     origins: dict[str, int] = {}
 
 

@@ -180,7 +180,7 @@ class Outbox:
                     future = await producer.send(
                         item.topic, item.value, item.key, partition=item.partition, headers=item.headers
                     )
-                except MessageSizeTooLargeError as error:
+                except (MessageSizeTooLargeError, AssertionError, TypeError, ValueError) as error:
                     self._refuse(item, error)
                     continue
                 future.add_done_callback(partial(self._answered, item))
@@ -202,12 +202,10 @@ class Outbox:
             self._finish(item)
             self._advance()
 
-    def _refuse(self, item: _Item, error: KafkaError) -> None:
-        """The broker will never take it: sending it again would stop everything behind it."""
+    def _refuse(self, item: _Item, error: Exception) -> None:
+        """It will never be taken: sending it again would stop everything behind it."""
         self.refused += 1
-        self._log.error(
-            "message_too_large", topic=item.topic, bytes=len(item.value or b""), error=repr(error)
-        )
+        self._log.error("message_refused", topic=item.topic, bytes=len(item.value or b""), error=repr(error))
         self._finish(item)
         self._advance()
 

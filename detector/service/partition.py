@@ -371,6 +371,7 @@ class PartitionWorker:
             position=dict(self.position),
             complete=complete,
             counts=self.counts(),
+            armed=self.pipeline.armed(),
             origins=origins,
         )
         self._marked_at = now

@@ -54,6 +54,8 @@ class Refused:
             timestamp=int(now * 1000),
         )
         key, value, headers = letter.message_parts(self._max_bytes)
+        if key is None and value is None:
+            value = b""  # the client sends no message without either
         self._send(partition, name, raw.offset, self._deadletter, key, value, headers, None)
 
     def rekey(self, partition: int, name: str, raw: Any, route: str, home: int) -> None:

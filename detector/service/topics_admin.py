@@ -6,7 +6,14 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.conn import create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from detector.service.logs import logger
 from topics.names import Topic, Topics
@@ -150,6 +157,22 @@ async def partition_count(options: dict[str, Any], topic: str) -> int:
         return next((len(item["partitions"]) for item in found if not item["error_code"]), 0)
     finally:
         await admin.close()
+
+
+async def refusal(options: dict[str, Any]) -> str | None:
+    """Why the brokers will never let us in, None if they may: a client hides that behind "unreachable"."""
+    others = {name: value for name, value in options.items() if name != "bootstrap_servers"}
+    for address in options["bootstrap_servers"]:
+        host, _, port = address.rpartition(":")
+        try:
+            connection = await create_conn(host.strip("[]"), int(port), request_timeout_ms=5_000, **others)
+        except (SaslAuthenticationFailed, AuthenticationFailedError) as error:
+            return f"{address} refuses the credentials: {error}"
+        except (KafkaError, OSError, ValueError, TimeoutError):
+            continue
+        connection.close()
+        return None
+    return None
 
 
 def is_fatal(error: BaseException) -> bool:

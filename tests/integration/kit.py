@@ -131,12 +131,13 @@ class Worker:
 
 
 @contextlib.contextmanager
-def workers(*made: Worker) -> Iterator[None]:
-    """Whatever happens, none is left behind; one that died with a traceback fails the test."""
+def workers(*made: Worker) -> Iterator[list[Worker]]:
+    """Whatever happens, none is left behind, nor one that is added to the list."""
+    living = list(made)
     try:
-        yield
+        yield living
     finally:
-        for worker in made:
+        for worker in living:
             worker.close()
 
 

@@ -1,0 +1,124 @@
+"""What the topics tell of an installation, without asking its workers: for `detector state` and `tail`."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from msgspec import to_builtins
+
+from detector.gateway.fold import Fold, parse
+from detector.service.marks import Mark
+from detector.service.settings import Settings
+from detector.service.snapshots import SnapshotReader
+from detector.service.topics_admin import partition_count
+from topics.control import ControlRecord, OwnerRecord, decode_control
+from topics.errors import DecodeError
+from topics.names import topics
+
+
+async def inspect(settings: Settings) -> dict[str, Any]:
+    """Read control and snapshot marks to their ends.
+
+    Returns:
+        JSON-able: `active` (names of scopes), `scopes` (every record held, active ones first),
+        `partitions` (owner, epoch, age of its last heartbeat, whether its lease has lapsed, counts as the
+        snapshots carry them, what they cover, share of records judged while armed), and `counts` (their
+        sums). `complete` is false while some judged records are not covered yet.
+
+    Raises:
+        KafkaError: the broker cannot be reached.
+    """
+    declared = topics(settings.topic_prefix)
+    now = time.time()
+    fold = Fold()
+    owners: dict[int, OwnerRecord] = {}
+    for raw in await _read(settings, declared.control.name):
+        try:
+            entry = parse(raw.key, raw.value, tuple(raw.headers))
+        except DecodeError:
+            continue
+        if fold.apply(entry) and isinstance(entry, OwnerRecord):
+            owners[entry.partition] = entry
+    marks = await _marks(settings, declared.snapshots.name)
+    held = sorted(fold.held.values(), key=lambda record: (record.state != "active", record.scope))
+    partitions = {
+        str(number): _partition(owners.get(number), marks.get(number), now)
+        for number in sorted(owners.keys() | marks.keys())
+    }
+    counts: dict[str, int] = {}
+    for mark in marks.values():
+        for name, value in mark.counts.items():
+            counts[name] = counts.get(name, 0) + value
+    return {
+        "active": [record.scope for record in held if record.state == "active"],
+        "scopes": [to_builtins(record) for record in held],
+        "partitions": partitions,
+        "counts": counts,
+        "complete": all(mark.complete for mark in marks.values()),
+    }
+
+
+def _partition(owner: OwnerRecord | None, mark: Mark | None, now: float) -> dict[str, Any]:
+    return {
+        "owner": owner.owner if owner else "",
+        "epoch": owner.epoch if owner else 0,
+        "heard_s_ago": round(now - owner.issued_at, 3) if owner else None,
+        "lapsed": owner is None or now - owner.issued_at > owner.lease_s,
+        "covered": mark.covered if mark else {},
+        "position": mark.position if mark else {},
+        "complete": mark.complete if mark else False,
+        "counts": mark.counts if mark else {},
+        "armed": mark.armed if mark else {},
+    }
+
+
+async def _marks(settings: Settings, topic: str) -> dict[int, Mark]:
+    options = settings.client_options()
+    number = await partition_count(options, topic) if not settings.embedded else settings.data_partitions
+    found = await SnapshotReader(options, topic).read(range(number))
+    return {partition: snapshots.mark for partition, snapshots in found.items() if snapshots.mark is not None}
+
+
+async def _read(settings: Settings, topic: str) -> list[Any]:
+    """All of a topic's only partition."""
+    place = TopicPartition(topic, 0)
+    consumer = AIOKafkaConsumer(
+        **settings.client_options(), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    try:
+        consumer.assign([place])
+        end = (await consumer.end_offsets([place]))[place]
+        await consumer.seek_to_beginning(place)
+        out: list[Any] = []
+        while await consumer.position(place) < end:
+            for records in (await consumer.getmany(place, timeout_ms=200)).values():
+                out += records
+        return out
+    finally:
+        await consumer.stop()
+
+
+async def tail(settings: Settings, *, from_beginning: bool = False) -> AsyncIterator[ControlRecord]:
+    """The transitions as they happen, without end; `from_beginning`: those still on the topic first."""
+    topic = topics(settings.topic_prefix).transitions.name
+    place = TopicPartition(topic, 0)
+    consumer = AIOKafkaConsumer(
+        **settings.client_options(), group_id=None, enable_auto_commit=False, auto_offset_reset="latest"
+    )
+    await consumer.start()
+    try:
+        consumer.assign([place])
+        if from_beginning:
+            await consumer.seek_to_beginning(place)
+        else:
+            await consumer.seek_to_end(place)
+        async for raw in consumer:
+            try:
+                record = decode_control(raw.value)
+            except DecodeError:
+                continue
+            yield record
+    finally:
+        await consumer.stop()
