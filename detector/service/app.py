@@ -124,8 +124,10 @@ class Service:
     async def _cluster(self) -> Cluster:
         """Reach the broker and see to the topics, however long it takes."""
         if self.settings.embedded:
-            # It can neither describe nor make topics; whoever started it has made them.
-            return Cluster(self.settings.data_partitions, 1024 * 1024 - 512)
+            # It can neither make topics nor tell their settings; whoever started it has made them.
+            name = topics(self.settings.topic_prefix).telemetry.name
+            count = await topics_admin.partition_count(self.settings.client_options(), name)
+            return Cluster(count or self.settings.data_partitions, 1024 * 1024 - 512)
         attempt = 0
         while True:
             if (reason := await topics_admin.refusal(self.settings.client_options())) is not None:

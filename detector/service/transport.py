@@ -51,7 +51,6 @@ class BatchSchema(Schema[Any, Any]):
 class BatchThread(driver.AIOKafkaConsumerThread):
     """The thread that owns the aiokafka consumer."""
 
-    logger = driver.logger
     fetch_max_wait_ms = FAUST_WAIT_MS
 
     def _create_worker_consumer(self, transport: Any) -> Any:
@@ -109,7 +108,6 @@ class BatchThread(driver.AIOKafkaConsumerThread):
 class BatchConsumer(driver.Consumer):
     """Faust's consumer with batches, and with offsets from outside."""
 
-    logger = driver.logger
     offsets: Offsets
     fetch_max_wait_ms = FAUST_WAIT_MS
 
@@ -228,9 +226,9 @@ class BatchConsumer(driver.Consumer):
 
 def batch_transport(offsets: Offsets, *, fetch_max_wait_ms: int = FAUST_WAIT_MS) -> type[Service]:
     """Make the transport class; set an instance on the app before a topic or an agent is declared."""
-    consumer = type(
-        "Consumer",
-        (BatchConsumer,),
-        {"offsets": offsets, "fetch_max_wait_ms": fetch_max_wait_ms, "logger": driver.logger},
+    consumer: Any = type(
+        "Consumer", (BatchConsumer,), {"offsets": offsets, "fetch_max_wait_ms": fetch_max_wait_ms}
     )
+    # The framework names a service's logger after the module that made the class.
+    consumer.logger = BatchThread.logger = driver.logger
     return type("BatchTransport", (driver.Transport,), {"Consumer": consumer})
