@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 SILENT = "silent"
-HEALTHY_S = 13.0  # the divergences need a window and 300 calls after it before they may judge
+HEALTHY_S = 15.0  # a divergence learns for three times its longest window (4 s here) before it judges
 FAULT_S = 6.0
 
 

@@ -31,9 +31,9 @@ class Tape:
         return []
 
 
-def play(times, batch=4096, partitions=1, routes=("chat",)):
+def play(times, batch=4096, partitions=1, routes=("chat",), patience_s=60.0):
     tapes = [Tape() for _ in range(partitions)]
-    feed = Feed(tapes, lateness_s=2.0, batch=batch)
+    feed = Feed(tapes, lateness_s=2.0, patience_s=patience_s, batch=batch)
     for offset, time in enumerate(times):
         feed.add(TelemetryRecord(event_time=T0 + time, route=routes[offset % len(routes)]), offset)
     feed.finish()
@@ -75,11 +75,19 @@ def test_each_whole_second_is_one_tick_between_the_rows_before_and_after_it(time
             assert max(before) < event[1] <= after
 
 
+def test_ticks_get_rare_in_a_gap_once_patience_is_over():
+    """Every second has its tick until then, each minute after, and always the last one before a row."""
+    _, (events,) = play([0.0, 200.0], patience_s=10.0)
+    ticks = [event[1] - T0 for event in events if not isinstance(event, int)]
+
+    assert ticks == [*range(1, 11), 70, 130, 190, 200, 201, 202, 203]
+
+
 def test_a_gap_of_years_takes_a_bounded_number_of_ticks():
     """A clock that jumps costs a moment, not an hour."""
     _, (events,) = play([0.0, 3e9 - T0])
 
-    assert 3000 < len(events) < 4000
+    assert 1000 < len(events) < 2000
 
 
 @given(times_of, st.integers(2, 5))
