@@ -1,0 +1,115 @@
+"""`detector state` and `detector tail` on topics that tell a known story, without any worker."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from detector.embedded.broker import EmbeddedBroker
+from topics.codec import encode
+from topics.control import ControlRecord, Evidence, OwnerRecord, owner_key
+from topics.names import DEFAULT_PARTITIONS, topics
+
+
+def record(revision, state, **more):
+    return ControlRecord(
+        scope="chat",
+        route="chat",
+        partition=6,
+        state=state,
+        mode="error_spike",
+        epoch=5,
+        revision=revision,
+        issued_at=time.time(),
+        reason=f"reason {revision}",
+        evidence=Evidence(predicate="errors", value=0.5, threshold=0.01, samples=20, offset=3),
+        fallbacks={"*": ["rule"]} if state == "active" else {},
+        primary_share=0.05 if state == "active" else 1.0,
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def bootstrap():
+    declared = topics()
+    owner = OwnerRecord(partition=6, owner="worker-1", epoch=5, issued_at=time.time())
+
+    async def fill(address):
+        producer = AIOKafkaProducer(bootstrap_servers=address)
+        await producer.start()
+        try:
+            await producer.send_and_wait(declared.control.name, encode(owner), key=owner_key(6))
+            for each in (record(1, "active"), record(2, "inactive"), record(3, "active")):
+                await producer.send_and_wait(declared.control.name, encode(each), key=b"chat")
+                await producer.send_and_wait(declared.transitions.name, encode(each), key=b"chat")
+            # A zombie's word, below the fence.
+            stale = encode(record(9, "inactive", contract="old")).replace(b'"epoch":5', b'"epoch":4')
+            await producer.send_and_wait(declared.control.name, stale, key=b"chat")
+        finally:
+            await producer.stop()
+
+    with EmbeddedBroker(
+        {topic.name: topic.partitions or DEFAULT_PARTITIONS for topic in declared.all()}
+    ) as broker:
+        asyncio.run(fill(broker.bootstrap))
+        yield broker.bootstrap
+
+
+def detector(*args, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "detector", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"DETECTOR_EMBEDDED": "true"},
+        **options,
+    )
+
+
+def test_state_tells_what_is_active_why_and_who_owns_it(bootstrap):
+    """The fence holds here too: what a reader refuses is not shown."""
+    with detector("state", "--bootstrap", bootstrap, "--json") as process:
+        out, errors = process.communicate(timeout=60)
+    found = json.loads(out)
+
+    assert process.returncode == 0, errors
+    assert found["active"] == ["chat"]
+    assert (found["scopes"][0]["revision"], found["scopes"][0]["reason"]) == (3, "reason 3")
+    assert found["partitions"]["6"]["owner"] == "worker-1"
+
+
+def test_state_is_readable(bootstrap):
+    """A person sees scope, mode, fallbacks, reason and owner."""
+    with detector("state", "--bootstrap", bootstrap) as process:
+        out, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 0, errors
+    for word in ("chat", "error_spike", "rule", "worker-1"):
+        assert word in out
+
+
+def test_tail_gives_one_document_a_line_and_ends_when_interrupted(bootstrap):
+    """Transitions come in the order of the topic, and Ctrl-C is a good end."""
+    with detector("tail", "--bootstrap", bootstrap, "--from-beginning", "--json") as process:
+        lines = [process.stdout.readline() for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+
+    assert [json.loads(line)["revision"] for line in lines] == [1, 2, 3]
+    assert process.returncode == 0, errors
+
+
+def test_no_broker_is_exit_code_1_with_the_address():
+    """Nothing hangs and nothing is a traceback."""
+    with detector("state", "--bootstrap", "127.0.0.1:1") as process:
+        _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert "127.0.0.1:1" in errors
+    assert "Traceback" not in errors
