@@ -4,6 +4,9 @@ Records are taken in arrival order and cut into segments in which nothing is eva
 ends before a record that lets a pane close, and at a record at which a judge flips. So the result
 depends on the order of one route's records alone, not on batches or on other routes.
 
+Panes of different routes close at different fractions of a second, fixed by the route's name:
+a thousand routes whose windows were all judged at once would hold up everybody's records.
+
 The windows run on the watermark (two seconds behind the newest record); holds, ramps and attempts
 to revert run on the newest event time itself, looked at whenever a pane closes.
 """
@@ -24,10 +27,12 @@ from detector.predicates.registry import judge_for
 from detector.windows.segment import Columns, Segment, join
 from detector.windows.watermark import FUTURE_S, Watermark
 from topics.control import Evidence
+from topics.partitioner import murmur2
 from topics.scope import scope_of
 from topics.telemetry import Evaluation, TelemetryRecord
 
 _SHORTEST_HISTORY_S = 60
+_PHASES = 1024
 
 
 class Plan:
@@ -60,6 +65,7 @@ class RouteJudge:
         contract, budget, partition = plan.contract, plan.budget, plan.partition
         self.route = route
         self._columns = plan.columns
+        self._phase = murmur2(route.encode()) % _PHASES / _PHASES
         self._lateness_s = contract.defaults.lateness_s
         self._partition = partition
         self._topic, self._evaluations_topic = plan.topics
@@ -100,7 +106,7 @@ class RouteJudge:
         if max(map(sub, times, arrivals)) > FUTURE_S:
             times = self._clamp(times, arrivals)
         if self._boundary is None:
-            self._boundary = math.floor(times[0] - self._lateness_s)
+            self._boundary = self._pane(times[0])
         decisions: list[Decision] = []
         start, n = 0, len(records)
         while start < n:
@@ -119,10 +125,14 @@ class RouteJudge:
 
     def _segment_end(self, times: list[float], start: int) -> int:
         """First position from `start` whose record lets a pane close, else the end."""
-        limit = self._boundary_or_fail() + 1 + self._lateness_s
-        if max(times[start:] if start else times) < limit:
+        boundary = self._boundary_or_fail()
+        if self._pane(max(times[start:] if start else times)) <= boundary:
             return len(times)
-        return next(i for i in range(start, len(times)) if times[i] >= limit)
+        return next(i for i in range(start, len(times)) if self._pane(times[i]) > boundary)
+
+    def _pane(self, time: float) -> int:
+        """The pane that is the oldest open one when the newest event time is `time`."""
+        return math.floor((time - self._lateness_s) + self._phase)
 
     def _boundary_or_fail(self) -> int:
         if self._boundary is None:
@@ -140,7 +150,7 @@ class RouteJudge:
         """The records [start, end) that are not older than every window."""
         if start or end < len(records):
             records, times, offsets = records[start:end], times[start:end], offsets[start:end]
-        oldest = self._boundary_or_fail() - self._history_s
+        oldest = self._boundary_or_fail() - self._phase - self._history_s
         if min(times) >= oldest:
             return records, times, offsets
         kept = [i for i, time in enumerate(times) if time >= oldest]
@@ -157,7 +167,9 @@ class RouteJudge:
         """Judge records between which no pane closes."""
         while records:
             columns = self._columns.of(records)
-            segment = Segment(records, times, offsets, columns, self._since(), self._boundary_or_fail())
+            segment = Segment(
+                records, times, offsets, columns, self._since(), self._boundary_or_fail(), self._phase
+            )
             segment, flipped = self._walk(segment)
             self._gather(segment)
             if flipped:
@@ -221,7 +233,7 @@ class RouteJudge:
         """Let time come to `time` less the lateness, closing panes on the way."""
         self._flush()
         self._watermark.advance(time)
-        target = math.floor(self._watermark.value)
+        target = math.floor(self._watermark.value + self._phase)
         while self._boundary_or_fail() < target:
             if self._nothing_happens() and target - self._boundary_or_fail() > 1:
                 for judge in self.judges.values():
@@ -241,7 +253,7 @@ class RouteJudge:
         self._closed(boundary)
         self._refresh(self._topic, *self._closed_last)
         if self._latched or self.machine.open or self.machine.status.noticed:
-            self._step(boundary + self._lateness_s, decisions)
+            self._step(boundary - self._phase + self._lateness_s, decisions)
 
     def _closed(self, boundary: int) -> None:
         self._boundary = boundary

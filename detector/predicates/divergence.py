@@ -25,8 +25,8 @@ import numpy as np
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
 from detector.predicates.bins import binner_for
-from detector.predicates.kl import bias, divergence, noncentral_chi2_quantile, reference_share
-from detector.windows.panes import PaneRing
+from detector.predicates.kl import BiasTable, divergence, noncentral_chi2_quantile, reference_share
+from detector.windows.panes import Counts, PaneRing
 from detector.windows.reference import TrailingReference
 from detector.windows.segment import Segment
 
@@ -56,6 +56,7 @@ class Divergence(JudgeBase):
         self._q: Any = None
         self._reference_n = 0
         self._occupied: Any = None
+        self._bias: Any = None
         self._is_input = spec.field in INPUT_FIELDS or spec.field.startswith("features.")
         self._least = max(spec.min_samples or 0, LEAST_RECORDS * spec.design_effect)
         self._alpha = budget.alpha / len(self._spans)
@@ -104,25 +105,33 @@ class Divergence(JudgeBase):
         evicted = ring.close()
         if frozen:
             self._clean_since = boundary
-        elif left >= self._clean_since and evicted.any():
-            fresh = self._reference.admit(left, evicted)
-            if fresh or not self._has_reference():
-                self._set_reference()
+        else:
+            self._admit(left, evicted)
         self._judge(boundary, frozen)
 
-    def _has_reference(self) -> bool:
-        """A reference shorter than the window it is compared with has not seen the stream's wander."""
-        return self._reference_n >= LEAST_REFERENCE and self._reference.span_s >= self._ring.longest
+    def _admit(self, second: int, counts: Counts) -> None:
+        """Let a pane that left the longest window into the reference, which counts from the next minute on.
 
-    def _set_reference(self) -> None:
-        totals = self._reference.totals
-        self._reference_n = int(totals.sum())
+        A reference shorter than the window it is compared with has not seen the stream's wander.
+        """
+        if second < self._clean_since or not counts.any():
+            return
+        fresh = self._reference.admit(second, counts)
+        if not fresh and self._q is not None:
+            return
+        n = int(self._reference.totals.sum())
+        if n >= LEAST_REFERENCE and self._reference.span_s >= self._ring.longest:
+            self._compare_with(self._reference.totals, n)
+
+    def _compare_with(self, totals: Counts, n: int) -> None:
+        self._reference_n = n
         self._q = reference_share(totals)
         self._occupied = totals > 0
+        self._bias = BiasTable(self._q, n)
 
     def _judge(self, boundary: int, frozen: bool) -> None:
-        if not self._has_reference():
-            self.verdict = Verdict(Outcome.LEARNING, samples=self._reference_n)
+        if self._q is None:
+            self.verdict = Verdict(Outcome.LEARNING, samples=int(self._reference.totals.sum()))
             return
         totals = self._ring.totals
         n = totals.sum(axis=1)
@@ -135,7 +144,7 @@ class Divergence(JudgeBase):
         phi = self.spec.design_effect
         safe_n = np.maximum(n, 1).astype(np.float64)
         raw = divergence(totals, self._q)
-        corrected = raw - phi * bias(safe_n, self._q, self._reference_n)
+        corrected = raw - phi * self._bias(safe_n)
         # After a breach a window is asked again once it holds nothing of the breach.
         enough = (n >= self._least) & (self._lengths <= boundary - self._over_since)
         if not enough.any():
@@ -210,12 +219,9 @@ class Divergence(JudgeBase):
             return
         for _ in range(min(boundary - ring.boundary, ring.longest)):
             left = ring.boundary - ring.longest
-            evicted = ring.close()
-            if evicted.any() and left >= self._clean_since:
-                self._reference.admit(left, evicted)
+            self._admit(left, ring.close())
         if ring.boundary < boundary:
             ring.start(boundary)
-        self._set_reference()
         self._judge(boundary, frozen=False)
 
     def restart(self, at: float) -> None:
@@ -254,6 +260,7 @@ class Divergence(JudgeBase):
         self._reference_n = state["reference_n"]
         self._q = None if state["q"] is None else np.array(state["q"])
         self._occupied = None if state["occupied"] is None else np.array(state["occupied"])
+        self._bias = None if self._q is None else BiasTable(self._q, self._reference_n)
         self._binner.load(state["bins"])
         self.latched, self._clear_run = state["latched"], state["clear_run"]
         self._clean_since, self._over_since = state["clean_since"], state["over_since"]

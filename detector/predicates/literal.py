@@ -43,7 +43,7 @@ class LiteralDivergence(JudgeBase):
             self._first = segment.boundary
         for position, value in zip(positions, values, strict=True):
             if value is not None:
-                self._ring.add(int(segment.times[position]), self._binner.count([value]))
+                self._ring.add(int(segment.times[position] + segment.phase), self._binner.count([value]))
 
     def close(self, boundary: int, *, frozen: bool) -> None:
         """Close the pane and compare the window, once there has been a whole one."""

@@ -46,10 +46,22 @@ class Segment:
         columns: the fields that the contract needs.
         since: the scope is active and its state last changed at this time: only calls to the primary
             made after it say how the primary is now. None: every call that the primary served does.
-        boundary: the second whose pane closes next.
+        boundary: the second whose pane closes next, on the route's pane clock.
+        phase: what the pane clock is ahead of event time, seconds.
     """
 
-    __slots__ = ("_ok", "_primary", "_seconds", "boundary", "columns", "offsets", "records", "since", "times")
+    __slots__ = (
+        "_ok",
+        "_primary",
+        "_seconds",
+        "boundary",
+        "columns",
+        "offsets",
+        "phase",
+        "records",
+        "since",
+        "times",
+    )
 
     def __init__(
         self,
@@ -59,6 +71,7 @@ class Segment:
         columns: dict[str, Sequence[Any]],
         since: float | None,
         boundary: int,
+        phase: float = 0.0,
     ) -> None:
         self.records = records
         self.times = times
@@ -66,6 +79,7 @@ class Segment:
         self.columns = columns
         self.since = since
         self.boundary = boundary
+        self.phase = phase
         self._primary: Sequence[int] | None = None
         self._ok: Sequence[int] | None = None
         self._seconds: Sequence[int] | None = None
@@ -104,11 +118,12 @@ class Segment:
         return record.probe or self.times[position] - (record.latency_s or 0.0) >= since
 
     def seconds(self) -> Sequence[int]:
-        """Event-time second of each record; a single one if all share it."""
+        """Pane of each record, a second of the pane clock; a single one if all share it."""
         if self._seconds is None:
-            first = int(min(self.times))
-            shared = first == int(max(self.times))
-            self._seconds = (first,) if shared else list(map(int, self.times))
+            phase = self.phase
+            first = int(min(self.times) + phase)
+            shared = first == int(max(self.times) + phase)
+            self._seconds = (first,) if shared else [int(time + phase) for time in self.times]
         return self._seconds
 
     def pick(self, field: str, positions: Sequence[int]) -> Sequence[Any]:
@@ -119,14 +134,8 @@ class Segment:
     def head(self, length: int) -> "Segment":
         """The first `length` records as a segment of their own."""
         columns = {field: values[:length] for field, values in self.columns.items()}
-        return Segment(
-            self.records[:length],
-            self.times[:length],
-            self.offsets[:length],
-            columns,
-            self.since,
-            self.boundary,
-        )
+        records, times, offsets = self.records[:length], self.times[:length], self.offsets[:length]
+        return Segment(records, times, offsets, columns, self.since, self.boundary, self.phase)
 
 
 def join(segments: Sequence[Segment]) -> Segment:
@@ -142,4 +151,5 @@ def join(segments: Sequence[Segment]) -> Segment:
         {field: list(flat(segment.columns[field] for segment in segments)) for field in first.columns},
         first.since,
         first.boundary,
+        first.phase,
     )
