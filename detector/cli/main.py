@@ -46,13 +46,13 @@ def build() -> "typer.Typer":
         ),
     ) -> None: ...
 
-    app.command("demo")(demo.demo)
-    app.command("check")(check.check)
-    app.command("replay")(replay.replay)
-    app.command("run")(run.run)
-    app.command("schema")(schema.schema)
-    app.command("state")(state.state)
-    app.command("tail")(tail.tail)
+    app.command("demo", short_help="see the whole loop work, nothing needed")(demo.demo)
+    app.command("check", short_help="validate contract files")(check.check)
+    app.command("replay", short_help="judge recorded telemetry")(replay.replay)
+    app.command("run", short_help="the service")(run.run)
+    app.command("schema", short_help="JSON Schemas, AsyncAPI document")(schema.schema)
+    app.command("state", short_help="what is active now, and why")(state.state)
+    app.command("tail", short_help="transitions as they happen")(tail.tail)
     return app
 
 

@@ -8,7 +8,7 @@ from detector.contract.model import Contract
 
 def read_contract(path: Path) -> Contract:
     """Load the contract at `path`, or end the command with exit code 2 and every finding on stderr."""
-    from detector.contract.loader import ContractError, load_contract
+    from detector.contract import ContractError, load_contract
 
     try:
         text = path.read_text("utf-8")

@@ -26,7 +26,7 @@ def tail(
     Exit code 0: interrupted. 1: the broker cannot be reached.
     """
     import asyncio
-    from contextlib import aclosing, suppress
+    from contextlib import suppress
 
     from aiokafka.errors import KafkaError
 
@@ -36,13 +36,12 @@ def tail(
     settings = read_settings(bootstrap, topic_prefix, settings_file)
 
     async def show() -> None:
-        async with aclosing(follow(settings, from_beginning=from_beginning)) as records:
-            async for record in records:
-                if json_output:
-                    print_json(record)
-                    continue
-                said = f"{record.scope} {record.state} {record.mode} ({record.disposition}): {record.reason}"
-                print(f"{clock(record.issued_at)} {said}", flush=True)
+        async for record in follow(settings, from_beginning=from_beginning):
+            if json_output:
+                print_json(record)
+                continue
+            said = f"{record.scope} {record.state} {record.mode} ({record.disposition}): {record.reason}"
+            print(f"{clock(record.issued_at)} {said}", flush=True)
 
     with suppress(KeyboardInterrupt):
         try:
