@@ -11,6 +11,7 @@ ACTIVATED = "detector.fallback.activated.v1"
 REVISED = "detector.fallback.revised.v1"
 DEACTIVATED = "detector.fallback.deactivated.v1"
 OWNER = "detector.owner.v1"
+_DIGITS = 20  # of an epoch or revision
 
 Headers = list[tuple[str, bytes]]
 
@@ -51,9 +52,9 @@ def id_of(headers: Headers | tuple[tuple[str, bytes], ...]) -> tuple[str, int, i
     Raises:
         DecodeError: no `ce_id`, or not of the form subject/epoch/revision.
     """
-    value = next((value for name, value in headers if name == "ce_id"), b"")
+    value = next((value for name, value in headers if name == "ce_id"), None) or b""
     subject, _, rest = value.decode("utf-8", "replace").rpartition("/")
     subject, _, epoch = subject.rpartition("/")
-    if not (subject and epoch.isdecimal() and rest.isdecimal()):
+    if not (subject and all(number.isdecimal() and len(number) <= _DIGITS for number in (epoch, rest))):
         raise DecodeError("ce_id", "expected scope/epoch/revision")
     return subject, int(epoch), int(rest)

@@ -12,7 +12,7 @@ import msgspec
 from topics.errors import DecodeError
 
 T = TypeVar("T")
-_PATH = re.compile(r"^(?P<what>.*) - at `(?P<path>[^`]*)`$", re.DOTALL)
+_PATH = re.compile(r"^(?P<what>.*) - at (?:`key` in )?`(?P<path>[^`]*)`$", re.DOTALL)
 _encoder = msgspec.json.Encoder()
 
 

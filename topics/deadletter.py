@@ -25,7 +25,7 @@ class DeadLetter:
     timestamp: int
 
     def message_parts(self, max_bytes: int) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]:
-        """Return (key, value, headers) to produce, cut to `max_bytes` of key plus value in all.
+        """Return (key, value, headers) to produce, cut to `max_bytes` in all.
 
         A value, key or header that does not fit is cut or left out, and the message is then marked
         `detector.errors.truncated`.
@@ -35,7 +35,8 @@ class DeadLetter:
             for name in ("exception", "message", "path", "topic", "partition", "offset", "stage", "timestamp")
         ]
         truncated = False
-        left = max_bytes - sum(len(name) + len(value) for name, value in details)
+        mark = (PREFIX + "truncated", b"true")
+        left = max(0, max_bytes - sum(len(name) + len(value) for name, value in (*details, mark)))
         key = self.key
         if key is not None and len(key) > left // 2:
             key, truncated = key[: left // 2], True
@@ -52,5 +53,5 @@ class DeadLetter:
         if body is not None and len(body) > left:
             body, truncated = body[:left], True
         if truncated:
-            details.append((PREFIX + "truncated", b"true"))
+            details.append(mark)
         return key, body, kept + details

@@ -1,0 +1,20 @@
+"""Scopes name a route or one deployment of it, whatever characters these have."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from topics.scope import scope_of, split_scope
+
+NAMES = st.text(st.sampled_from("%@2540ab/ü"), min_size=1, max_size=12) | st.text(min_size=1)
+
+
+@given(route=NAMES, deployment=st.just("") | NAMES)
+def test_quoting_is_undone_by_splitting(route, deployment):
+    """split_scope(scope_of(route, deployment)) == (route, deployment)."""
+    assert split_scope(scope_of(route, deployment)) == (route, deployment)
+
+
+@given(one=st.tuples(NAMES, st.just("") | NAMES), other=st.tuples(NAMES, st.just("") | NAMES))
+def test_no_two_scopes_share_a_name(one, other):
+    """Different routes or deployments have different scopes."""
+    assert (scope_of(*one) == scope_of(*other)) == (one == other)
