@@ -68,7 +68,7 @@ class TokenBins(_Fixed):
 
 
 class FloatBins(_Fixed):
-    """Finite numbers by sign and binary exponent; text in a numeric feature is left out."""
+    """Finite numbers by sign and binary exponent."""
 
     _half = _HIGHEST - _LOWEST + 1
     bins = 2 * _half + 1
@@ -77,8 +77,6 @@ class FloatBins(_Fixed):
         """See `Binner.count`."""
         counts = [0] * self.bins
         for value in values:
-            if isinstance(value, str):
-                continue
             if value == 0:
                 counts[self._half] += 1
                 continue
@@ -130,11 +128,40 @@ class CategoryBins:
         self._known = {value: index for index, value in enumerate(state)}
 
 
+class FeatureBins:
+    """A feature may be a number or text: numbers as `FloatBins`, texts as `CategoryBins`, side by side."""
+
+    bins = FloatBins.bins + CATEGORIES
+
+    def __init__(self) -> None:
+        self._numbers = FloatBins()
+        self._texts = CategoryBins()
+
+    def count(self, values: Sequence[Any]) -> list[int]:
+        """See `Binner.count`."""
+        texts = [value for value in values if isinstance(value, str)]
+        numbers = values if not texts else [value for value in values if not isinstance(value, str)]
+        return self._numbers.count(numbers) + self._texts.count(texts)
+
+    def name(self, index: int) -> str:
+        """See `Binner.name`."""
+        numbers = self._numbers.bins
+        return self._numbers.name(index) if index < numbers else self._texts.name(index - numbers)
+
+    def state(self) -> list[str]:
+        """See `Binner.state`."""
+        return self._texts.state()
+
+    def load(self, state: list[str]) -> None:
+        """See `Binner.load`."""
+        self._texts.load(state)
+
+
 def _kinds() -> dict[str, type]:
     kinds: dict[str, type] = {}
     for field in msgspec.inspect.type_info(TelemetryRecord).fields:  # type: ignore[attr-defined]
-        members = getattr(field.type, "types", (field.type,))
-        for member in members:
+        for described in getattr(field.type, "types", (field.type,)):
+            member = getattr(described, "type", described)  # a description wraps the type proper
             if isinstance(member, msgspec.inspect.IntType):
                 kinds[field.name] = int
             elif isinstance(member, msgspec.inspect.FloatType):
@@ -154,7 +181,7 @@ def binner_for(field: str) -> Binner:
         ValueError: the field cannot be put into bins.
     """
     if field.startswith("features."):
-        return FloatBins()
+        return FeatureBins()
     kind = _KINDS.get(field)
     if kind is int:
         return TokenBins()

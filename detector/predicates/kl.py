@@ -66,7 +66,7 @@ def bias(n: Array, q: Array, reference_n: float) -> Array:
 
 
 class BiasTable:
-    """`bias` for one reference, tabulated: windows are judged by the second, references change by the minute."""
+    """`bias` for one reference, tabulated: windows are judged by the second, it changes by the minute."""
 
     __slots__ = ("_bias", "_grid")
 
