@@ -116,9 +116,7 @@ def shortest_run(contract: Contract, spec: PredicateSpec) -> int:
     scale = CORRELATION_MARGIN * _SECONDS_PER_DAY * contract.defaults.fleet_records_per_s * (1 - spec.ceiling)
     ratio = budget / scale
     run = max(1, ceil((log(ratio) - log(1 + ratio)) / log(spec.ceiling))) if ratio > 0 else 1
-    # Rounding can leave the solution one short.
-    return (
-        run
-        if false_runs_per_day(run, spec.ceiling, contract.defaults.fleet_records_per_s) <= budget
-        else run + 1
-    )
+    # Rounding can leave the solution one off either way, where the budget is all but spent.
+    rate = contract.defaults.fleet_records_per_s
+    near = (max(1, run - 1), run)
+    return next((k for k in near if false_runs_per_day(k, spec.ceiling, rate) <= budget), run + 1)

@@ -1,6 +1,7 @@
 """The numbers that depend on each other: envelope, run rule, lease."""
 
 import random
+from math import inf, nextafter
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,18 @@ def test_the_advised_run_is_the_shortest_within_the_budget(bad_share: float, per
 
     assert false_runs_per_day(run, bad_share, per_s) <= budget
     assert run == 1 or false_runs_per_day(run - 1, bad_share, per_s) > budget
+
+
+@pytest.mark.parametrize("run", range(1, 20))
+@pytest.mark.parametrize("bad_share", [0.01, 0.02, 0.12, 0.3, 0.5, 0.77])
+def test_a_run_that_spends_the_budget_to_the_last_is_advised(run: int, bad_share: float) -> None:
+    """Rounding makes the advice neither one too long nor one too short."""
+    weekly = 7 * false_runs_per_day(run, bad_share, 10_000.0)
+    while weekly / 7 < false_runs_per_day(run, bad_share, 10_000.0):
+        weekly = nextafter(weekly, inf)
+    contract = Contract(defaults=Defaults(false_alarms_per_week=weekly))
+
+    assert shortest_run(contract, PredicateSpec(name="slow", type="exceedance", ceiling=bad_share)) == run
 
 
 def test_the_run_that_is_advised_passes_and_a_run_left_out_counts_as_three() -> None:
