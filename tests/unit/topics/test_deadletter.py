@@ -33,7 +33,7 @@ def size(key, value, headers):
 
 @given(key=st.none() | BYTES, value=st.none() | BYTES, headers=HEADERS)
 def test_what_fits_is_kept_and_what_does_not_is_cut_and_marked(key, value, headers):
-    """A message is never larger than allowed, and is marked exactly if something of the original is missing."""
+    """A message is never larger than allowed, and marked exactly if something is missing."""
     made = letter(key, value, headers).message_parts(2000)
     kept = [each for each in made[2] if not each[0].startswith(PREFIX)]
     whole = made[0] == key and made[1] == value and kept == list(headers)

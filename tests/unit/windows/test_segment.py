@@ -1,0 +1,93 @@
+"""What a predicate sees of a run of records."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.windows.segment import join
+from tests.builders import T0, record, segment
+
+CALLS = st.lists(
+    st.builds(
+        lambda at, served_by, probe, error, latency, tokens: record(
+            at, served_by=served_by, probe=probe, error=error, latency_s=latency, output_tokens=tokens
+        ),
+        at=st.floats(0, 5),
+        served_by=st.sampled_from(["primary", "primary", "rule"]),
+        probe=st.booleans(),
+        error=st.sampled_from(["", "", "500"]),
+        latency=st.none() | st.floats(0, 3),
+        tokens=st.none() | st.integers(0, 100),
+    ),
+    min_size=1,
+    max_size=12,
+)
+SINCE = st.none() | st.floats(0, 5)
+
+
+def seen(part):
+    return {
+        "primary": [part.records[i] for i in part.primary()],
+        "ok": [part.records[i] for i in part.primary_ok()],
+        "succeeded": [part.records[i] for i in part.succeeded()],
+        "tokens": list(part.pick("output_tokens", part.primary_ok())),
+    }
+
+
+@given(calls=CALLS, since=SINCE)
+def test_only_the_primarys_calls_made_since_the_change_tell_how_it_is(calls, since):
+    """A call counts if the primary answered it and, after a change of state, is a probe or began since."""
+
+    def tells(call):
+        began = call.event_time - (call.latency_s or 0.0)
+        return call.served_by == "primary" and (since is None or call.probe or began >= T0 + since)
+
+    found = seen(segment(calls, since=since))
+
+    assert found["primary"] == [call for call in calls if tells(call)]
+    assert found["ok"] == [call for call in calls if tells(call) and not call.error]
+    assert found["succeeded"] == [call for call in calls if not call.error]
+    assert found["tokens"] == [call.output_tokens for call in calls if tells(call) and not call.error]
+
+
+@given(calls=CALLS, since=SINCE, data=st.data())
+def test_joining_undoes_cutting(calls, since, data):
+    """Segments cut from one run and joined again show what the run shows; seconds and offsets too."""
+    cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(calls) - 1)), max_size=4)) - {len(calls)})
+    whole = segment(calls, since=since, boundary=0)
+    edges = [0, *cuts, len(calls)]
+    parts = [segment(calls[a:b], since=since, boundary=0) for a, b in pairwise(edges)]
+    joined = join(parts)
+
+    assert seen(joined) == seen(whole)
+    assert list(joined.times) == list(whole.times)
+    assert joined.boundary == whole.boundary
+
+
+@given(calls=CALLS, since=SINCE, data=st.data())
+def test_a_head_shows_what_its_records_alone_would(calls, since, data):
+    """`head(n)` equals a segment of the first n records."""
+    length = data.draw(st.integers(1, len(calls)))
+    head = segment(calls, since=since, boundary=0).head(length)
+    alone = segment(calls[:length], since=since, boundary=0)
+
+    assert seen(head) == seen(alone)
+    assert (list(head.times), list(head.offsets)) == (list(alone.times), list(alone.offsets))
+    assert (head.since, head.boundary) == (alone.since, alone.boundary)
+
+
+@given(calls=CALLS)
+def test_each_record_has_its_second(calls):
+    """`seconds` are the floors of the times, or a single one that all share."""
+    part = segment(calls)
+    floors = [int(call.event_time) for call in calls]
+
+    assert list(part.seconds()) == ([floors[0]] if len(set(floors)) == 1 else floors)
+
+
+def test_a_feature_is_read_by_its_name():
+    """`features.<name>` is a column; a record without the feature was not measured."""
+    part = segment([record(features={"score": 0.5}), record(features={"other": 1.0})])
+
+    assert list(part.pick("features.score", range(2))) == [0.5, None]
