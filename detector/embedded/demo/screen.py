@@ -74,14 +74,14 @@ class Screen:
         episodes = self._log.of_route(route)
         if not episodes:
             return "use the primary", "", ""
-        latest, evidence = episodes[-1].latest, episodes[-1].opened.evidence
+        latest, mode, evidence = episodes[-1].latest, episodes[-1].mode, episodes[-1].opened.evidence
         crossed = (
             f"{evidence.predicate} {evidence.value:.3g} over {evidence.threshold:.3g}"
             if evidence.value is not None and evidence.threshold is not None
             else evidence.predicate
         )
         if latest.state == "inactive":
-            return "[green]back on the primary[/green]", latest.mode, crossed
+            return "[green]back on the primary[/green]", mode, crossed
         if latest.primary_share > 0.05:
-            return f"[yellow]returning, {latest.primary_share:.0%}[/yellow]", latest.mode, crossed
-        return "[yellow]on fallbacks[/yellow]", latest.mode, crossed
+            return f"[yellow]returning, {latest.primary_share:.0%}[/yellow]", mode, crossed
+        return "[yellow]on fallbacks[/yellow]", mode, crossed
