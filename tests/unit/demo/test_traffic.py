@@ -1,4 +1,4 @@
-"""The demo's calls: what a gateway diverts says nothing of the primary, what it lets through says everything."""
+"""The demo's calls: a diverted one says nothing of the primary, one that is let through says everything."""
 
 from importlib import resources
 
