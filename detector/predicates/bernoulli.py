@@ -108,7 +108,7 @@ class BernoulliJudge(JudgeBase):
         if self._recovery is not None:
             self._recovery.restart()
         else:
-            self._before += self._test.seen
+            self._before += self._test.seen + self._test.gap
             self._test.restart()
 
     def progress(self) -> str:

@@ -1,0 +1,254 @@
+"""Rates and exceedances: which calls count, when a judge flips, and that a walk can be undone."""
+
+import copy
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.predicates.base import Budget, Outcome
+from detector.predicates.registry import judge_for
+from tests.builders import BUDGET, evaluation, record, segment, spec, walk
+
+# One way to be bad for each kind of judge; None is "not measured".
+KINDS = {
+    "hallucinated": (spec("rate"), {"hallucinated": True}, {"hallucinated": False}, {"hallucinated": None}),
+    "error": (spec("rate", field="error"), {"error": "500"}, {"error": ""}, None),
+    "latency": (spec("exceedance"), {"latency_s": 0.3}, {"latency_s": 0.1}, {"latency_s": None}),
+    "upstream": (
+        spec("exceedance", field="upstream_s", above_ms=100.0),
+        {"upstream_s": 0.2},
+        {"upstream_s": 0.1},
+        {"upstream_s": None},
+    ),
+}
+EACH = pytest.mark.parametrize("kind", KINDS)
+
+
+def made(kind, budget=BUDGET):
+    return judge_for(KINDS[kind][0], budget)
+
+
+def calls(kind, pattern, **common):
+    """One call per symbol: `!` bad, `.` good, `?` not measured."""
+    _, bad, good, unknown = KINDS[kind]
+    fields = {"!": bad, ".": good, "?": unknown}
+    return [record(i * 0.01, **(fields[symbol] | common)) for i, symbol in enumerate(pattern)]
+
+
+@EACH
+def test_a_burst_breaches_at_the_record_that_completes_the_evidence(kind):
+    """After good traffic a run of bad calls breaches at the sixth of them, and says how bad it is."""
+    judge = made(kind)
+    walk(judge, calls(kind, "." * 100))
+
+    assert walk(judge, calls(kind, "..!!!!!!!!")) == 7
+    assert (judge.latched, judge.verdict.outcome) == (True, Outcome.BREACH)
+    assert (judge.verdict.value, judge.verdict.threshold, judge.verdict.samples) == (1.0, 0.01, 6)
+
+
+@EACH
+def test_good_calls_lead_back(kind):
+    """Once breached, a hundred good calls end the breach."""
+    judge = made(kind)
+    walk(judge, calls(kind, "." * 100 + "!" * 6))
+
+    assert walk(judge, calls(kind, "." * 100)) is not None
+    assert (judge.latched, judge.verdict.outcome) == (False, Outcome.CLEAR)
+
+
+@EACH
+def test_what_a_fallback_answered_never_counts(kind):
+    """Any number of bad calls answered by a fallback, or good ones while breached, change nothing."""
+    judge = made(kind)
+    walk(judge, calls(kind, "." * 100))
+    assert walk(judge, calls(kind, "!" * 500, served_by="rule")) is None
+
+    walk(judge, calls(kind, "!" * 6))
+    assert judge.latched
+    assert walk(judge, calls(kind, "." * 5000, served_by="rule")) is None
+    assert judge.latched
+
+
+@EACH
+def test_while_a_scope_is_active_only_calls_made_since_count(kind):
+    """A call that began before the change does not count after it, unless it is a probe."""
+    judge = made(kind)
+    walk(judge, calls(kind, "." * 100))
+    slow = {"latency_s": 0.3} if kind != "latency" else {}
+    late = [record(10.1 + i * 0.001, **(KINDS[kind][1] | slow)) for i in range(100)]
+
+    assert walk(judge, late, since=10.0) is None
+    assert walk(judge, [msgspec.structs.replace(call, probe=True) for call in late], since=10.0) == 5
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind][3]])
+def test_not_judged_is_neither_good_nor_bad(kind):
+    """Calls that were not measured between others leave the decision at the same record."""
+    with_gaps, without = made(kind), made(kind)
+    walk(with_gaps, calls(kind, "." * 50 + "?" * 500))
+    walk(without, calls(kind, "." * 50))
+    pattern = "!?!??!???!!?!!"
+    found = walk(with_gaps, calls(kind, pattern))
+
+    assert pattern[: found + 1].count("!") == walk(without, calls(kind, pattern.replace("?", ""))) + 1
+
+
+@pytest.mark.parametrize("kind", ["latency", "upstream"])
+def test_failed_calls_have_no_latency(kind):
+    """A failure's duration, short or long, is no measurement of speed."""
+    judge = made(kind)
+    walk(judge, calls(kind, "." * 100))
+
+    assert walk(judge, calls(kind, "!" * 500, error="timeout")) is None
+    walk(judge, calls(kind, "!" * 6))
+    assert walk(judge, calls(kind, "." * 500, error="429")) is None
+    assert judge.latched
+
+
+def test_a_limit_itself_is_not_above_it():
+    """Exactly 200 ms is within a limit of 200 ms."""
+    judge = judge_for(spec("exceedance"), BUDGET)
+    walk(judge, [record(i, latency_s=0.1) for i in range(50)])
+
+    assert walk(judge, [record(60 + i, latency_s=0.2) for i in range(100)]) is None
+
+
+@EACH
+def test_traffic_that_was_never_within_its_ceiling_is_unusable_until_it_is(kind):
+    """30 % bad from the first record on is a notice, not a breach; once seen healthy, it can breach."""
+    judge = made(kind)
+    walk(judge, calls(kind, "!.." * 40))
+    assert (judge.latched, judge.armed, judge.verdict.outcome) == (False, False, Outcome.UNUSABLE)
+
+    walk(judge, calls(kind, "." * 1000))
+    assert (judge.armed, judge.verdict.outcome) == (True, Outcome.CLEAR)
+
+    walk(judge, calls(kind, "!.." * 40))
+    assert (judge.latched, judge.verdict.outcome) == (True, Outcome.BREACH)
+
+
+@pytest.mark.parametrize(("kind", "acts"), [("hallucinated", True), ("error", True), ("latency", False)])
+def test_total_failure_from_the_start_is_acted_on_but_a_wrong_limit_is_not(kind, acts):
+    """Every call ever seen failing is an outage; every call being slow is a limit that is wrong."""
+    judge = made(kind)
+    walk(judge, calls(kind, "!" * 50))
+
+    assert judge.latched == acts
+    assert judge.verdict.outcome == (Outcome.BREACH if acts else Outcome.UNUSABLE)
+
+
+@EACH
+def test_a_change_of_state_does_not_forget_that_traffic_was_healthy(kind):
+    """After a restart a known healthy stream that turns bad breaches; it is not called unusable."""
+    judge = made(kind)
+    walk(judge, calls(kind, "." * 5000))
+    judge.restart(0.0)
+    walk(judge, calls(kind, "!.." * 60))
+
+    assert (judge.latched, judge.verdict.outcome) == (True, Outcome.BREACH)
+
+
+@EACH
+def test_a_restart_drops_old_evidence(kind):
+    """Five bad calls before a change of state and one after it are not six."""
+    judge = made(kind)
+    walk(judge, calls(kind, "." * 100 + "!" * 5))
+    judge.restart(0.0)
+
+    assert walk(judge, calls(kind, "!")) is None
+    assert not judge.latched
+
+
+PATTERNS = st.text(st.sampled_from("....!!"), min_size=1, max_size=40)
+SHORT = Budget(run_length=30.0, alpha=1e-4)
+
+
+@EACH
+@given(before=st.lists(PATTERNS, max_size=4), wrong=PATTERNS, right=PATTERNS)
+@settings(max_examples=60)
+def test_a_walk_can_be_undone(kind, before, wrong, right):
+    """observe, rollback, observe something else: as if the first had never been seen."""
+    judge = made(kind, SHORT)
+    for pattern in before:
+        walk(judge, calls(kind, pattern))
+    untouched = copy.deepcopy(judge)
+    walk(judge, calls(kind, wrong))
+    judge.rollback()
+
+    assert judge.state() == untouched.state()
+    assert judge.verdict == untouched.verdict
+    assert walk(judge, calls(kind, right)) == walk(untouched, calls(kind, right))
+    assert judge.state() == untouched.state()
+
+
+@EACH
+@given(patterns=st.lists(PATTERNS, min_size=1, max_size=5), cut=st.integers(1, 39))
+@settings(max_examples=60)
+def test_a_walk_does_not_depend_on_how_it_is_cut(kind, patterns, cut):
+    """One run walked whole or in two parts flips at the same call and ends in the same state."""
+    whole, parts = made(kind, SHORT), made(kind, SHORT)
+    for pattern in patterns:
+        found = walk(whole, calls(kind, pattern))
+        records, flips = calls(kind, pattern), None
+        for start, end in ((0, cut), (cut, len(records))):
+            if flips is None and records[start:end]:
+                flip = walk(parts, records[start:end])
+                flips = None if flip is None else start + flip
+        assert flips == found
+        assert parts.state() == whole.state()
+
+
+def test_percentiles_go_into_the_evidence_of_a_breach():
+    """A latency breach tells the percentiles of the last minute, within 1 %."""
+    judge = judge_for(spec("exceedance"), BUDGET)
+    records = [record(i * 0.01, latency_s=0.1) for i in range(100)] + [
+        record(1 + i * 0.01, latency_s=0.5) for i in range(6)
+    ]
+    judge.observe(segment(records))
+    judge.absorb(segment(records))
+
+    assert judge.verdict.detail["p50"] == pytest.approx(0.1, rel=0.01)
+    assert judge.verdict.detail["p99"] == pytest.approx(0.5, rel=0.01)
+
+
+def test_a_share_below_the_ceiling_stays_silent():
+    """A million calls at half the ceiling with the contract's run length raise nothing."""
+    judge, rng = judge_for(spec("rate"), BUDGET), np.random.default_rng(8)
+    good, bad = record(hallucinated=False), record(hallucinated=True)
+    for _ in range(100):
+        assert walk(judge, [bad if flag else good for flag in rng.random(2000) < 0.005]) is None
+
+
+def verdicts(judge, evaluations):
+    return judge.judge_verdicts(range(len(evaluations)), evaluations)
+
+
+@pytest.mark.parametrize(
+    ("limits", "bad", "good", "unknown"),
+    [
+        ({}, {"failed": True}, {"failed": False}, {}),
+        ({"score_below": 0.5}, {"score": 0.4}, {"score": 0.5}, {}),
+        ({"score_above": 0.5}, {"score": 0.6}, {"score": 0.5}, {}),
+        ({"score_below": 0.5}, {"score": 0.4, "failed": False}, {"score": 0.5, "failed": True}, {}),
+        ({"score_below": 0.5}, {"failed": True}, {"failed": False}, {}),
+        ({}, {"failed": True}, {"failed": False}, {"score": 0.1}),
+    ],
+    ids=[
+        "failed",
+        "below",
+        "above",
+        "score before failed",
+        "failed where there is no score",
+        "score unasked",
+    ],
+)
+def test_a_late_verdict_is_read_as_the_contract_says(limits, bad, good, unknown):
+    """A score beyond its limit is bad, else `failed` decides, else it was not judged."""
+    judge = judge_for(spec("rate", field="", evaluation="hallucination", **limits), BUDGET)
+
+    assert verdicts(judge, [evaluation(i, **good) for i in range(100)]) is None
+    assert verdicts(judge, [evaluation(i, **unknown) for i in range(100)]) is None
+    assert verdicts(judge, [evaluation(i, **bad) for i in range(9)]) == 5
