@@ -11,8 +11,8 @@ def read_contract(path: Path) -> Contract:
     from detector.contract import ContractError, load_contract
 
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_bytes()
+    except OSError as error:
         wrong_use(f"{path}: {error}")
     try:
         return load_contract(text, str(path))

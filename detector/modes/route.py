@@ -261,15 +261,18 @@ class RouteJudge:
             for second in [second for second in self._open_last if second < boundary]:
                 self._closed_last = max(self._closed_last, self._open_last.pop(second))
 
-    def _refresh(self, topic: str, offset: int, event_time: float) -> None:
-        """Bring the record of what holds up to date; new evidence points at the record given."""
+    def _refresh(self, topic: str, offset: int, event_time: float) -> bool:
+        """Bring what holds up to date, return whether it changed; new evidence points at the record given."""
+        changed = False
         for name, judge in self.judges.items():
-            if not judge.latched:
-                if name in self._latched:
-                    del self._latched[name]
+            if judge.latched == (name in self._latched):
                 continue
-            if name not in self._latched:
+            changed = True
+            if judge.latched:
                 self._latched[name] = self._evidence(name, topic, offset, event_time)
+            else:
+                del self._latched[name]
+        return changed
 
     def _evidence(self, name: str, topic: str, offset: int, event_time: float) -> Evidence:
         verdict = self.judges[name].verdict
@@ -323,8 +326,8 @@ class RouteJudge:
         self._advance(now, decisions)
         for judge in self.judges.values():
             judge.tick(now)
-        self._refresh(self._topic, *self._closed_last)
-        if self._latched or self.machine.open:
+        # Only a silence begins at a tick; all else goes by panes, so that it does not matter when ticks come.
+        if self._refresh(self._topic, *self._closed_last):
             self._step(now, decisions)
         return decisions
 

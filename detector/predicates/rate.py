@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from detector.predicates.bernoulli import BernoulliJudge
 from detector.windows.segment import Segment
 
+# Verdicts that say "as it should be"; all others say that something is wrong.
+GOOD_WHEN_TRUE = frozenset({"golden_ok"})
+
 
 class Rate(BernoulliJudge):
     """`type: rate`, default method."""
@@ -29,6 +32,7 @@ def bad_calls(segment: Segment, field: str) -> tuple[Sequence[int], Sequence[int
     if None in values:
         positions = [position for position, value in zip(positions, values, strict=True) if value is not None]
         values = [value for value in values if value is not None]
-    if True not in values:
+    bad = field not in GOOD_WHEN_TRUE
+    if bad not in values:
         return positions, ()
-    return positions, [i for i, value in enumerate(values) if value]
+    return positions, [i for i, value in enumerate(values) if value is bad]

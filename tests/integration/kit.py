@@ -57,14 +57,21 @@ class Worker:
     """One `detector run`."""
 
     def __init__(
-        self, directory: Path, bootstrap: str, prefix: str, *, name: str = "w", **environment: str
+        self,
+        directory: Path,
+        bootstrap: str,
+        prefix: str,
+        *,
+        name: str = "w",
+        contract: str = CONTRACT,
+        **environment: str,
     ) -> None:
         self.name = name
-        contract = directory / "contract.yaml"
-        contract.write_text(CONTRACT, "utf-8")
+        file = directory / "contract.yaml"
+        file.write_text(contract, "utf-8")
         self.log_path = directory / f"{name}.log"
         self._log = self.log_path.open("ab")
-        command = [sys.executable, "-m", "detector", "run", "--contract", str(contract), "--http-port", "0"]
+        command = [sys.executable, "-m", "detector", "run", "--contract", str(file), "--http-port", "0"]
         command += ["--bootstrap", bootstrap, "--topic-prefix", prefix]
         self.process = subprocess.Popen(
             command, stderr=self._log, stdout=self._log, env=os.environ | environment, start_new_session=True
