@@ -29,7 +29,7 @@ _LEAVE_S = 2.0
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
 _FETCH_WAIT_MS = 500
 _EMBEDDED_FETCH_WAIT_MS = 2
-_BATCHES_BUFFERED = 16
+_BATCHES_BUFFERED = 4
 
 
 class ServiceFailedError(RuntimeError):
@@ -176,6 +176,7 @@ class Service:
             stopping = asyncio.create_task(self._until_told())
             gc.collect()
             gc.freeze()
+            gc.set_threshold(100_000, 50, 100)
             try:
                 await asyncio.wait([failure, crashed, stopping], return_when=asyncio.FIRST_COMPLETED)
             finally:

@@ -28,7 +28,7 @@ from msgspec import structs
 
 from detector.modes.decision import Decision
 from detector.pipeline import Pipeline
-from detector.service.decode import Decoded, Homes, decode_batch
+from detector.service.decode import Decoded, Homes, Kind, decode_batch
 from detector.service.desk import Desk
 from detector.service.logs import logger
 from detector.service.marks import Covered, Mark, Origins, Snapshots
@@ -37,15 +37,12 @@ from detector.service.outbox import Outbox
 from detector.service.ownership import Phase
 from detector.service.refused import Refused
 from detector.service.snapshots import Pace, SnapshotWriter, Turn, breathe
-from topics.telemetry import decode_evaluation, decode_telemetry
+from topics.telemetry import Evaluation, TelemetryRecord
 
 TELEMETRY = "telemetry"
 EVALUATIONS = "evaluations"
 INPUTS = (TELEMETRY, EVALUATIONS)
-_DECODERS: dict[str, Callable[[bytes | None], Any]] = {
-    TELEMETRY: decode_telemetry,
-    EVALUATIONS: decode_evaluation,
-}
+_KINDS: dict[str, Kind[Any]] = {TELEMETRY: Kind(TelemetryRecord), EVALUATIONS: Kind(Evaluation)}
 _CHUNK = 512  # records between two looks at the clock: a few milliseconds of work
 _TURN_S = 0.005
 _MARK_EVERY_S = 0.5
@@ -204,7 +201,7 @@ class PartitionWorker:
                 return
         decoded: Decoded[Any] = decode_batch(
             fetched,
-            _DECODERS[name],
+            _KINDS[name],
             partition=self.partition,
             homes=self._homes,
             origins=self._origins[name],

@@ -1,0 +1,75 @@
+"""Settings: which source wins, what is refused, and that security reaches every client."""
+
+from typing import Any
+
+import pytest
+
+from detector.service.settings import Settings, SettingsError
+
+SASL = {
+    "security_protocol": "SASL_PLAINTEXT",
+    "sasl_mechanism": "SCRAM-SHA-512",
+    "sasl_username": "who",
+    "sasl_password": "secret",
+}
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file() -> None:
+    """Each value comes from the first source that has it."""
+    environ = {"DETECTOR_GROUP": "of-environment", "DETECTOR_TOPIC_PREFIX": "env."}
+    file = 'group = "of-file"\ntopic_prefix = "file."\nhttp_port = 9\n'
+
+    found = Settings.from_sources({"group": "of-flag", "topic_prefix": None}, environ, file)
+
+    assert (found.group, found.topic_prefix, found.http_port) == ("of-flag", "env.", 9)
+    assert found.session_timeout_s == Settings().session_timeout_s
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "file", "named"),
+    [
+        ({"bootstrp": "x"}, {}, None, "bootstrp"),
+        ({}, {}, "bootstrp = 1", "bootstrp"),
+        ({}, {"DETECTOR_HTTP_PORT": "eighty"}, None, "http_port"),
+        ({"http_port": 70_000}, {}, None, "http_port"),
+        ({"security_protocol": "TLS"}, {}, None, "security_protocol"),
+        ({"security_protocol": "SASL_SSL"}, {}, None, "sasl_username"),
+        ({"heartbeat_s": 3.0}, {}, None, "heartbeat_s"),
+        ({}, {}, "http_port = ", "settings file"),
+        ({}, {"DETECTOR_EMBEDDED": "perhaps"}, None, "embedded"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(
+    flags: dict[str, Any], environ: dict[str, str], file: str | None, named: str
+) -> None:
+    """The error says which setting it is."""
+    with pytest.raises(SettingsError, match=named):
+        Settings.from_sources(flags, environ, file)
+
+
+def test_security_reaches_the_bare_clients_and_faust_alike() -> None:
+    """Both are given the same brokers and credentials."""
+    found = Settings.from_sources({"bootstrap": "a:1, b:2"} | SASL, {}, None)
+    client, faust = found.client_options(), found.faust_broker_options()
+
+    assert client["bootstrap_servers"] == ["a:1", "b:2"]
+    assert faust["broker"] == ["kafka://a:1", "kafka://b:2"]
+    credentials = faust["broker_credentials"]
+    assert credentials.protocol.value == client["security_protocol"] == "SASL_PLAINTEXT"
+    assert credentials.mechanism.value == client["sasl_mechanism"] == "SCRAM-SHA-512"
+    assert (credentials.username, credentials.password) == ("who", "secret")
+    assert (client["sasl_plain_username"], client["sasl_plain_password"]) == ("who", "secret")
+
+
+def test_a_password_is_shown_nowhere() -> None:
+    """Neither in the settings' own text nor in an error about it."""
+    assert "secret" not in repr(Settings.from_sources(SASL, {}, None))
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_sources({"sasl_password": True}, {}, None)
+    assert "True" not in str(refused.value)
+
+
+def test_two_installations_do_not_share_a_group() -> None:
+    """The group follows the prefix unless it is named."""
+    assert Settings(topic_prefix="eu.").group_id != Settings().group_id
+    assert Settings(topic_prefix="eu.", group="mine").group_id == "mine"

@@ -1,0 +1,34 @@
+"""Existing topics against the declaration."""
+
+from detector.service.topics_admin import mismatches
+from topics.names import topics
+
+CONTROL = topics("x.").control
+
+
+def test_a_topic_as_declared_is_fine_however_the_broker_writes_it() -> None:
+    """Numbers are compared as numbers, settings of the broker's own are nobody's business."""
+    present = CONTROL.settings | {"min.cleanable.dirty.ratio": "0.10", "retention.ms": "604800000"}
+
+    assert mismatches(CONTROL, 1, 1, present) == []
+
+
+def test_a_contradiction_names_topic_setting_and_remedy() -> None:
+    """Whoever reads it can act on it."""
+    (found,) = mismatches(CONTROL, 1, 1, CONTROL.settings | {"segment.ms": "604800000"})
+
+    assert "x.detector.control" in found
+    assert "segment.ms is 604800000, expected 60000" in found
+    assert "--add-config segment.ms=60000" in found
+
+
+def test_a_cleanup_policy_beside_the_declared_one_is_a_contradiction() -> None:
+    """`compact,delete` throws away scopes that nobody changed for a week."""
+    assert mismatches(CONTROL, 1, 1, CONTROL.settings | {"cleanup.policy": "compact,delete"})
+
+
+def test_evaluations_need_as_many_partitions_as_telemetry() -> None:
+    """Else a route's verdicts would go to another worker than its calls."""
+    (found,) = mismatches(topics().evaluations, 8, 4, {})
+
+    assert "llm.evaluations: 4 partitions, expected 8" in found
