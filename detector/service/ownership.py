@@ -162,7 +162,6 @@ class PartitionOwner:
         """The partition count was asked for again: let go what went elsewhere, answer for what is here."""
         met, self.suspects = self.suspects, set()
         self.published = {s: record for s, record in self.published.items() if self._is_mine(s)}
-        self.judged = {s: decision for s, decision in self.judged.items() if self._is_mine(s)}
         if self.phase is not Phase.OWNING:
             return []
         # What else lies under the own keys was answered when it was met.
@@ -175,26 +174,27 @@ class PartitionOwner:
         ]
         if any(self._outranks(entry) for entry in unanswered):
             return self._claim(now)
-        return [said for entry in unanswered for said in self._answer(entry, now)]
+        out = [said for entry in unanswered for said in self._answer(entry, now)]
+        return out + self._say_what_is_missing(now)
 
     # What the pipeline reports.
 
     def restored(self, judged: Iterable[Judged], now: float) -> list[Message]:
         """The state that the snapshots carry; what the topic does not tell of it is said at once."""
         for decision in judged:
-            if decision.disposition == "act" and self._is_mine(decision.scope):
+            if decision.disposition == "act":
                 self.judged[decision.scope] = self._before[decision.scope] = decision
         return self._say_what_is_missing(now) if self.phase is Phase.OWNING else []
 
     def decided(self, decisions: Iterable[Judged], now: float) -> list[Message]:
-        """Decisions in order: while catching up for the audit alone, before the claim is read back kept for it."""
+        """Decisions in order. While catching up: for the audit alone; before the claim is read back: kept."""
         out: list[Message] = []
         for decision in decisions:
-            if not self._is_mine(decision.scope):
-                continue
             acts = decision.disposition == "act"
             if acts:
                 self.judged[decision.scope] = decision
+            if not self._is_mine(decision.scope):
+                continue  # unless the count that is known is an old one: then `recounted` says it
             if self.phase is not Phase.OWNING:
                 self._pending.append(decision)
             elif not self.caught_up:
