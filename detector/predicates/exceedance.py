@@ -11,7 +11,7 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, Verdict
 from detector.predicates.bernoulli import BernoulliJudge
 from detector.windows.quantiles import QuantileWindow
-from detector.windows.segment import Segment
+from detector.windows.segment import FEATURE, Segment
 
 _SHOWN = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
@@ -72,9 +72,11 @@ def limit_of(spec: PredicateSpec) -> float:
 
 
 def measured(segment: Segment, field: str) -> tuple[Sequence[int], Sequence[float]]:
-    """Return (positions, values) of the primary's successful calls that measured `field`."""
+    """Return (positions, values) of the primary's successful calls that measured `field`, as a number."""
     positions = segment.primary_ok()
     values = segment.pick(field, positions)
+    if field.startswith(FEATURE):
+        values = [None if isinstance(value, str) else value for value in values]
     if None in values:
         positions = [position for position, value in zip(positions, values, strict=True) if value is not None]
         values = [value for value in values if value is not None]

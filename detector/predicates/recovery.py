@@ -23,7 +23,7 @@ class Recovery:
         rate: rate of bad calls when the fault was found, in (0, 1].
     """
 
-    __slots__ = ("_gain", "_loss", "bad", "probes", "rate", "score")
+    __slots__ = ("_gain", "_loss", "bad", "probes", "rate", "run", "score")
 
     def __init__(self, p0: float, rate: float) -> None:
         p_f = min(max(2 * p0, min(0.1, rate / 2)), (1 + p0) / 2)
@@ -34,7 +34,8 @@ class Recovery:
 
     def restart(self) -> None:
         """Only calls from now on count."""
-        self.score = 0.0
+        self.score = 0.0  # after the last bad call
+        self.run = 0  # good calls since: counted, not summed up, so that batches make no difference
         self.probes = 0
         self.bad = 0
 
@@ -45,7 +46,8 @@ class Recovery:
             found = self._good(last + 1, index)
             if found is not None:
                 return found
-            self.score = max(0.0, self.score + self._loss)
+            self.score = max(0.0, self.score + self.run * self._gain + self._loss)
+            self.run = 0
             self.probes += 1
             self.bad += 1
             last = index
@@ -53,19 +55,17 @@ class Recovery:
 
     def _good(self, start: int, end: int) -> int | None:
         """Good calls [start, end); return the one at which the threshold is reached."""
-        needed = math.ceil((THRESHOLD - self.score) / self._gain)
-        if needed <= end - start:
-            self.score += needed * self._gain
-            self.probes += needed
-            return start + needed - 1
-        self.score += (end - start) * self._gain
-        self.probes += end - start
-        return None
+        needed = math.ceil((THRESHOLD - self.score) / self._gain) - self.run
+        taken = min(needed, end - start)
+        self.run += taken
+        self.probes += taken
+        return start + taken - 1 if taken == needed else None
 
-    def save(self) -> tuple[float, int, int]:
+    def save(self) -> tuple[float, int, int, int]:
         """Return what `load` takes back."""
-        return self.score, self.probes, self.bad
+        return self.score, self.run, self.probes, self.bad
 
     def load(self, saved: Sequence[float]) -> None:
         """Take over what `save` returned."""
-        self.score, self.probes, self.bad = saved[0], int(saved[1]), int(saved[2])
+        self.score = saved[0]
+        self.run, self.probes, self.bad = map(int, saved[1:])

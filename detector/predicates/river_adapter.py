@@ -20,7 +20,7 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
 from detector.predicates.divergence import INPUT_FIELDS
 from detector.predicates.exceedance import limit_of, measured
-from detector.windows.segment import Segment
+from detector.windows.segment import FEATURE, Segment
 
 _MAKE: dict[str, Callable[[], Any]] = {
     "adwin": drift.ADWIN,
@@ -74,11 +74,13 @@ class RiverJudge(JudgeBase):
             limit = limit_of(spec)
             return positions, [float(value > limit) for value in values]
         if spec.type == "divergence":
-            is_input = spec.field in INPUT_FIELDS
+            is_input = spec.field in INPUT_FIELDS or spec.field.startswith(FEATURE)
             positions = segment.succeeded() if is_input else segment.primary_ok()
             picked = segment.pick(spec.field, positions)
             pairs = [
-                (p, math.log1p(v)) for p, v in zip(positions, picked, strict=True) if v is not None and v >= 0
+                (p, math.copysign(math.log1p(abs(v)), v))
+                for p, v in zip(positions, picked, strict=True)
+                if v is not None and not isinstance(v, str)
             ]
             return [p for p, _ in pairs], [v for _, v in pairs]
         positions = segment.primary()

@@ -13,7 +13,7 @@ from typing import Any
 from topics.telemetry import PRIMARY, TelemetryRecord
 
 ALWAYS = ("served_by", "error")
-_FEATURE = "features."
+FEATURE = "features."
 
 
 class Columns:
@@ -23,8 +23,8 @@ class Columns:
 
     def __init__(self, fields: Iterable[str]) -> None:
         wanted = [*ALWAYS, *sorted(set(fields) - set(ALWAYS) - {""})]
-        self._fields = tuple(field for field in wanted if not field.startswith(_FEATURE))
-        self._features = tuple(field for field in wanted if field.startswith(_FEATURE))
+        self._fields = tuple(field for field in wanted if not field.startswith(FEATURE))
+        self._features = tuple(field for field in wanted if field.startswith(FEATURE))
         self._read = attrgetter(*self._fields)
 
     def of(self, records: Sequence[TelemetryRecord]) -> dict[str, Sequence[Any]]:
@@ -33,7 +33,7 @@ class Columns:
             zip(self._fields, zip(*map(self._read, records), strict=True), strict=True)
         )
         for field in self._features:
-            name = field.removeprefix(_FEATURE)
+            name = field.removeprefix(FEATURE)
             columns[field] = [record.features.get(name) for record in records]
         return columns
 

@@ -201,6 +201,18 @@ def test_a_walk_does_not_depend_on_how_it_is_cut(kind, patterns, cut):
         assert parts.state() == whole.state()
 
 
+@pytest.mark.parametrize("method", ["default", "literal", "page_hinkley"])
+def test_a_feature_that_is_text_is_not_above_any_limit(method):
+    """A feature may be text in some records; these are not measured, whatever the method."""
+    judge = judge_for(spec("exceedance", method, field="features.score", above_ms=500.0), BUDGET)
+    records = [record(i * 0.01, features={"score": "n/a" if i % 2 else 0.1}) for i in range(100)]
+    part = segment(records)
+
+    assert judge.observe(part) is None
+    judge.absorb(part)
+    assert not judge.latched
+
+
 def test_percentiles_go_into_the_evidence_of_a_breach():
     """A latency breach tells the percentiles of the last minute, within 1 %."""
     judge = judge_for(spec("exceedance"), BUDGET)

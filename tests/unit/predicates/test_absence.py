@@ -1,0 +1,91 @@
+"""Silence: judged by ticks alone, against the route's own habit."""
+
+import pytest
+
+from detector.predicates.absence import Absence
+from detector.predicates.base import Outcome
+from tests.builders import BUDGET, T0, record, segment, spec
+
+
+def judge(*times, after_s=30.0):
+    made = Absence(spec("absence", after_s=after_s), BUDGET)
+    for at in times:
+        part = segment([record(at)])
+        made.observe(part)
+        made.absorb(part)
+    return made
+
+
+@pytest.mark.parametrize(("silent_s", "latched"), [(30.0, False), (30.1, True), (3000.0, True)])
+def test_silence_longer_than_the_bound_breaches_on_a_tick(silent_s, latched):
+    """Up to `after_s` is no silence, anything above it is."""
+    made = judge(*range(20))
+    made.tick(T0 + 19 + silent_s)
+
+    assert made.latched == latched
+    assert made.verdict.outcome is (Outcome.BREACH if latched else Outcome.CLEAR)
+
+
+def test_without_a_tick_nothing_is_silent():
+    """Panes that close say nothing of silence: a lagging reader has them too."""
+    made = judge(*range(20))
+    for second in range(20, 200):
+        made.close(T0 + second, frozen=False)
+
+    assert not made.latched
+
+
+def test_a_route_that_calls_seldom_is_not_reported_for_it():
+    """The bound is three times the longest gap where that is more than `after_s`."""
+    made = judge(*range(0, 1200, 60))
+    made.tick(T0 + 1140 + 179)
+    assert not made.latched
+
+    made.tick(T0 + 1140 + 181)
+    assert made.latched
+
+
+def test_any_record_ends_a_silence():
+    """The first record after a silence ends it, whoever served it."""
+    made = judge(*range(20))
+    made.tick(T0 + 100)
+
+    assert made.observe(segment([record(101, served_by="rule"), record(102)])) == 0
+    assert not made.latched
+
+
+def test_ending_a_silence_can_be_undone():
+    """After a rollback the route is silent again, verdict included."""
+    made = judge(*range(20))
+    made.tick(T0 + 100)
+    before = (made.state(), made.verdict)
+    made.observe(segment([record(101)]))
+    made.rollback()
+
+    assert (made.state(), made.verdict) == before
+
+
+def test_a_route_without_a_habit_is_not_judged():
+    """Fewer than ten records tell nothing of how often a route is called."""
+    made = judge(*range(9))
+    made.tick(T0 + 10_000)
+
+    assert (made.latched, made.armed) == (False, False)
+
+
+def test_only_the_last_gaps_make_a_habit():
+    """A long gap is forgotten after 64 shorter ones of a second or more."""
+    made = judge(*range(10), 1000, *range(1001, 1066))
+    made.tick(T0 + 1065 + 31)
+
+    assert made.latched
+
+
+def test_a_silence_is_reported_once():
+    """Further ticks in the same silence leave the evidence of its beginning."""
+    made = judge(*range(20))
+    made.tick(T0 + 60)
+    first = made.verdict
+    made.tick(T0 + 90)
+
+    assert made.verdict is first

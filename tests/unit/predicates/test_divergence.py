@@ -1,0 +1,291 @@
+"""Divergence: silent on what a stream always does, quick on what it never did, honest on too little data."""
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+from detector.predicates.base import Budget, Outcome
+from detector.predicates.divergence import Divergence
+from tests.builders import T0, play, record, spec
+
+STRICT = Budget(run_length=1e9, alpha=1e-9)
+LOOSE = Budget(run_length=1e9, alpha=1e-4)  # the most that any contract comes to
+USUAL = np.array([1, 2, 5, 9, 14, 18, 18, 14, 9, 5, 3, 2]) / 100
+
+
+def tilted(nats):
+    """The usual distribution tilted upwards until it diverges from itself by so many nats."""
+
+    def at(slope):
+        weights = USUAL * np.exp(slope * np.arange(len(USUAL)))
+        return weights / weights.sum()
+
+    def excess(slope):
+        p = at(slope)
+        return (p * np.log(p / USUAL)).sum() - nats
+
+    return at(brentq(excess, 0, 20)) if nats else USUAL
+
+
+def seconds(rng, shares, per_s, start=0, field="output_tokens", **common):
+    """For each of the distributions one second of calls; bin i holds values of i bits."""
+    for second, share in enumerate(shares, start):
+        bins = rng.choice(len(share), size=per_s, p=share)
+        yield [record(second + 0.5, **{field: (1 << int(i)) >> 1}, **common) for i in bins]
+
+
+def judge(budget=STRICT, window_s=60.0, **fields):
+    return Divergence(spec("divergence", window_s=window_s, **fields), budget)
+
+
+def learnt(rng, per_s=100, window_s=60.0, extra_s=30, **fields):
+    """A judge that has learnt the usual distribution, and the second at which that was."""
+    made, lasts = judge(window_s=window_s, **fields), int(3 * window_s) + 5 + extra_s
+    for _ in play(made, seconds(rng, [USUAL] * lasts, per_s)):
+        pass
+    assert made.armed
+    assert not made.latched
+    return made, lasts
+
+
+@pytest.mark.parametrize("per_s", [2, 5, 20, 100])
+def test_it_is_silent_while_nothing_changes(per_s):
+    """At any rate, ten minutes of independent calls give no breach, on six seeds and a loose budget."""
+    armed = breaches = 0
+    for seed in range(6):
+        made, rng = judge(LOOSE), np.random.default_rng(seed)
+        for _, verdict in play(made, seconds(rng, [USUAL] * 600, per_s)):
+            armed += verdict.outcome is Outcome.CLEAR
+            breaches += made.latched
+
+    assert breaches == 0
+    assert armed > 6 * 300
+
+
+@pytest.mark.parametrize(("nats", "median", "most"), [(0.3, 7, 12), (0.7, 5, 8), (1.5, 4, 6)])
+def test_a_drift_is_found_in_seconds(nats, median, most):
+    """At 100 calls/s a drift is found within the seconds that show it in a ten-second window."""
+    delays = []
+    for seed in range(7):
+        rng = np.random.default_rng(seed)
+        made, start = learnt(rng)
+        drift = play(made, seconds(rng, [tilted(nats)] * 60, 100, start), start)
+        delays.append(next(second for second, _ in drift if made.latched) - start)
+
+    assert np.median(delays) <= median
+    assert max(delays) <= most
+
+
+def test_what_diverges_less_than_the_threshold_does_not_matter():
+    """A certain but small drift, half of the threshold, never breaches."""
+    rng = np.random.default_rng(1)
+    made, start = learnt(rng)
+
+    assert not any(made.latched for _ in play(made, seconds(rng, [tilted(0.035)] * 300, 200, start), start))
+
+
+def test_a_breach_ends_within_ten_seconds_of_its_cause():
+    """Once the usual distribution is back, the breach ends; the long windows need not have forgotten it."""
+    rng = np.random.default_rng(2)
+    made, start = learnt(rng)
+    for _ in play(made, seconds(rng, [tilted(0.7)] * 30, 100, start), start, frozen=True):
+        pass
+    assert made.latched
+    back = play(made, seconds(rng, [USUAL] * 60, 100, start + 30), start + 30, frozen=True)
+
+    assert next(second for second, _ in back if not made.latched) <= start + 30 + 10
+    assert not any(made.latched for _ in back)
+
+
+def test_evidence_names_what_moved():
+    """A breach tells distance, threshold, records, window, and the bins that moved most."""
+    rng = np.random.default_rng(3)
+    made, start = learnt(rng)
+    drift = play(made, seconds(rng, [tilted(0.7)] * 20, 100, start), start)
+    verdict = next(verdict for _, verdict in drift if made.latched)
+
+    assert verdict.value > verdict.threshold >= 0.07
+    assert verdict.samples >= 30
+    assert verdict.window_s in (3, 10, 30, 60)
+    assert 1 <= len(verdict.detail) <= 3
+    assert all(name.startswith("output_tokens ") for name in verdict.detail)
+
+
+def test_nothing_is_judged_before_it_has_been_learnt():
+    """
+    window 10 s:  0 fills the window   10 a reference as long   20 how far windows stray   30 armed
+    """
+    made, rng = judge(window_s=10.0), np.random.default_rng(4)
+    outcomes = [verdict.outcome for _, verdict in play(made, seconds(rng, [USUAL] * 40, 100))]
+    armed = outcomes.index(Outcome.CLEAR)
+
+    assert 27 <= armed <= 33
+    assert set(outcomes[:armed]) == {Outcome.LEARNING}
+    assert set(outcomes[armed:]) == {Outcome.CLEAR}
+
+
+def test_too_few_records_are_an_outcome_and_hold_the_latch():
+    """When traffic all but stops, the verdict is insufficient, and a breach neither ends nor begins."""
+    rng = np.random.default_rng(5)
+    made, start = learnt(rng, window_s=10.0)
+    for _ in play(made, [[]] * 60, start):
+        pass
+    assert (made.verdict.outcome, made.latched, made.armed) == (Outcome.INSUFFICIENT, False, False)
+
+    made, start = learnt(rng, window_s=10.0)
+    for _ in play(made, seconds(rng, [tilted(1.5)] * 10, 100, start), start, frozen=True):
+        pass
+    for _ in play(made, [[]] * 60, start + 10, frozen=True):
+        pass
+    assert (made.verdict.outcome, made.latched) == (Outcome.INSUFFICIENT, True)
+
+
+def test_the_contracts_own_minimum_is_kept():
+    """`min_samples` raises the number of records below which nothing is judged."""
+    made, rng = judge(window_s=10.0, min_samples=2000), np.random.default_rng(6)
+    outcomes = {verdict.outcome for _, verdict in play(made, seconds(rng, [USUAL] * 60, 100))}
+
+    assert outcomes == {Outcome.LEARNING, Outcome.INSUFFICIENT}
+
+
+def cycle(length, period_s=40, nats=0.15):
+    there = tilted(nats)
+    for second in range(length):
+        weight = 0.5 - 0.5 * np.cos(2 * np.pi * second / period_s)
+        yield weight * there + (1 - weight) * USUAL
+
+
+def test_a_stream_that_always_cycles_stays_silent_though_it_exceeds_the_threshold():
+    """What windows strayed while learning is not news later, even beyond the wished 0.07 nats."""
+    worst = 0.0
+    for seed in range(3):
+        made, rng = judge(window_s=60.0), np.random.default_rng(seed)
+        for _, verdict in play(made, seconds(rng, cycle(1200), 100)):
+            assert not made.latched
+            worst = max(worst, verdict.value or 0.0)
+
+    assert worst > 0.07
+
+
+def test_a_cycling_stream_still_shows_a_drift_beyond_its_cycle():
+    """The learnt threshold is not deafness: ten times the cycle's reach is found."""
+    made, rng = judge(window_s=60.0), np.random.default_rng(1)
+    for _ in play(made, seconds(rng, cycle(400), 100)):
+        pass
+
+    assert any(made.latched for _ in play(made, seconds(rng, [tilted(1.5)] * 20, 100, 400), 400))
+
+
+@pytest.mark.parametrize(("frozen", "still"), [(True, True), (False, False)], ids=["frozen", "not frozen"])
+def test_a_frozen_reference_does_not_absorb_a_drift(frozen, still):
+    """Half an hour of drift is still one if the reference was frozen, and the new normal if not."""
+    rng = np.random.default_rng(7)
+    made, start = learnt(rng, per_s=40, window_s=10.0, extra_s=265)
+    for _ in play(made, seconds(rng, [tilted(0.3)] * 1800, 40, start), start, frozen=frozen):
+        pass
+
+    assert made.latched == still
+
+
+@pytest.mark.parametrize(
+    ("field", "served_by", "found"),
+    [
+        ("input_tokens", "primary", True),
+        ("input_tokens", "rule", True),
+        ("output_tokens", "primary", True),
+        ("output_tokens", "rule", False),
+    ],
+)
+def test_questions_are_judged_whoever_answers_and_answers_only_of_the_primary(field, served_by, found):
+    """Calls that a fallback answered tell how the inputs are, and nothing of the primary's outputs."""
+    rng = np.random.default_rng(8)
+    made, start = judge(window_s=10.0, field=field), 40
+    for _ in play(made, seconds(rng, [USUAL] * start, 100, field=field)):
+        pass
+    calls = seconds(rng, [tilted(1.5)] * 15, 100, start, field=field, served_by=served_by)
+
+    assert any(made.latched for _ in play(made, calls, start)) == found
+
+
+def test_failed_calls_are_not_in_the_distribution():
+    """A 429 has one token; a burst of them is no drift of the answers."""
+    rng = np.random.default_rng(9)
+    made, start = learnt(rng, window_s=10.0)
+    burst = [[record(start + s + 0.5, output_tokens=1, error="429")] * 100 for s in range(15)]
+    mixed = [a + b for a, b in zip(burst, seconds(rng, [USUAL] * 15, 100, start), strict=True)]
+
+    assert not any(made.latched for _ in play(made, mixed, start))
+
+
+def test_a_change_of_state_empties_the_windows_of_answers_but_not_of_questions():
+    """After a restart only calls made from then on say how the primary is; what is asked goes on."""
+    rng = np.random.default_rng(10)
+    verdicts = {}
+    for field in ("output_tokens", "input_tokens"):
+        made = judge(window_s=10.0, field=field)
+        for _ in play(made, seconds(rng, [USUAL] * 40, 100, field=field)):
+            pass
+        made.restart(T0 + 40.0)
+        made.close(T0 + 41, frozen=False)
+        verdicts[field] = made.verdict
+
+    assert verdicts["output_tokens"].outcome is Outcome.INSUFFICIENT
+    assert verdicts["input_tokens"].outcome is Outcome.CLEAR
+
+
+@pytest.mark.parametrize("gap", [12, 500, 100_000])
+def test_skipping_empty_panes_equals_closing_them(gap):
+    """Once idle, a jump over panes without records leaves the judge as closing each of them would."""
+    jumped, closed = (learnt(np.random.default_rng(11), window_s=10.0) for _ in range(2))
+    (jumped, start), (closed, _) = jumped, closed
+    second = start
+    while not jumped.idle():
+        second += 1
+        jumped.close(T0 + second, frozen=False)
+        closed.close(T0 + second, frozen=False)
+    jumped.skip(T0 + second + gap)
+    for boundary in range(second + 1, second + min(gap, 2000) + 1):
+        closed.close(T0 + boundary, frozen=False)
+    if gap <= 2000:
+        assert jumped.state() == closed.state()
+    assert jumped.verdict == closed.verdict
+
+    rng = np.random.default_rng(12)
+    back = play(jumped, seconds(rng, [USUAL] * 15, 100, second + gap), second + gap)
+    assert not any(jumped.latched for _ in back)
+
+
+def test_templates_and_other_names_are_categories():
+    """A new prompt template that takes over half of the calls is found by name."""
+    rng = np.random.default_rng(13)
+    made = judge(window_s=10.0, field="template")
+
+    def calls(names, start, length):
+        return [
+            [record(start + s + 0.5, template=str(rng.choice(names))) for _ in range(100)]
+            for s in range(length)
+        ]
+
+    for _ in play(made, calls(["a", "b", "c"], 0, 40)):
+        pass
+    found = play(made, calls(["a", "b", "c", "flood", "flood", "flood"], 40, 15), 40)
+    verdict = next(verdict for _, verdict in found if made.latched)
+
+    assert any("flood" in name for name in verdict.detail)
+
+
+def test_a_numeric_feature_may_be_negative():
+    """A mean log-probability that falls is a drift of the answers."""
+    rng = np.random.default_rng(14)
+    made = judge(window_s=10.0, field="logprob_mean")
+
+    def calls(mean, start, length):
+        return [
+            [record(start + s + 0.5, logprob_mean=float(rng.normal(mean, 0.1))) for _ in range(100)]
+            for s in range(length)
+        ]
+
+    for _ in play(made, calls(-0.5, 0, 40)):
+        pass
+
+    assert any(made.latched for _ in play(made, calls(-1.5, 40, 15), 40))

@@ -1,0 +1,145 @@
+"""The plain rules do what they say, and are as wrong as their docstrings say."""
+
+import numpy as np
+import pytest
+
+from detector.predicates.base import Outcome
+from detector.predicates.registry import judge_for
+from tests.builders import BUDGET, play, record, segment, spec, walk
+
+
+def latencies(pattern):
+    return [record(i * 0.1, latency_s=0.3 if symbol == "!" else 0.1) for i, symbol in enumerate(pattern)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "flip"),
+    [
+        ("!!.!!.!!.", None),
+        ("..!!!..", 4),
+        ("!!!", 2),
+        ("!!", None),
+    ],
+)
+def test_three_in_a_row_breach_and_nothing_less(pattern, flip):
+    """`consecutive: 3` flips at the third slow call in a row."""
+    judge = judge_for(spec("exceedance", "literal"), BUDGET)
+
+    assert walk(judge, latencies(pattern)) == flip
+    assert judge.latched == (flip is not None)
+
+
+def test_three_good_ones_in_a_row_end_it():
+    """A latched run rule ends after as many fast calls in a row, counted over segments."""
+    judge = judge_for(spec("exceedance", "literal"), BUDGET)
+    walk(judge, latencies("!!!"))
+
+    assert walk(judge, latencies("..!..")) is None
+    assert walk(judge, latencies(".")) == 0
+    assert not judge.latched
+
+
+def test_a_run_does_not_reach_over_a_change_of_state():
+    """Two slow calls before a change and one after it are no run of three."""
+    judge = judge_for(spec("exceedance", "literal"), BUDGET)
+    walk(judge, latencies("!!"))
+    judge.restart(0.0)
+
+    assert walk(judge, latencies("!")) is None
+
+
+def test_three_in_a_row_is_wrong_on_healthy_traffic():
+    """
+    Recorded as wrong: with 1 % of healthy calls above the limit the rule fires some 0.99 times in a million
+    calls, where the default method on the same calls stays silent.
+    """
+    slow = np.random.default_rng(12).random(12_000_000) < 0.01
+    starts = np.flatnonzero(slow[:-2] & slow[1:-1] & slow[2:])
+    literal = judge_for(spec("exceedance", "literal"), BUDGET)
+    default = judge_for(spec("exceedance"), BUDGET)
+    walk(default, latencies("." * 100))
+    around = slow[starts[0] - 500 : starts[0] + 500]
+    records = latencies("".join("!" if each else "." for each in around))
+
+    assert 3 <= len(starts) <= 25  # 12 expected, four standard deviations either way
+    assert walk(literal, records) is not None
+    assert walk(default, records) is None
+
+
+def rate_seconds(shares, per_s=20, start=0):
+    rng = np.random.default_rng(1)
+    return [
+        [record(second + 0.5, hallucinated=bool(flag)) for flag in rng.random(per_s) < share]
+        for second, share in enumerate(shares, start)
+    ]
+
+
+def test_the_literal_rate_is_the_share_of_the_window():
+    """Bad calls over judged ones in the last `window_s` seconds, against the ceiling."""
+    judge = judge_for(spec("rate", "literal", window_s=5.0, ceiling=0.3), BUDGET)
+    shares = [verdict.value for _, verdict in play(judge, rate_seconds([1, 0, 0, 0, 0, 0, 0]))]
+
+    assert shares == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 0, 0])
+    assert not judge.latched
+
+
+def test_the_literal_rate_is_wrong_on_few_calls():
+    """Recorded as wrong: one bad call of one is 100 %, and breaches at any ceiling."""
+    judge = judge_for(spec("rate", "literal", window_s=5.0, ceiling=0.9), BUDGET)
+    for _ in play(judge, [[record(0.5, hallucinated=True)]]):
+        pass
+
+    assert judge.latched
+
+
+def test_the_literal_rate_holds_without_data():
+    """An empty window neither breaches nor clears."""
+    judge = judge_for(spec("rate", "literal", window_s=2.0), BUDGET)
+    for _ in play(judge, [*rate_seconds([1]), *[[]] * 10]):
+        pass
+
+    assert judge.latched
+
+
+def token_seconds(rng, medians, per_s):
+    return [
+        [record(second + 0.5, output_tokens=int(rng.lognormal(np.log(median), 1))) for _ in range(per_s)]
+        for second, median in enumerate(medians)
+    ]
+
+
+def test_the_literal_divergence_compares_with_the_first_whole_window():
+    """It learns one window, then finds a shift of the median by eight against it."""
+    rng = np.random.default_rng(2)
+    judge = judge_for(spec("divergence", "literal", window_s=20.0), BUDGET)
+    found = [
+        (verdict.outcome, judge.latched)
+        for _, verdict in play(judge, token_seconds(rng, [100] * 60 + [800] * 30, 200))
+    ]
+
+    assert {outcome for outcome, _ in found[:20]} == {Outcome.LEARNING}
+    assert not any(latched for _, latched in found[:60])
+    assert any(latched for _, latched in found[60:])
+
+
+def test_the_literal_divergence_is_wrong_on_few_records():
+    """Recorded as wrong: at five calls a second it fires though nothing changes; the default does not."""
+    rng = np.random.default_rng(3)
+    calls = token_seconds(rng, [100] * 200, 5)
+    literal = judge_for(spec("divergence", "literal", window_s=20.0), BUDGET)
+    default = judge_for(spec("divergence", window_s=20.0), BUDGET)
+
+    assert any(literal.latched for _ in play(literal, calls))
+    assert not any(default.latched for _ in play(default, calls))
+
+
+def test_a_literal_divergence_counts_records_of_the_primary_that_did_not_fail():
+    """Fallbacks' answers and failures are no part of the window."""
+    judge = judge_for(spec("divergence", "literal", window_s=2.0), BUDGET)
+    good = [record(0.5, output_tokens=5), record(0.6)]
+    other = [record(0.7, output_tokens=5, served_by="rule"), record(0.8, output_tokens=5, error="500")]
+    for second in range(5):
+        judge.absorb(segment([*good, *other], boundary=second))
+        judge.close(segment(good).boundary + 1 + second, frozen=False)
+
+    assert judge.verdict.samples <= 2
