@@ -220,7 +220,9 @@ class Pipeline:
         if state.get("version") != _VERSION:
             return None
         judge = RouteJudge(self._plan, state["route"])
-        evidence = {name: msgspec.convert(found, Evidence) for name, found in state["latched"].items()}
+        evidence = {
+            name: msgspec.convert(found, Evidence) for name, found in state["findings"]["holds"].items()
+        }
         judge.load(state, evidence)
         self._routes[judge.route] = judge
         return judge.route

@@ -18,10 +18,11 @@ from typing import Any
 
 from detector.contract.model import Contract
 from detector.modes.decision import Decision
+from detector.modes.findings import Findings
 from detector.modes.machine import ScopeMachine
 from detector.modes.state import State
 from detector.modes.verdicts import VerdictJoin
-from detector.predicates.base import Budget, Judge, Outcome
+from detector.predicates.base import Budget, Judge
 from detector.predicates.evaluation_rate import EvaluationRate
 from detector.predicates.registry import judge_for
 from detector.windows.segment import Columns, Segment, join
@@ -67,8 +68,7 @@ class RouteJudge:
         self._columns = plan.columns
         self._phase = murmur2(route.encode()) % _PHASES / _PHASES
         self._lateness_s = contract.defaults.lateness_s
-        self._partition = partition
-        self._topic, self._evaluations_topic = plan.topics
+        self._evaluations_topic = plan.topics[1]
         self.judges: dict[str, Judge] = {
             name: judge_for(spec, budget) for name, spec in contract.predicates.items()
         }
@@ -88,11 +88,7 @@ class RouteJudge:
         )
         # Segments that sequential judges have walked and windows have not taken yet.
         self._waiting: list[Segment] = []
-        self._latched: dict[str, Evidence] = {}
-        self._unusable: set[str] = set()
-        # Last record of each pane still open, and of all closed ones: what a window's verdict points at.
-        self._open_last: dict[int, tuple[int, float]] = {}
-        self._closed_last: tuple[int, float] = (-1, 0.0)
+        self._findings = Findings(self.judges, plan.topics[0], partition)
         self.covers = [0, 0]
         self.judged = self.late = self.clamped = self.verdicts = self.verdicts_skipped = 0
         self.armed = dict.fromkeys(self.judges, 0)
@@ -174,7 +170,7 @@ class RouteJudge:
             self._gather(segment)
             if flipped:
                 self._flush()
-                self._refresh(self._topic, segment.offsets[-1], segment.times[-1])
+                self._findings.refresh((segment.offsets[-1], segment.times[-1]))
                 self._step(self._now, decisions)
                 if len(segment) == len(records):
                     return
@@ -221,13 +217,7 @@ class RouteJudge:
             if judge.armed:
                 self.armed[name] += len(segment)
             judge.absorb(segment)
-        seconds = segment.seconds()
-        if len(seconds) == 1:
-            self._open_last[seconds[0]] = (segment.offsets[-1], segment.times[-1])
-        else:
-            self._open_last.update(
-                zip(seconds, zip(segment.offsets, segment.times, strict=True), strict=True)
-            )
+        self._findings.note(segment)
 
     def _advance(self, time: float, decisions: list[Decision]) -> None:
         """Let time come to `time` less the lateness, closing panes on the way."""
@@ -247,53 +237,23 @@ class RouteJudge:
 
     def _close(self, decisions: list[Decision]) -> None:
         boundary = self._boundary_or_fail() + 1
-        frozen = self.machine.open or bool(self._latched)
+        frozen = self.machine.open or bool(self._findings.holds)
         for judge in self.judges.values():
             judge.close(boundary, frozen=frozen)
         self._closed(boundary)
-        self._refresh(self._topic, *self._closed_last)
-        if self._latched or self.machine.open or self.machine.status.noticed:
+        self._findings.refresh()
+        if self._findings.holds or self.machine.open or self.machine.status.noticed:
             self._step(boundary - self._phase + self._lateness_s, decisions)
 
     def _closed(self, boundary: int) -> None:
         self._boundary = boundary
-        if self._open_last:
-            for second in [second for second in self._open_last if second < boundary]:
-                self._closed_last = max(self._closed_last, self._open_last.pop(second))
-
-    def _refresh(self, topic: str, offset: int, event_time: float) -> bool:
-        """Bring what holds up to date, return whether it changed; new evidence points at the record given."""
-        changed = False
-        for name, judge in self.judges.items():
-            if judge.latched == (name in self._latched):
-                continue
-            changed = True
-            if judge.latched:
-                self._latched[name] = self._evidence(name, topic, offset, event_time)
-            else:
-                del self._latched[name]
-        return changed
-
-    def _evidence(self, name: str, topic: str, offset: int, event_time: float) -> Evidence:
-        verdict = self.judges[name].verdict
-        return Evidence(
-            predicate=name,
-            value=verdict.value,
-            threshold=verdict.threshold,
-            samples=verdict.samples,
-            window_s=verdict.window_s,
-            event_time=event_time,
-            topic=topic,
-            partition=self._partition,
-            offset=offset,
-            detail=verdict.detail,
-        )
+        self._findings.close(boundary)
 
     def _step(self, now: float, decisions: list[Decision]) -> None:
         """Let the state machine see what holds now; tell the judges if the scope changed state."""
         before = self.machine.status.state
         decisions += self._unusable_notices(now)
-        decisions += self.machine.step(now, self._latched, self._progress)
+        decisions += self.machine.step(now, self._findings.holds, self._progress)
         after = self.machine.status.state
         if after is not before and after in (State.ACTIVE, State.RECOVERING):
             for judge in self.judges.values():
@@ -301,17 +261,10 @@ class RouteJudge:
 
     def _unusable_notices(self, now: float) -> list[Decision]:
         notices = []
-        for name, judge in self.judges.items():
-            unusable = judge.verdict.outcome is Outcome.UNUSABLE
-            if unusable and name not in self._unusable:
-                self._unusable.add(name)
-                evidence = self._evidence(name, self._topic, *self._closed_last)
-                reason = (
-                    f"{name} is unusable: traffic has never been seen within its limit; calibrate or raise it"
-                )
-                notices.append(self.machine.notice(now, self._modes_of.get(name, name), evidence, reason))
-            elif not unusable:
-                self._unusable.discard(name)
+        for name in self._findings.newly_unusable():
+            evidence = self._findings.evidence(name, self._findings.closed)
+            reason = f"{name} is unusable: traffic was never seen within its limit; calibrate or raise it"
+            notices.append(self.machine.notice(now, self._modes_of.get(name, name), evidence, reason))
         return notices
 
     def _progress(self, predicate: str) -> str:
@@ -327,7 +280,7 @@ class RouteJudge:
         for judge in self.judges.values():
             judge.tick(now)
         # Only a silence begins at a tick; all else goes by panes, so that it does not matter when ticks come.
-        if self._refresh(self._topic, *self._closed_last):
+        if self._findings.refresh():
             self._step(now, decisions)
         return decisions
 
@@ -350,7 +303,7 @@ class RouteJudge:
             ]
             if any(flip is not None for flip in flips):
                 self._flush()
-                self._refresh(self._evaluations_topic, offsets[i], evaluation.event_time)
+                self._findings.refresh((offsets[i], evaluation.event_time), self._evaluations_topic)
                 self._step(max(self._now, evaluation.event_time), decisions)
         return decisions
 
@@ -365,10 +318,7 @@ class RouteJudge:
             "now": self._now,
             "judges": {name: (repr(judge.spec), judge.state()) for name, judge in self.judges.items()},
             "machine": self.machine.state(),
-            "unusable": sorted(self._unusable),
-            "latched": self._latched,
-            "open_last": self._open_last,
-            "closed_last": self._closed_last,
+            "findings": self._findings.state(),
             "counts": [self.judged, self.late, self.clamped, self.verdicts, self.verdicts_skipped],
             "armed": self.armed,
             "join": None if self._join is None else self._join.state(),
@@ -384,14 +334,7 @@ class RouteJudge:
             if judge is not None and repr(judge.spec) == spec:
                 judge.load(saved)
         self.machine.load(state["machine"])
-        self._unusable = set(state["unusable"])
-        self._latched = {
-            name: found
-            for name, found in evidence.items()
-            if name in self.judges and self.judges[name].latched
-        }
-        self._open_last = {int(second): (last[0], last[1]) for second, last in state["open_last"].items()}
-        self._closed_last = (state["closed_last"][0], state["closed_last"][1])
+        self._findings.load(state["findings"], evidence)
         self.judged, self.late, self.clamped, self.verdicts, self.verdicts_skipped = state["counts"]
         self.armed |= {name: n for name, n in state["armed"].items() if name in self.armed}
         if self._join is not None and state["join"] is not None:

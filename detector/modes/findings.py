@@ -1,0 +1,106 @@
+"""What holds on a route now, since which record: the evidence that decisions carry.
+
+A sequential judge's evidence names the record at which it flipped. A window's names the last record,
+in arrival order, of the panes that had been closed: the newest that the window could have held.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from detector.predicates.base import Judge, Outcome
+from detector.windows.segment import Segment
+from topics.control import Evidence
+
+Place = tuple[int, float]  # offset and event time of a record
+
+
+class Findings:
+    """Evidence of the predicates that hold on one route.
+
+    Attributes:
+        holds: evidence by predicate.
+        unusable: predicates that cannot be used on this traffic.
+        closed: the last record of all closed panes.
+    """
+
+    def __init__(self, judges: Mapping[str, Judge], topic: str, partition: int) -> None:
+        self._judges = judges
+        self._topic = topic
+        self._partition = partition
+        self.holds: dict[str, Evidence] = {}
+        self.unusable: set[str] = set()
+        self.closed: Place = (-1, 0.0)
+        self._open: dict[int, Place] = {}
+
+    def note(self, segment: Segment) -> None:
+        """Remember the last record of each pane."""
+        seconds = segment.seconds()
+        if len(seconds) == 1:
+            self._open[seconds[0]] = (segment.offsets[-1], segment.times[-1])
+        else:
+            places = zip(segment.offsets, segment.times, strict=True)
+            self._open.update(zip(seconds, places, strict=True))
+
+    def close(self, boundary: int) -> None:
+        """All panes before `boundary` are closed."""
+        if self._open:
+            for second in [second for second in self._open if second < boundary]:
+                self.closed = max(self.closed, self._open.pop(second))
+
+    def refresh(self, place: Place | None = None, topic: str = "") -> bool:
+        """Bring what holds up to date and return whether it changed.
+
+        Args:
+            place: the record that new evidence points at; None: the last one of the closed panes.
+            topic: where it lies, if not on the telemetry topic.
+        """
+        changed = False
+        for name, judge in self._judges.items():
+            if judge.latched == (name in self.holds):
+                continue
+            changed = True
+            if judge.latched:
+                self.holds[name] = self.evidence(name, place or self.closed, topic)
+            else:
+                del self.holds[name]
+        return changed
+
+    def newly_unusable(self) -> list[str]:
+        """Predicates that have become unusable since this was asked last."""
+        now = {name for name, judge in self._judges.items() if judge.verdict.outcome is Outcome.UNUSABLE}
+        fresh = sorted(now - self.unusable)
+        self.unusable = now
+        return fresh
+
+    def evidence(self, name: str, place: Place, topic: str = "") -> Evidence:
+        """A predicate's verdict as evidence that points at a record."""
+        verdict = self._judges[name].verdict
+        return Evidence(
+            predicate=name,
+            value=verdict.value,
+            threshold=verdict.threshold,
+            samples=verdict.samples,
+            window_s=verdict.window_s,
+            event_time=place[1],
+            topic=topic or self._topic,
+            partition=self._partition,
+            offset=place[0],
+            detail=verdict.detail,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that `load` takes back."""
+        return {
+            "holds": self.holds,
+            "unusable": sorted(self.unusable),
+            "closed": self.closed,
+            "open": self._open,
+        }
+
+    def load(self, state: dict[str, Any], holds: dict[str, Evidence]) -> None:
+        """Take over what `state` returned, with the evidence decoded; after the judges have."""
+        known = self._judges
+        self.holds = {name: found for name, found in holds.items() if name in known and known[name].latched}
+        self.unusable = set(state["unusable"])
+        self.closed = (state["closed"][0], state["closed"][1])
+        self._open = {int(second): (place[0], place[1]) for second, place in state["open"].items()}
