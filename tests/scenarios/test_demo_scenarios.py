@@ -28,7 +28,7 @@ def play(scenario, until_s=LAST_FAULT_ENDS_S + 20):
         for _ in range(traffic.due(age)):
             served_by, probe = PRIMARY, False
             if state is not None:
-                owed += max(state.primary_share, (state.probes_per_s or 0.0) / scenario.calls_per_s)
+                owed += state.primary_share
                 probe = owed >= 1.0
                 owed -= probe
                 names = state.fallbacks.get(traffic.input_class(), state.fallbacks.get("*"))

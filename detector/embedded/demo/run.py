@@ -17,7 +17,7 @@ from detector.embedded.demo import story
 from detector.embedded.demo.feeder import Feeder
 from detector.embedded.demo.gateways import DemoGateway
 from detector.embedded.demo.log import Log
-from detector.embedded.demo.scenarios import CALLS_PER_S, HEALTHY_S, LAST_FAULT_ENDS_S, SCENARIOS, SILENT
+from detector.embedded.demo.scenarios import HEALTHY_S, LAST_FAULT_ENDS_S, SCENARIOS, SILENT
 from detector.embedded.demo.screen import Screen
 from detector.embedded.demo.service import ServiceProcess
 from detector.embedded.demo.traffic import Traffic
@@ -65,7 +65,7 @@ async def _play(
     async with AsyncExitStack() as stack:
         await watch.start()
         stack.push_async_callback(watch.stop)
-        gateways = [DemoGateway(name, bootstrap, declared, CALLS_PER_S) for name in GATEWAYS]
+        gateways = [DemoGateway(name, bootstrap, frozenset(fallbacks)) for name in GATEWAYS]
         for gateway in gateways:
             await gateway.start()
             stack.push_async_callback(gateway.stop)

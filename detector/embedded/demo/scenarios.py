@@ -5,7 +5,6 @@ from dataclasses import dataclass
 SILENT = "silent"
 HEALTHY_S = 15.0  # a divergence learns for three times its longest window (4 s here) before it judges
 FAULT_S = 6.0
-CALLS_PER_S = 150.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +27,7 @@ class Scenario:
     slice: str
     expected: str
     story: str
-    calls_per_s: float = CALLS_PER_S
+    calls_per_s: float = 150.0
     fault_at_s: float | None = None
     fault_share: float = 1.0
 

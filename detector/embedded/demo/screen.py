@@ -82,6 +82,6 @@ class Screen:
         )
         if latest.state == "inactive":
             return "[green]back on the primary[/green]", mode, crossed
-        if latest.primary_share > 0.05:
+        if latest.next_revert_at is None:
             return f"[yellow]returning, {latest.primary_share:.0%}[/yellow]", mode, crossed
         return "[yellow]on fallbacks[/yellow]", mode, crossed
