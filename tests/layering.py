@@ -27,7 +27,18 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "lab": (*_PURE, "root"),
     "service": (*_PURE, "root", "gateway", "embedded"),
     "embedded.demo": (*_PURE, "root", "gateway", "gateway.shim", "embedded", "service", "lab"),
-    "cli": (*_PURE, "root", "gateway", "gateway.shim", "embedded", "embedded.demo", "service", "lab"),
+    "bench": (*_PURE, "root", "service"),
+    "cli": (
+        *_PURE,
+        "root",
+        "gateway",
+        "gateway.shim",
+        "embedded",
+        "embedded.demo",
+        "service",
+        "lab",
+        "bench",
+    ),
 }
 
 # Whatever waits, reads a clock, draws lots, talks to the machine or says something aloud.

@@ -22,7 +22,7 @@ def build() -> "typer.Typer":
     """
     import typer
 
-    from detector.cli import check, demo, replay, run, schema, state, tail
+    from detector.cli import bench, check, demo, replay, run, schema, state, tail
 
     app = typer.Typer(
         name="detector",
@@ -53,6 +53,7 @@ def build() -> "typer.Typer":
     app.command("schema", short_help="JSON Schemas, AsyncAPI document")(schema.schema)
     app.command("state", short_help="what is active now, and why")(state.state)
     app.command("tail", short_help="transitions as they happen")(tail.tail)
+    app.add_typer(bench.bench, name="bench", short_help="figures beside a bare client")
     return app
 
 

@@ -1,7 +1,5 @@
 """The real service as a child process, on a broker that is there already."""
 
-import ctypes
-import signal
 import subprocess
 import sys
 import tempfile
@@ -9,13 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from detector.service.children import end_with_parent
+
 _STOP_S = 6.0
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel for a SIGTERM when the demo dies: the service would wait for its broker for ever."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class ServiceProcess:
@@ -37,7 +31,7 @@ class ServiceProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+                preexec_fn=end_with_parent,
             )
 
     @property
