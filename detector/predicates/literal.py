@@ -80,6 +80,7 @@ class LiteralDivergence(JudgeBase):
             "q": None if self._q is None else self._q.tolist(),
             "bins": self._binner.state(),
             "latched": self.latched,
+            "outcome": self.verdict.outcome.value,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -88,6 +89,7 @@ class LiteralDivergence(JudgeBase):
         self._first, self.latched = state["first"], state["latched"]
         self._q = None if state["q"] is None else np.array(state["q"])
         self._binner.load(state["bins"])
+        self.verdict = Verdict(Outcome(state["outcome"]))
 
 
 class RunRule(JudgeBase):
