@@ -215,7 +215,7 @@ class ScopeMachine:
         if self.status.state is State.ACTIVE:
             return self._contract.defaults.probe_share
         if self.status.state is State.RECOVERING:
-            return RAMP[min(self.status.step, len(RAMP) - 1)]
+            return max(RAMP[min(self.status.step, len(RAMP) - 1)], self._contract.defaults.probe_share)
         return 1.0
 
     def present(self, now: float) -> Decision:

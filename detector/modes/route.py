@@ -34,6 +34,7 @@ from topics.telemetry import Evaluation, TelemetryRecord
 
 _SHORTEST_HISTORY_S = 60
 _PHASES = 1024
+_LONGEST_GAP_S = 86_400  # attempts to revert are made through longer gaps, but not for years
 
 
 class Plan:
@@ -79,7 +80,7 @@ class RouteJudge:
         self.machine = ScopeMachine(contract, scope_of(route), partition)
         self._watermark = Watermark(self._lateness_s)
         self._boundary: int | None = None
-        self._now = -math.inf
+        self._now = self._stepped = -math.inf
         self._history_s = max(
             [
                 _SHORTEST_HISTORY_S,
@@ -224,13 +225,19 @@ class RouteJudge:
         self._flush()
         self._watermark.advance(time)
         target = math.floor(self._watermark.value + self._phase)
+        if target - self._boundary_or_fail() > _LONGEST_GAP_S:
+            self._skip(target)
         while self._boundary_or_fail() < target:
             if self._nothing_happens() and target - self._boundary_or_fail() > 1:
-                for judge in self.judges.values():
-                    judge.skip(target)
-                self._closed(target)
+                self._skip(target)
                 return
             self._close(decisions)
+
+    def _skip(self, target: int) -> None:
+        """Jump to `target` over panes that hold nothing, or over a gap that nobody waits through."""
+        for judge in self.judges.values():
+            judge.skip(target)
+        self._closed(target)
 
     def _nothing_happens(self) -> bool:
         return not self.machine.open and all(judge.idle() for judge in self.judges.values())
@@ -252,6 +259,8 @@ class RouteJudge:
     def _step(self, now: float, decisions: list[Decision]) -> None:
         """Let the state machine see what holds now; tell the judges if the scope changed state."""
         before = self.machine.status.state
+        # A tick may have come between; the state machine's time never goes back.
+        now = self._stepped = max(self._stepped, now)
         decisions += self._unusable_notices(now)
         decisions += self.machine.step(now, self._findings.holds, self._progress)
         after = self.machine.status.state
@@ -316,6 +325,7 @@ class RouteJudge:
             "boundary": self._boundary,
             "watermark": self._watermark.value,
             "now": self._now,
+            "stepped": self._stepped,
             "judges": {name: (repr(judge.spec), judge.state()) for name, judge in self.judges.items()},
             "machine": self.machine.state(),
             "findings": self._findings.state(),
@@ -327,7 +337,7 @@ class RouteJudge:
     def load(self, state: dict[str, Any], evidence: dict[str, Evidence]) -> None:
         """Take over what `state` returned; a predicate whose definition has changed since starts afresh."""
         self.covers = list(state["covers"])
-        self._boundary, self._now = state["boundary"], state["now"]
+        self._boundary, self._now, self._stepped = state["boundary"], state["now"], state["stepped"]
         self._watermark.value = state["watermark"]
         for name, (spec, saved) in state["judges"].items():
             judge = self.judges.get(name)

@@ -34,7 +34,7 @@ class BernoulliJudge(JudgeBase):
         self._before = 0  # records seen before the test was last restarted
         self._unusable = False
         self._undo: Any = 0  # the test's gap if that is all that the last walk changed, else everything
-        self.verdict = Verdict(Outcome.CLEAR, threshold=spec.ceiling)
+        self.verdict = Verdict(Outcome.INSUFFICIENT, threshold=spec.ceiling)
 
     def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
         """Return (positions of the judged calls, ascending indices into them of the bad ones)."""
@@ -42,8 +42,19 @@ class BernoulliJudge(JudgeBase):
 
     @property
     def armed(self) -> bool:
-        """Armed from the first record: the ceiling comes with the contract."""
-        return not self._unusable
+        """Armed from the first judged call on: the ceiling comes with the contract."""
+        known = self._before or self._test.seen or self._test.gap or self._recovery is not None
+        return bool(known) and not self._unusable
+
+    def close(self, boundary: int, *, frozen: bool) -> None:
+        """Say so once there is something to judge."""
+        if self.verdict.outcome is Outcome.INSUFFICIENT and self.armed:
+            self.verdict = Verdict(Outcome.CLEAR, threshold=self.spec.ceiling)
+
+    @property
+    def calm(self) -> bool:
+        """A good call raises no alarm; it may end one."""
+        return self._recovery is None
 
     def observe(self, segment: Segment) -> int | None:
         """Walk the judged calls of a segment; see `Judge.observe`."""

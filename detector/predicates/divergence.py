@@ -217,11 +217,8 @@ class Divergence(JudgeBase):
         ring = self._ring
         if ring.boundary is None:
             return
-        for _ in range(min(boundary - ring.boundary, ring.longest)):
-            left = ring.boundary - ring.longest
-            self._admit(left, ring.close())
-        if ring.boundary < boundary:
-            ring.start(boundary)
+        for left, evicted in ring.jump(boundary):
+            self._admit(left, evicted)
         self._judge(boundary, frozen=False)
 
     def restart(self, at: float) -> None:

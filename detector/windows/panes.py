@@ -18,6 +18,10 @@ import numpy.typing as npt
 Counts = npt.NDArray[np.int64]
 
 
+def _by_second(pane: tuple[int, int]) -> int:
+    return pane[1]
+
+
 class PaneRing:
     """Counts over `bins` bins in windows of `spans` seconds, ascending.
 
@@ -83,6 +87,36 @@ class PaneRing:
         self.boundary = second + 1
         return evicted
 
+    def jump(self, boundary: int) -> list[tuple[int, Counts]]:
+        """Close all panes before `boundary`; return the filled ones that leave the longest window, in order.
+
+        The same as `close` again and again, at the cost of a few; panes with records are closed one by one.
+        """
+        left: list[tuple[int, Counts]] = []
+        while self._open and self.boundary is not None and self.boundary < boundary:
+            second = self.boundary - self.longest
+            left.append((second, self.close()))
+        if self.boundary is None or self.boundary >= boundary:
+            return left
+        newest = self.boundary - 1
+        used = np.flatnonzero(self._ring.any(axis=1))
+        seconds = newest - (newest - used) % self.longest
+        leaving = seconds < boundary - self.longest
+        for slot, second in sorted(
+            zip(used[leaving].tolist(), seconds[leaving].tolist(), strict=True), key=_by_second
+        ):
+            left.append((second, self._ring[slot].astype(np.int64)))
+            self._ring[slot] = 0
+        self.boundary = boundary
+        self._add_up()
+        return left
+
+    def _add_up(self) -> None:
+        if self.boundary is not None:
+            for row, span in enumerate(self.spans):
+                slots = np.arange(self.boundary - span, self.boundary) % self.longest
+                self.totals[row] = self._ring[slots].sum(axis=0)
+
     def clear(self) -> None:
         """Forget every count, keep the time."""
         self._ring[:] = 0
@@ -111,7 +145,4 @@ class PaneRing:
         cells = np.frombuffer(state["cells"], dtype=np.uint32)
         self._ring.ravel()[cells] = np.frombuffer(state["counts"], dtype=np.uint32).astype(np.int32)
         self._open = {second: np.array(pane, dtype=np.int64) for second, pane in state["open"]}
-        if self.boundary is not None:
-            for row, span in enumerate(self.spans):
-                slots = np.arange(self.boundary - span, self.boundary) % self.longest
-                self.totals[row] = self._ring[slots].sum(axis=0)
+        self._add_up()
