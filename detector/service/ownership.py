@@ -64,7 +64,8 @@ class PartitionOwner:
         epoch: of the present or last claim; 0 before the first.
         published: what this owner last wrote, per scope.
         judged: the pipeline's present state, per scope.
-        suspects: scopes under which another partition wrote; the partition count is wanted first.
+        suspects: by scope, the greatest record met that another partition wrote; not empty: the partition
+            count is wanted. An own record may cover it before the count is known, so it is kept here.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class PartitionOwner:
         self.caught_up = False
         self.published: dict[str, ControlRecord] = {}
         self.judged: dict[str, Judged] = {}
-        self.suspects: set[str] = set()
+        self.suspects: dict[str, ControlRecord] = {}
         self._before: dict[str, Judged] = {}  # judged before the present catching up began
         self._log = log
         self._partition_of = partition_of
@@ -154,24 +155,22 @@ class PartitionOwner:
         if self.phase is not Phase.OWNING:
             return []  # what lies under the keys is looked at when the claim is read back
         if isinstance(entry, ControlRecord) and entry.partition != self.partition:
-            self.suspects.add(entry.scope)
+            self._suspect(entry)
             return []
         return [] if self._is_own(entry) else self._answer(entry, now)
 
     def recounted(self, now: float) -> list[Message]:
         """The partition count was asked for again: let go what went elsewhere, answer for what is here."""
-        met, self.suspects = self.suspects, set()
+        met, self.suspects = self.suspects, {}
         self.published = {s: record for s, record in self.published.items() if self._is_mine(s)}
         if self.phase is not Phase.OWNING:
             return []
         # What else lies under the own keys was answered when it was met.
-        unanswered = [
-            entry
-            for scope, entry in self._log.last.items()
-            if (scope in met or scope not in self.published)
-            and not (isinstance(entry, Tombstone) or self._is_own(entry))
-            and self._is_mine(scope)
-        ]
+        unanswered: list[ScopeEntry] = [entry for scope, entry in met.items() if self._is_mine(scope)]
+        for scope, entry in self._log.last.items():
+            known = scope in met or scope in self.published or isinstance(entry, Tombstone)
+            if not known and not self._is_own(entry) and self._is_mine(scope):
+                unanswered.append(entry)
         if any(self._outranks(entry) for entry in unanswered):
             return self._claim(now)
         out = [said for entry in unanswered for said in self._answer(entry, now)]
@@ -255,6 +254,11 @@ class PartitionOwner:
         here = isinstance(entry, Tombstone) or entry.partition == self.partition
         return here and entry.epoch == self.epoch
 
+    def _suspect(self, record: ControlRecord) -> None:
+        met = self.suspects.get(record.scope)
+        if met is None or (record.epoch, record.revision) > (met.epoch, met.revision):
+            self.suspects[record.scope] = record
+
     def _outranks(self, entry: ScopeEntry) -> bool:
         return not isinstance(entry, Unreadable) and entry.epoch > self.epoch
 
@@ -276,15 +280,7 @@ class PartitionOwner:
 
     def _beat(self, now: float) -> Message:
         self._beat_at = now
-        return owner_message(
-            OwnerRecord(
-                partition=self.partition,
-                owner=self.owner_id,
-                epoch=self.epoch,
-                issued_at=now,
-                lease_s=self._lease_s,
-            )
-        )
+        return owner_message(self.partition, self.owner_id, self.epoch, now, self._lease_s)
 
     def _take_over(self, now: float) -> list[Message]:
         """The claim is read back: say every scope under the own keys again, under the own epoch."""
@@ -295,10 +291,11 @@ class PartitionOwner:
         found |= dict.fromkeys(self._log.fold.held)
         # One that is refused by all who hold the fence is still what a late reader would find.
         found |= dict.fromkeys(s for s, entry in self._log.last.items() if isinstance(entry, ControlRecord))
-        for scope in found:
-            if self._is_mine(scope):
-                content = self._right(scope, now, self._log.fold.held.get(scope))
-                out += self._write(content, now, audit=False)
+        for scope in filter(self._is_mine, found):
+            held = self._log.fold.held.get(scope)
+            if held is not None and held.epoch > self.epoch:
+                self._suspect(held)  # met while the claim was on its way
+            out += self._write(self._right(scope, now, held), now, audit=False)
         return out + self._say_what_is_missing(now)
 
     def _right(self, scope: str, now: float, found: ControlRecord | None = None) -> ControlRecord:
@@ -317,9 +314,8 @@ class PartitionOwner:
         """What is judged, or ordered, and the topic does not tell; with what differs, once caught up."""
         if self.caught_up:
             return self._reconcile_all(now)
-        known = dict.fromkeys([*self._before, *self._log.overrides])
-        lacking = [scope for scope in known if scope not in self.published and self._is_mine(scope)]
-        return [said for scope in lacking for said in self._reconcile(scope, now)]
+        lacking = dict.fromkeys([*self._before, *self._log.overrides]).keys() - self.published.keys()
+        return [said for s in sorted(lacking) if self._is_mine(s) for said in self._reconcile(s, now)]
 
     def _reconcile_all(self, now: float) -> list[Message]:
         known = dict.fromkeys([*self.published, *self.judged, *self._log.overrides])
@@ -359,7 +355,7 @@ class PartitionOwner:
             content,
             partition=self.partition,
             epoch=self.epoch,
-            revision=max(published.revision + 1 if published else 1, self._log.next_revision(scope)),
+            revision=self._next_revision(scope, published),
             issued_at=now,
             lease_s=self._lease_s,
             disposition="act",
@@ -370,6 +366,9 @@ class PartitionOwner:
         if audit or news:
             out.append(transition_message(record, "act", news=news))
         return out
+
+    def _next_revision(self, scope: str, published: ControlRecord | None) -> int:
+        return max(published.revision + 1 if published else 1, self._log.next_revision(scope))
 
     def _audit(self, decision: Judged, disposition: Disposition, now: float) -> list[Message]:
         if decision.kind == "extended":
@@ -393,6 +392,5 @@ class PartitionOwner:
             if record is None or record.override_until is not None or now - since < TOMBSTONE_AFTER_S:
                 continue
             del self._inactive_since[scope], self.published[scope]
-            revision = max(record.revision + 1, self._log.next_revision(scope))
-            out.append(tombstone_message(scope, self.epoch, revision))
+            out.append(tombstone_message(scope, self.epoch, self._next_revision(scope, record)))
         return out

@@ -103,9 +103,10 @@ def transition_message(record: ControlRecord, disposition: Disposition, *, news:
     return Message("transitions", said.scope.encode(), said, headers)
 
 
-def owner_message(record: OwnerRecord) -> Message:
+def owner_message(partition: int, owner: str, epoch: int, now: float, lease_s: float) -> Message:
     """A claim or heartbeat."""
-    return Message("control", owner_key(record.partition), record, cloudevents.owner_headers(record))
+    record = OwnerRecord(partition=partition, owner=owner, epoch=epoch, issued_at=now, lease_s=lease_s)
+    return Message("control", owner_key(partition), record, cloudevents.owner_headers(record))
 
 
 def tombstone_message(scope: str, epoch: int, revision: int) -> Message:

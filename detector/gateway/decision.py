@@ -1,0 +1,184 @@
+"""What one call is to do, answered from memory: state, fallbacks, deployments to avoid, probes.
+
+Answers are built once per (route, input class, deployment) and kept until a message or a lapse changes
+them. Which calls are probes is counted, not drawn: of n calls, n times the share go to the primary,
+to within one.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+from zlib import crc32
+
+from detector.gateway.view import ControlView
+from topics.control import ControlRecord
+
+_ONE = 1 << 32
+_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do with one call.
+
+    Attributes:
+        state: `active`: use a fallback, unless `probe`; `inactive`: use the primary.
+        fallbacks: names to try, best first; also where only the asked-for deployment is at fault and
+            no sibling can be had.
+        avoid: deployments of the primary to keep off.
+        probe: this call goes to the primary although its scope is active; its telemetry says `probe`.
+        probe_deployment: which avoided deployment a probe goes to; empty for the route's own primary.
+        primary_share: share of calls that go to the primary, in [0, 1].
+        mode, reason, scope, epoch, revision, event_id: of the control record obeyed, for logs and telemetry.
+        stale: the detector has not been heard for longer than its lease, or was never heard.
+    """
+
+    state: Literal["active", "inactive"] = "inactive"
+    fallbacks: tuple[str, ...] = ()
+    avoid: tuple[str, ...] = ()
+    probe: bool = False
+    probe_deployment: str = ""
+    primary_share: float = 1.0
+    mode: str = ""
+    reason: str = ""
+    scope: str = ""
+    epoch: int = 0
+    revision: int = 0
+    event_id: str = ""
+    stale: bool = False
+
+
+class _Turns:
+    """Counts calls so that `share` of them are probes. Gateways start at different points of the count."""
+
+    __slots__ = ("_at", "_step", "share")
+
+    def __init__(self, seed: str) -> None:
+        self._at = crc32(seed.encode())
+        self._step = 0
+        self.share = -1.0
+
+    def set_share(self, share: float) -> None:
+        if share != self.share:
+            self.share, self._step = share, round(share * _ONE)
+
+    def count(self) -> None:
+        self._at += self._step
+
+    def take(self) -> bool:
+        """Whether a probe is due; one that another scope's was preferred to stays due."""
+        if self._at < _ONE:
+            return False
+        self._at -= _ONE
+        return True
+
+
+@dataclass(slots=True)
+class _Answer:
+    """A decision that is kept: without a probe, and with a probe of each scope that has turns."""
+
+    generation: int
+    until: float
+    usual: Decision
+    probes: tuple[tuple[_Turns, Decision], ...]
+
+
+@dataclass(slots=True)
+class DecisionCounts:
+    """`unknown_fallbacks`: names left out because the gateway has none of that name, per answer built."""
+
+    unknown_fallbacks: int = 0
+
+
+class Decider:
+    """Turns a view into decisions.
+
+    Args:
+        view: what the control topic says.
+        gateway_id: sets where this gateway starts counting to its next probe.
+        known_fallbacks: names that the gateway has; others are left out and counted. None: all.
+    """
+
+    def __init__(
+        self, view: ControlView, gateway_id: str, known_fallbacks: frozenset[str] | None = None
+    ) -> None:
+        self.counts = DecisionCounts()
+        self.heard = False
+        self._view = view
+        self._gateway_id = gateway_id
+        self._known = known_fallbacks
+        self._answers: dict[tuple[str, str, str], _Answer] = {}
+        self._turns: dict[str, _Turns] = {}
+
+    def decide(self, route: str, input_class: str, deployment: str, now: float) -> Decision:
+        """Answer for one call; `now`: the view's monotonic clock."""
+        if not self.heard:
+            return UNHEARD
+        asked = (route, input_class, deployment)
+        answer = self._answers.get(asked)
+        if answer is None or answer.generation != self._view.generation or now >= answer.until:
+            answer = self._build(asked, now)
+        for turns, _ in answer.probes:
+            turns.count()
+        for turns, probe in answer.probes:
+            if turns.take():
+                return probe
+        return answer.usual
+
+    def _build(self, asked: tuple[str, str, str], now: float) -> _Answer:
+        route, input_class, deployment = asked
+        effective = self._view.effective(route, deployment, now)
+        record = effective.record
+        avoid = tuple(record.deployment for record in effective.avoid)
+        if record is None:
+            usual = Decision(avoid=avoid, stale=effective.stale)
+        else:
+            usual = Decision(
+                state="active",
+                fallbacks=self._fallbacks(record, input_class),
+                avoid=avoid,
+                primary_share=record.primary_share,
+                mode=record.mode,
+                reason=record.reason,
+                scope=record.scope,
+                epoch=record.epoch,
+                revision=record.revision,
+                event_id=record.event_id,
+                stale=effective.stale,
+            )
+        # One turn a call for each scope concerned: the route's own, or that of every avoided deployment.
+        concerned = effective.avoid if record is None or record.deployment else (record,)
+        if deployment:
+            concerned = tuple(one for one in concerned if one.deployment in ("", deployment))
+        probes = tuple((self._turns_of(one), self._probe(usual, one)) for one in concerned)
+        answer = _Answer(self._view.generation, effective.until, usual, probes)
+        if len(self._answers) >= _KEPT:
+            self._answers.clear()
+        self._answers[asked] = answer
+        return answer
+
+    def _turns_of(self, record: ControlRecord) -> _Turns:
+        turns = self._turns.get(record.scope)
+        if turns is None:
+            if len(self._turns) >= _KEPT:
+                self._turns.clear()
+            turns = self._turns[record.scope] = _Turns(f"{self._gateway_id}/{record.scope}")
+        turns.set_share(record.primary_share)
+        return turns
+
+    @staticmethod
+    def _probe(usual: Decision, record: ControlRecord) -> Decision:
+        others = tuple(name for name in usual.avoid if name != record.deployment)
+        return replace(usual, probe=True, probe_deployment=record.deployment, avoid=others)
+
+    def _fallbacks(self, record: ControlRecord, input_class: str) -> tuple[str, ...]:
+        names = record.fallbacks.get(input_class)
+        if names is None:
+            names = record.fallbacks.get("*", [])
+        if self._known is None:
+            return tuple(names)
+        known = tuple(name for name in names if name in self._known)
+        self.counts.unknown_fallbacks += len(names) - len(known)
+        return known
+
+
+UNHEARD = Decision(stale=True, reason="The control topic has not been read to its end yet.")

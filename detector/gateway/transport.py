@@ -1,0 +1,158 @@
+"""The client's seam to Kafka: a log to read from the beginning and to ask for its end, and acks to write."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from topics.names import topics
+
+logger = logging.getLogger("detector.gateway")
+
+_ASK_S = 5.0
+# What any of these calls may raise while brokers are away.
+TransportError = (KafkaError, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Messages of one fetch, in order, and the position behind them.
+
+    Attributes:
+        messages: objects with key, value, headers and timestamp (Unix milliseconds).
+        position: next offset to be read; it passes holes that compaction left.
+    """
+
+    messages: Sequence[Any]
+    position: int
+
+
+class RestartedError(Exception):
+    """The offset to be read is not on the topic: it was made anew, or cut."""
+
+
+class Transport(Protocol):
+    """What the client needs; `KafkaTransport` is the real one. Calls raise `TransportError`."""
+
+    async def connect(self) -> None:
+        """Connect, ready to read from the beginning."""
+
+    async def end(self) -> int:
+        """The topic's end offset now."""
+
+    async def read(self, timeout_s: float) -> Fetched:
+        """The next messages, or none after a time-out. Raises RestartedError too."""
+
+    async def rewind(self) -> None:
+        """Go back to the beginning."""
+
+    async def acknowledge(self, key: bytes, value: bytes) -> None:
+        """Write to the topic of acknowledgements."""
+
+    async def close(self) -> None:
+        """Give everything back."""
+
+
+def _of(kind: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    known = signature(kind).parameters
+    return {name: value for name, value in options.items() if name in known}
+
+
+def _let_it_fail(sent: asyncio.Future[Any]) -> None:
+    if not sent.cancelled() and (error := sent.exception()) is not None:
+        logger.warning("acknowledgement lost: %r", error)
+
+
+class KafkaTransport:
+    """The control topic over aiokafka, without a consumer group.
+
+    Args:
+        options: for aiokafka's clients: security, time-outs, `fetch_max_wait_ms`. Each client is given
+            those that it knows.
+
+    Raises:
+        TypeError: an option that no client knows.
+    """
+
+    def __init__(
+        self, bootstrap: str, *, topic_prefix: str = "", options: Mapping[str, Any] | None = None
+    ) -> None:
+        given = {"bootstrap_servers": bootstrap} | dict(options or {})
+        self._consumer_options = _of(AIOKafkaConsumer, given)
+        self._producer_options = _of(AIOKafkaProducer, given)
+        if unknown := given.keys() - self._consumer_options.keys() - self._producer_options.keys():
+            raise TypeError(f"unknown client options: {', '.join(sorted(unknown))}")
+        declared = topics(topic_prefix)
+        self._place = TopicPartition(declared.control.name, 0)
+        self._acks = declared.acks.name
+        self._consumer: AIOKafkaConsumer | None = None
+        self._producer: AIOKafkaProducer | None = None
+
+    async def connect(self) -> None:
+        """Connect, ready to read from the beginning."""
+        fixed = {"group_id": None, "enable_auto_commit": False, "auto_offset_reset": "none"}
+        consumer = AIOKafkaConsumer(**(self._consumer_options | fixed))
+        try:
+            await consumer.start()
+            consumer.assign([self._place])
+            await consumer.seek_to_beginning(self._place)
+        except BaseException:
+            with suppress(*TransportError):
+                await consumer.stop()
+            raise
+        self._consumer = consumer
+
+    async def end(self) -> int:
+        """The topic's end offset now."""
+        # aiokafka asks for up to its request time-out; a reader has to know sooner that nobody answers.
+        async with asyncio.timeout(_ASK_S):
+            ends = await self._connected().end_offsets([self._place])
+        return int(ends[self._place])
+
+    async def read(self, timeout_s: float) -> Fetched:
+        """The next messages, or none after a time-out."""
+        consumer = self._connected()
+        try:
+            fetched = await consumer.getmany(self._place, timeout_ms=int(timeout_s * 1000))
+        except OffsetOutOfRangeError:
+            raise RestartedError from None
+        async with asyncio.timeout(_ASK_S):
+            return Fetched(fetched.get(self._place, []), int(await consumer.position(self._place)))
+
+    async def rewind(self) -> None:
+        """Go back to the beginning."""
+        await self._connected().seek_to_beginning(self._place)
+
+    async def acknowledge(self, key: bytes, value: bytes) -> None:
+        """Write to the topic of acknowledgements; the producer is made at the first one."""
+        if self._producer is None:
+            producer = AIOKafkaProducer(**self._producer_options)
+            try:
+                await producer.start()
+            except BaseException:
+                with suppress(*TransportError):
+                    await producer.stop()
+                raise
+            self._producer = producer
+        future = await self._producer.send(self._acks, value, key=key)
+        future.add_done_callback(_let_it_fail)
+
+    async def close(self) -> None:
+        """Give everything back."""
+        consumer, self._consumer = self._consumer, None
+        producer, self._producer = self._producer, None
+        for client in (consumer, producer):
+            if client is not None:
+                with suppress(*TransportError):
+                    await client.stop()
+
+    def _connected(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise ConnectionError("not connected to the control topic")
+        return self._consumer
