@@ -13,9 +13,11 @@ from typing import Any
 
 import faust
 from aiokafka.errors import KafkaError
+from faust.sensors.prometheus import FaustMetrics, PrometheusMonitor
 
 from detector.contract.model import Contract
 from detector.service import topics_admin
+from detector.service.health import readiness, render_metrics
 from detector.service.http import HttpServer
 from detector.service.logs import logger
 from detector.service.settings import Settings
@@ -58,6 +60,7 @@ def make_app(settings: Settings, shell: Shell, data_dir: str) -> faust.App:
         stream_buffer_maxsize=_BATCHES_BUFFERED,
         stream_publish_on_commit=False,
     )
+    app.monitor = PrometheusMonitor(metrics=FaustMetrics.create(shell.metrics.registry, "faust"))
     wait_ms = _EMBEDDED_FETCH_WAIT_MS if settings.embedded else _FETCH_WAIT_MS
     transport: Any = batch_transport(shell, fetch_max_wait_ms=wait_ms)
     app.transport = transport(app.conf.broker_consumer, app)
@@ -166,7 +169,7 @@ class Service:
         shell.failed = fail
         with tempfile.TemporaryDirectory(prefix="detector-") as data_dir:
             app = make_app(self.settings, shell, data_dir)
-            shell.consumer = app.consumer
+            shell.attach(app.consumer)
             shell.start()
             starting = asyncio.create_task(app.start(), name="faust")
             starting.add_done_callback(
@@ -220,10 +223,10 @@ class Service:
     def _readiness(self) -> dict[str, Any]:
         if self.shell is None:
             return {"ready": False, "missing": ["broker"], "partitions": {}}
-        return self.shell.readiness()
+        return readiness(self.shell)
 
     def _metrics(self) -> bytes:
-        return b"" if self.shell is None else self.shell.render_metrics()
+        return b"" if self.shell is None else render_metrics(self.shell)
 
 
 def serve(settings: Settings, contract: Contract) -> int:

@@ -43,7 +43,7 @@ class Decoded(Generic[R]):
         records, offsets, arrivals: to be judged; an arrival is the earlier of broker time and ours, Unix s.
         bad: what is no record, with the reason.
         strays: records whose route belongs to another partition, with that partition.
-        repeats: re-keyed records that had been seen.
+        repeats: own offsets of re-keyed records that had been seen.
         origins: own offset to origin, of re-keyed records that are judged here.
     """
 
@@ -52,7 +52,7 @@ class Decoded(Generic[R]):
     arrivals: list[float] = field(default_factory=list)
     bad: list[tuple[Any, DecodeError]] = field(default_factory=list)
     strays: list[tuple[Any, str, int]] = field(default_factory=list)
-    repeats: int = 0
+    repeats: list[int] = field(default_factory=list)
     origins: dict[int, str] = field(default_factory=dict)
 
 
@@ -115,7 +115,7 @@ def _decode_each(
         if raw.headers and (origin := origin_of(raw.headers)):
             place, _, offset = origin.rpartition("/")
             if not origins.accept(place, int(offset), raw.offset):
-                out.repeats += 1
+                out.repeats.append(raw.offset)
                 continue
             out.origins[raw.offset] = origin
         elif (home := homes.of(record.route)) != partition:

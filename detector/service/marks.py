@@ -5,7 +5,7 @@ UTF-8). It carries the least offset that a restore has to read from, per input t
 called since their snapshot stand as they are: the mark says for them too how far they are covered.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -28,6 +28,7 @@ class Mark(msgspec.Struct, kw_only=True):
         position: per input: next offset to be judged when it was written.
         complete: every judged record was covered then, so `counts` are exactly those of the snapshots.
         counts: judged, malformed and so on, since the partition's beginning.
+        refused: per input, what of `counts` the pipeline does not keep, below `covered`.
         armed: per predicate, share of records judged while armed.
         origins: per `topic/partition`, the greatest offset of re-keyed records seen below `covered`.
     """
@@ -41,6 +42,7 @@ class Mark(msgspec.Struct, kw_only=True):
     position: dict[str, int] = {}
     complete: bool = False
     counts: dict[str, int] = {}
+    refused: dict[str, dict[str, int]] = {}
     armed: dict[str, float] = {}
     origins: dict[str, int] = {}
 
@@ -168,4 +170,28 @@ class Origins:
         while self._since and self._since[0][0] < covered:
             _, origin, offset = self._since.popleft()
             self._covered[origin] = offset
+        return dict(self._covered)
+
+
+class Counted:
+    """Counts of records by name, as they stood at any covered offset: what is read again is counted again.
+
+    Attributes:
+        total: everything counted.
+    """
+
+    def __init__(self, counted: Mapping[str, int]) -> None:
+        self.total = Counter(counted)
+        self._covered = Counter(counted)
+        self._since: deque[tuple[int, str]] = deque()
+
+    def add(self, name: str, at: int) -> None:
+        """Count the record at an own offset; offsets do not go back."""
+        self.total[name] += 1
+        self._since.append((at, name))
+
+    def as_of(self, covered: int) -> dict[str, int]:
+        """What had been counted below this own offset; it is not asked for lower ones afterwards."""
+        while self._since and self._since[0][0] < covered:
+            self._covered[self._since.popleft()[1]] += 1
         return dict(self._covered)

@@ -33,7 +33,7 @@ class _Item:
     headers: Headers
     partition: int | None
     lane: Hashable
-    on_ack: Callable[[], None] | None
+    on_ack: Callable[[], object] | None
     done: bool = False
 
 
@@ -44,7 +44,13 @@ class Outbox:
     """
 
     def __init__(
-        self, options: Mapping[str, Any], *, name: str, linger_ms: int = 0, limit: int = 2000
+        self,
+        options: Mapping[str, Any],
+        *,
+        name: str,
+        linger_ms: int = 0,
+        compression: str | None = None,
+        limit: int = 2000,
     ) -> None:
         """Prepare it; nothing is contacted before `start`.
 
@@ -52,11 +58,13 @@ class Outbox:
             options: what every aiokafka client is given: brokers and security.
             name: for logs and for the client id.
             linger_ms: how long the producer may collect messages, milliseconds.
+            compression: as aiokafka names it; None for none.
             limit: `room` waits while more messages than this are under way.
         """
         self._options = dict(options)
         self._name = name
         self._linger_ms = linger_ms
+        self._compression = compression
         self._limit = limit
         self._waiting: deque[_Item] = deque()
         self._flying: deque[_Item] = deque()
@@ -83,7 +91,7 @@ class Outbox:
         *,
         partition: int | None = None,
         lane: Hashable = None,
-        on_ack: Callable[[], None] | None = None,
+        on_ack: Callable[[], object] | None = None,
     ) -> int:
         """Put a message behind those before it; returns its number, which `acked` takes."""
         self._sent += 1
@@ -153,6 +161,7 @@ class Outbox:
                 acks="all",
                 enable_idempotence=True,
                 linger_ms=self._linger_ms,
+                compression_type=self._compression,
                 max_request_size=_REQUEST_BYTES,
                 metadata_max_age_ms=30_000,
             )

@@ -17,9 +17,8 @@ The way of one record
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -28,15 +27,16 @@ from msgspec import structs
 
 from detector.modes.decision import Decision
 from detector.pipeline import Pipeline
+from detector.service.cover import Cover
 from detector.service.decode import Decoded, Homes, Kind, decode_batch
 from detector.service.desk import Desk
 from detector.service.logs import logger
-from detector.service.marks import Covered, Mark, Origins, Snapshots
+from detector.service.marks import Snapshots
 from detector.service.metrics import Metrics
 from detector.service.outbox import Outbox
 from detector.service.ownership import Phase
 from detector.service.refused import Refused
-from detector.service.snapshots import Pace, SnapshotWriter, Turn, breathe
+from detector.service.snapshots import Turn, breathe
 from topics.telemetry import Evaluation, TelemetryRecord
 
 TELEMETRY = "telemetry"
@@ -44,28 +44,16 @@ EVALUATIONS = "evaluations"
 INPUTS = (TELEMETRY, EVALUATIONS)
 _KINDS: dict[str, Kind[Any]] = {TELEMETRY: Kind(TelemetryRecord), EVALUATIONS: Kind(Evaluation)}
 _CHUNK = 512  # records between two looks at the clock: a few milliseconds of work
-_TURN_S = 0.005
-_MARK_EVERY_S = 0.5
+_JUDGE_S = 0.005
 CUT_OFF_S = 5.0  # a fetch answers twice a second where the broker is there
 _ORIGINS_KEPT = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """Snapshots of one turn, kept until the control message `after` is acknowledged."""
-
-    after: int
-    routes: list[tuple[str, bytes]]
-    covers: dict[str, int]
-    uncovered: dict[str, int]
 
 
 class PartitionWorker:
     """State of one assignment of one partition; a new assignment makes a new one.
 
     Attributes:
-        position: per input: next offset to be judged.
-        committable: per input: offset that acknowledged snapshots and their mark cover.
+        cover: what is safe of it, and what may be committed.
         catching_up: decisions are held back until the end asked for is passed.
     """
 
@@ -73,31 +61,27 @@ class PartitionWorker:
         self,
         partition: int,
         pipeline: Pipeline,
+        cover: Cover,
         *,
         desk: Desk,
         homes: Homes,
         refused: Refused,
-        control: Outbox,
-        bulk: Outbox,
-        writer: SnapshotWriter,
+        outboxes: Sequence[Outbox],
         metrics: Metrics,
-        period_s: float,
         clock: Callable[[], float],
-        ask_ends: Callable[[int], Any],
+        ask_ends: Callable[[int], Awaitable[dict[str, int] | None]],
     ) -> None:
+        """Args: `outboxes`: judging waits for room in them; `ask_ends`: ends per input, None if not now."""
         self.partition = partition
         self.pipeline = pipeline
-        self.position: dict[str, int] = {}
-        self.committable: dict[str, int] = {}
+        self.cover = cover
         self.catching_up = True
         self.closed = False
         self.cut_off = False
         self._desk = desk
         self._homes = homes
         self._refused = refused
-        self._control = control
-        self._bulk = bulk
-        self._writer = writer
+        self._outboxes = outboxes
         self._metrics = metrics
         self._clock = clock
         self._ask_ends = ask_ends
@@ -105,48 +89,32 @@ class PartitionWorker:
         self._open = asyncio.Event()
         self._restored = False
         self._ends: dict[str, int] = {}
-        self._pace = Pace(period_s)
-        self._covered = Covered({})
-        self._held: deque[_Taken] = deque()
-        self._origins = {name: Origins({}) for name in INPUTS}
         self._origin_of: dict[int, str] = {}
-        self._since = 0
-        self._mark: Mark | None = None
-        self._marked_at = 0.0
         self._progress = False
-        self._counts: dict[str, int] = {}
+
+    @property
+    def position(self) -> dict[str, int]:
+        """Per input: next offset to be judged."""
+        return self.cover.position
 
     # Restoring and opening.
 
     async def restore(self, found: Snapshots, starts: Mapping[str, int], ends: Mapping[str, int]) -> None:
         """Take over what the snapshots hold; `starts`: where to read on, `ends`: what to catch up with."""
-        self.position = dict(starts)
+        self.cover.restore(found, starts)
         self._ends = dict(ends)
-        self._since = found.end
-        self._covered = Covered(starts)
-        if found.mark is not None:
-            self._counts = {
-                name: found.mark.counts.get(name, 0)
-                for name in ("malformed", "rekeyed", "repeats", "discarded")
-            }
-            for name in INPUTS:
-                own = self._refused.topic(name) + "/"
-                self._origins[name] = Origins(
-                    {key: offset for key, offset in found.mark.origins.items() if key.startswith(own)}
-                )
-        turn = Turn(_TURN_S)
+        turn = Turn(_JUDGE_S)
         for key, data in found.routes.items():
             try:
                 usable = self.pipeline.restore(data) is not None
             except (ValueError, KeyError, TypeError, msgspec.MsgspecError):
                 usable = False
             if not usable:
-                self._count("discarded", 1)
                 self._metrics.discarded.inc()
                 self._log.error("snapshot_unusable", route=key.decode("utf-8", "replace"), bytes=len(data))
             if turn.over():
                 await breathe()
-                turn = Turn(_TURN_S)
+                turn = Turn(_JUDGE_S)
         self._restored = True
         self._desk.restored(self.partition, self.pipeline.judged())
         self.look()
@@ -156,7 +124,7 @@ class PartitionWorker:
         may = self._restored and not self.closed and self._desk.phase(self.partition) is Phase.OWNING
         if may and not self._open.is_set():
             self._open.set()
-            self._send_mark(self._clock())
+            self.cover.send_mark()
             self._see_whether_caught_up()
         elif not may and not self.closed:
             self._open.clear()
@@ -176,22 +144,22 @@ class PartitionWorker:
     async def take(self, name: str, fetched: Sequence[Any]) -> None:
         """Judge a fetched list of one input; returns when it is judged, or when the partition is gone."""
         started = perf_counter()
-        turn = Turn(_TURN_S)
+        turn = Turn(_JUDGE_S)
         for first in range(0, len(fetched), _CHUNK):
             while not self._open.is_set():
                 await self._open.wait()
-            if self.cut_off and not self.closed:
+            while self.cut_off and not self.closed:
                 await self._connected_again()
             if self.closed:
                 return
             self._judge(name, fetched[first : first + _CHUNK])
             if turn.over():
                 await breathe()
-                turn = Turn(_TURN_S)
+                turn = Turn(_JUDGE_S)
         self._metrics.records.labels(name).inc(len(fetched))
         self._metrics.batch.observe(perf_counter() - started)
-        await self._control.room()
-        await self._bulk.room()
+        for outbox in self._outboxes:
+            await outbox.room()
 
     def _judge(self, name: str, fetched: Sequence[Any]) -> None:
         expected = self.position.get(name, 0)
@@ -204,7 +172,7 @@ class PartitionWorker:
             _KINDS[name],
             partition=self.partition,
             homes=self._homes,
-            origins=self._origins[name],
+            origins=self.cover.origins[name],
             now=self._clock(),
         )
         if decoded.bad or decoded.strays or decoded.repeats or decoded.origins:
@@ -223,9 +191,10 @@ class PartitionWorker:
             self._refused.dead_letter(self.partition, name, raw, error, self._clock())
         for raw, route, home in decoded.strays:
             self._refused.rekey(self.partition, name, raw, route, home)
-        self._count("malformed", len(decoded.bad))
-        self._count("rekeyed", len(decoded.strays))
-        self._count("repeats", decoded.repeats)
+        self.cover.count(name, decoded)
+        self._metrics.malformed.labels(name).inc(len(decoded.bad))
+        self._metrics.rekeyed.inc(len(decoded.strays))
+        self._metrics.repeats.inc(len(decoded.repeats))
         self._origin_of |= decoded.origins
         while len(self._origin_of) > _ORIGINS_KEPT:
             del self._origin_of[next(iter(self._origin_of))]
@@ -284,7 +253,7 @@ class PartitionWorker:
             self._desk.tick(self.partition)
 
     async def _advance(self, now: float) -> None:
-        turn = Turn(_TURN_S)
+        turn = Turn(_JUDGE_S)
         for decisions in self.pipeline.ticks(now):
             if decisions:
                 self._decided(decisions)
@@ -292,7 +261,7 @@ class PartitionWorker:
                 await breathe()
                 if self.closed or not self._open.is_set():
                     return
-                turn = Turn(_TURN_S)
+                turn = Turn(_JUDGE_S)
 
     def _see_whether_caught_up(self) -> None:
         if self.catching_up and all(self.position.get(name, 0) >= end for name, end in self._ends.items()):
@@ -310,97 +279,8 @@ class PartitionWorker:
             self.cut_off = False
             self._log.warning("connected_again", position=self.position, ends=ends)
 
-    # Covering.
-
-    def snapshot_turn(self, elapsed_s: float, *, hurry: bool = False) -> None:
-        """Take snapshots, send those whose turn has come, and the mark; 2 ms at most, unless in a hurry."""
-        if not self._restored or self._desk.phase(self.partition) is not Phase.OWNING:
-            return
-        self._covered.acknowledge(self._bulk.acked_through)
-        dirty = self.pipeline.dirty()
-        self._pace.elapse(elapsed_s, len(dirty))
-        turn = Turn()
-        taken: list[tuple[str, bytes]] = []
-        for route in dirty:
-            if not hurry and (turn.over() or not self._pace.allowed()):
-                break
-            data = self.pipeline.snapshot(route)
-            self._pace.took(len(data))
-            taken.append((route, data))
-        if taken:
-            self._held.append(_Taken(self._control.last, taken, dict(self.position), self._uncovered()))
-        epoch = self._desk.epoch(self.partition)
-        while self._held and self._held[0].after <= self._control.acked_through:
-            group = self._held.popleft()
-            for route, data in group.routes:
-                number = self._writer.send_route(self.partition, route, data, epoch, group.covers)
-            self._covered.took(number, group.uncovered)
-        if not self._held and not self._covered.waiting:
-            self._covered.advance(self._uncovered())
-        now = self._clock()
-        if hurry or now - self._marked_at >= _MARK_EVERY_S:
-            self._send_mark(now)
-
-    def _uncovered(self) -> dict[str, int]:
-        first = self.pipeline.first_uncovered()
-        return {
-            name: min(
-                position,
-                first.get(name, position),
-                self._refused.first_pending(self.partition, name, position),
-            )
-            for name, position in self.position.items()
-        }
-
-    def _send_mark(self, now: float) -> None:
-        complete = not self._held and not self._covered.waiting and self._covered.acked == self.position
-        covered = dict(self._covered.acked)
-        origins: dict[str, int] = {}
-        for name in INPUTS:
-            origins |= self._origins[name].as_of(covered.get(name, 0))
-        mark = Mark(
-            partition=self.partition,
-            owner=self._desk.owner_id,
-            epoch=self._desk.epoch(self.partition),
-            issued_at=now,
-            since=self._since,
-            covered=covered,
-            position=dict(self.position),
-            complete=complete,
-            counts=self.counts(),
-            armed=self.pipeline.armed(),
-            origins=origins,
-        )
-        self._marked_at = now
-        if self._mark is not None and structs.replace(mark, issued_at=self._mark.issued_at) == self._mark:
-            return
-        self._mark = mark
-        self._writer.send_mark(mark, on_ack=lambda: self.committable.update(covered))
-
-    def counts(self) -> dict[str, int]:
-        """The pipeline's counts and the shell's own, since the partition's beginning."""
-        own = self.pipeline.counts
-        return asdict(own) | self._counts
-
-    def _count(self, name: str, number: int) -> None:
-        if number:
-            self._counts[name] = self._counts.get(name, 0) + number
-            counter = {
-                "malformed": self._metrics.malformed.labels("all"),
-                "rekeyed": self._metrics.rekeyed,
-                "repeats": self._metrics.repeats,
-            }.get(name)
-            if counter is not None:
-                counter.inc(number)
-
     async def finish(self) -> None:
         """Hand over: everything judged is covered and marked before this returns."""
         self.close()
-        if self._desk.phase(self.partition) is not Phase.OWNING or not self._restored:
-            return
-        self.snapshot_turn(0.0, hurry=True)
-        await self._control.acked(self._control.last)
-        self.snapshot_turn(0.0, hurry=True)
-        await self._bulk.acked(self._bulk.last)
-        self.snapshot_turn(0.0, hurry=True)
-        await self._bulk.acked(self._bulk.last)
+        if self._restored:
+            await self.cover.finish()

@@ -104,5 +104,5 @@ class Refused:
             headers,
             partition=to,
             lane=("refused", partition),
-            on_ack=partial(pending.__delitem__, offset),
+            on_ack=partial(pending.pop, offset, None),
         )

@@ -12,23 +12,23 @@ from detector.contract.model import Contract
 from detector.pipeline import Pipeline
 from detector.service import topics_admin
 from detector.service.controlfeed import ControlFeed
+from detector.service.cover import Cover
 from detector.service.decode import Homes
 from detector.service.desk import Desk
 from detector.service.logs import logger
-from detector.service.marks import Snapshots
 from detector.service.metrics import Metrics
 from detector.service.outbox import Outbox
 from detector.service.ownership import Phase
 from detector.service.partition import CUT_OFF_S, EVALUATIONS, INPUTS, TELEMETRY, PartitionWorker
 from detector.service.refused import Refused
 from detector.service.settings import Settings
-from detector.service.snapshots import SnapshotReader, SnapshotWriter, breathe
+from detector.service.snapshots import TURN_S, SnapshotReader, SnapshotWriter, breathe
+from detector.service.starts import Starts
 from detector.service.topics_admin import Cluster
 from topics.names import topics
 
-_TURN_S = 0.05
-_BEYOND_WINDOWS_S = 3600.0
-_READY_WITHIN_S = 10.0
+_BEAT_S = 0.05
+_SNAPSHOT_SHARE = 0.1  # of this loop's time
 _FINISH_S = 2.0
 
 
@@ -44,17 +44,18 @@ class Shell:
         self.metrics.info.labels(contract.digest).set(1)
         self.workers: dict[int, PartitionWorker] = {}
         self.generation = -1
-        self.consumer: Any = None  # the transport's, set when the app has made it
+        self.consumer: Any = None  # the transport's, see `attach`
         self.stopping = False
-        self._topic_of = {
+        self.topic_of = {
             TELEMETRY: self.declared.telemetry.name,
             EVALUATIONS: self.declared.evaluations.name,
         }
-        self._input_of = {topic: name for name, topic in self._topic_of.items()}
+        self._input_of = {topic: name for name, topic in self.topic_of.items()}
         options = settings.client_options()
         wait_ms = 20 if settings.embedded else 500
         self.control = Outbox(options, name="control")
         self.bulk = Outbox(options, name="bulk", linger_ms=5)
+        self.snapshots = Outbox(options, name="snapshots", compression=None if settings.embedded else "zstd")
         self.desk = Desk(
             self.control,
             self.declared,
@@ -75,19 +76,27 @@ class Shell:
         self.refused = Refused(
             self.bulk,
             deadletter=self.declared.deadletter.name,
-            inputs=self._topic_of,
+            inputs=self.topic_of,
             max_bytes=cluster.deadletter_bytes,
         )
-        self._writer = SnapshotWriter(self.bulk, self.declared.snapshots.name)
+        self._writer = SnapshotWriter(self.snapshots, self.declared.snapshots.name)
         self._reader = SnapshotReader(options, self.declared.snapshots.name, fetch_max_wait_ms=wait_ms)
         self._log = logger(part="shell")
         self._tasks: set[asyncio.Task[Any]] = set()
         self._alive_s = time.monotonic()
 
+    def attach(self, consumer: Any) -> None:
+        """The app has made its consumer."""
+        self.consumer = consumer
+        self._starts = Starts(
+            consumer, self._input_of, self.contract, self.metrics, embedded=self.settings.embedded
+        )
+
     def start(self) -> None:
         """Begin to read and write control records; partitions come with the group."""
         self.control.start()
         self.bulk.start()
+        self.snapshots.start()
         self.feed.start()
         self._spawn(self._beat(), "beat")
 
@@ -96,7 +105,8 @@ class Shell:
         self.stopping = True
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(self.control.stop(), self.bulk.stop(), self.feed.stop(), return_exceptions=True)
+        outboxes = (self.control, self.bulk, self.snapshots)
+        await asyncio.gather(*(box.stop() for box in outboxes), self.feed.stop(), return_exceptions=True)
 
     def _spawn(self, work: Any, name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -130,7 +140,7 @@ class Shell:
         while True:
             try:
                 found = await self._reader.read(workers)
-                starts, ends = await self._offsets(inputs, found)
+                starts, ends = await self._starts.find(inputs, found)
                 break
             except (KafkaError, OSError) as error:
                 self._log.warning("restore_waits", error=repr(error))
@@ -149,9 +159,9 @@ class Shell:
     def committable(self) -> Mapping[TP, int]:
         """What the partitions' marks cover."""
         return {
-            TP(self._topic_of[name], partition): offset
+            TP(self.topic_of[name], partition): offset
             for partition, worker in self.workers.items()
-            for name, offset in worker.committable.items()
+            for name, offset in worker.cover.committable.items()
         }
 
     def committed(self, offsets: Mapping[TP, int]) -> None:
@@ -175,53 +185,9 @@ class Shell:
             worker.close()
             self.desk.release(partition)
             self.refused.forget(partition)
-            self.bulk.drop(("snapshot", partition))
+            self.snapshots.drop(("snapshot", partition))
             self.metrics.forget(partition)
         self.workers = {}
-
-    async def _offsets(
-        self, inputs: frozenset[TP], found: Mapping[int, Snapshots]
-    ) -> tuple[dict[TP, int], dict[TP, int]]:
-        """Where reading begins, and the ends there are, per partition of both inputs."""
-        call = self.consumer.in_thread
-        ends = await call("ends", inputs)
-        begins = await call("begins", inputs)
-        for partition, snapshots in found.items():
-            beyond = {
-                tp.topic: (snapshots.covered[name], ends[tp])
-                for tp in inputs
-                if tp.partition == partition and (name := self._input_of[tp.topic]) in snapshots.covered
-                if snapshots.covered[name] > ends[tp]
-            }
-            if beyond:
-                self._log.error(
-                    "state_discarded", partition=partition, beyond_the_end=beyond, why="topic made anew"
-                )
-                self.metrics.discarded.inc()
-                snapshots.routes, snapshots.covered, snapshots.mark = {}, {}, None
-        new = frozenset(tp for tp in inputs if self._input_of[tp.topic] not in found[tp.partition].covered)
-        starts = {tp: found[tp.partition].covered[self._input_of[tp.topic]] for tp in inputs if tp not in new}
-        if new:
-            starts |= await self._first_starts(new, begins, ends)
-        for tp, start in starts.items():
-            if start < begins[tp]:
-                self._log.warning(
-                    "records_gone", topic=tp.topic, partition=tp.partition, wanted=start, first=begins[tp]
-                )
-                starts[tp] = begins[tp]
-        return starts, ends
-
-    async def _first_starts(
-        self, new: frozenset[TP], begins: Mapping[TP, int], ends: Mapping[TP, int]
-    ) -> dict[TP, int]:
-        """Without state, as far back as the longest reference reaches: what it takes to have one again."""
-        reference_s = _BEYOND_WINDOWS_S + max(
-            (spec.window_s for spec in self.contract.predicates.values()), default=0.0
-        )
-        if self.settings.embedded:  # its clock is no broker's: there is nothing old to be spared
-            return dict(begins)
-        by_time = await self.consumer.in_thread("at_time", new, time.time() - reference_s)
-        return {tp: ends[tp] if (offset := by_time.get(tp)) is None else offset for tp in new}
 
     # What the agents bring.
 
@@ -266,26 +232,32 @@ class Shell:
 
     async def _beat(self) -> None:
         """The loop that judges time: ticks, heartbeats, snapshots."""
-        last = time.monotonic()
+        last, allowance, round_ = time.monotonic(), 0.0, 0
         while True:
-            await asyncio.sleep(_TURN_S)
+            await asyncio.sleep(_BEAT_S)
             self._notice_stall()
             now = time.monotonic()
-            for worker in list(self.workers.values()):
-                seen = {name: self._seen(name, worker.partition) for name in INPUTS}
+            allowance = min(allowance + _SNAPSHOT_SHARE * (now - last), _SNAPSHOT_SHARE)
+            partitions = list(self.workers.values())
+            round_ += 1
+            # Another one comes first each time: what is left of the allowance goes round.
+            first = round_ % max(1, len(partitions))
+            for worker in partitions[first:] + partitions[:first]:
+                seen = {name: self.seen(name, worker.partition) for name in INPUTS}
                 await worker.tick(seen, time.time())
                 began = time.perf_counter()
-                worker.snapshot_turn(now - last)
-                self.metrics.snapshot.observe(time.perf_counter() - began)
+                worker.cover.turn(now - last, min(TURN_S, allowance))
+                spent = time.perf_counter() - began
+                allowance -= spent
+                self.metrics.snapshot.observe(spent)
                 await breathe()
             if self.desk.suspects():
                 await self._recount()
             last = now
 
-    def _seen(self, name: str, partition: int) -> tuple[int | None, float | None]:
-        seen: tuple[int | None, float | None] = self.consumer._thread.seen(
-            TP(self._topic_of[name], partition)
-        )
+    def seen(self, name: str, partition: int) -> tuple[int | None, float | None]:
+        """End offset of an input that the last fetch brought, and when that was (Unix s)."""
+        seen: tuple[int | None, float | None] = self.consumer._thread.seen(TP(self.topic_of[name], partition))
         return seen
 
     def _notice_stall(self) -> None:
@@ -311,7 +283,7 @@ class Shell:
             self.desk.recounted(count)
 
     async def _ask_ends(self, partition: int) -> dict[str, int] | None:
-        tps = frozenset(TP(topic, partition) for topic in self._topic_of.values())
+        tps = frozenset(TP(topic, partition) for topic in self.topic_of.values())
         try:
             ends = await self.consumer.in_thread("ends", tps)
         except (KafkaError, OSError):
@@ -320,79 +292,32 @@ class Shell:
         return {self._input_of[tp.topic]: offset for tp, offset in ends.items()}
 
     def _worker(self, partition: int) -> PartitionWorker:
+        pipeline = Pipeline(
+            self.contract,
+            partition=partition,
+            topic=self.declared.telemetry.name,
+            evaluations_topic=self.declared.evaluations.name,
+        )
+        cover = Cover(
+            partition,
+            pipeline,
+            desk=self.desk,
+            refused=self.refused,
+            control=self.control,
+            snapshots=self.snapshots,
+            writer=self._writer,
+            period_s=self.settings.snapshot_period_s,
+            clock=time.time,
+        )
         return PartitionWorker(
             partition,
-            Pipeline(
-                self.contract,
-                partition=partition,
-                topic=self.declared.telemetry.name,
-                evaluations_topic=self.declared.evaluations.name,
-            ),
+            pipeline,
+            cover,
             desk=self.desk,
             homes=self._homes,
             refused=self.refused,
-            control=self.control,
-            bulk=self.bulk,
-            writer=self._writer,
+            outboxes=(self.control, self.bulk),
             metrics=self.metrics,
-            period_s=self.settings.snapshot_period_s,
             clock=time.time,
             ask_ends=self._ask_ends,
         )
-
-    # Health.
-
-    def readiness(self) -> dict[str, Any]:
-        """Whether all is assigned, claimed, caught up and the broker in reach; with what is missing."""
-        since = time.monotonic() - self.feed.reached_s
-        partitions = {
-            str(partition): {
-                "claimed": self.desk.phase(partition) is Phase.OWNING,
-                "caught_up": not worker.catching_up,
-                "epoch": self.desk.epoch(partition),
-            }
-            for partition, worker in sorted(self.workers.items())
-        }
-        missing = []
-        if since > _READY_WITHIN_S:
-            missing.append("broker")
-        if self.generation < 0:
-            missing.append("assignment")
-        missing += [
-            f"partition {number}: claim" for number, state in partitions.items() if not state["claimed"]
-        ]
-        missing += [
-            f"partition {number}: catch up" for number, state in partitions.items() if not state["caught_up"]
-        ]
-        return {
-            "ready": not missing,
-            "missing": missing,
-            "partitions": partitions,
-            "owner": self.desk.owner_id,
-        }
-
-    def render_metrics(self) -> bytes:
-        """Bring the gauges up to date and render all."""
-        metrics, active = self.metrics, self.desk.active()
-        for number, worker in self.workers.items():
-            label = str(number)
-            counts = worker.counts()
-            metrics.owned.labels(label).set(self.desk.phase(number) is Phase.OWNING)
-            metrics.caught_up.labels(label).set(not worker.catching_up)
-            metrics.epoch.labels(label).set(self.desk.epoch(number))
-            metrics.judged.labels(label).set(counts["judged"])
-            metrics.late.labels(label).set(counts["late"])
-            metrics.active.labels(label).set(active.get(number, 0))
-            for name, share in worker.pipeline.armed().items():
-                metrics.armed.labels(label, name).set(share)
-            for name in INPUTS:
-                end, _ = self._seen(name, number)
-                if end is not None:
-                    metrics.lag.labels(label, self._topic_of[name]).set(
-                        max(0, end - worker.position.get(name, 0))
-                    )
-        for name, outbox in (("control", self.control), ("bulk", self.bulk)):
-            metrics.outbox.labels(name).set(outbox.under_way)
-        if self.feed.reached_s > 0:
-            metrics.broker.set(time.time() - (time.monotonic() - self.feed.reached_s))
-        return metrics.render()

@@ -26,7 +26,7 @@ from detector.service.marks import (
 from detector.service.outbox import Outbox
 
 TURN_S = 0.002
-BYTES_PER_S = 1024 * 1024
+BYTES_PER_S = 3 * 1024 * 1024  # of one partition, before compression to about a third
 
 
 class SnapshotReader:

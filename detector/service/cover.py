@@ -1,0 +1,200 @@
+"""What of a partition is safe: snapshots taken, sent, acknowledged; the mark; what may be committed.
+
+Nothing here judges. The order is kept here: control and transitions acknowledged, then the snapshot,
+then the mark, then the commit.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from msgspec import structs
+
+from detector.pipeline import Pipeline
+from detector.service.decode import Decoded
+from detector.service.desk import Desk
+from detector.service.marks import Counted, Covered, Mark, Origins, Snapshots
+from detector.service.outbox import Outbox
+from detector.service.ownership import Phase
+from detector.service.refused import Refused
+from detector.service.snapshots import TURN_S, Pace, SnapshotWriter, Turn
+
+_MARK_EVERY_S = 0.5
+_ARMED_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Snapshots of one turn, kept until the control message `after` is acknowledged."""
+
+    after: int
+    routes: list[tuple[str, bytes]]
+    covers: dict[str, int]
+    uncovered: dict[str, int]
+
+
+class Cover:
+    """Covers one assignment of one partition.
+
+    Attributes:
+        position: per input: next offset to be judged; the judging side moves it.
+        committable: per input: offset that acknowledged snapshots and their mark cover.
+        origins: re-keyed records seen, per input.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        pipeline: Pipeline,
+        *,
+        desk: Desk,
+        refused: Refused,
+        control: Outbox,
+        snapshots: Outbox,
+        writer: SnapshotWriter,
+        period_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.position: dict[str, int] = {}
+        self.committable: dict[str, int] = {}
+        self.origins: dict[str, Origins] = {}
+        self._counted: dict[str, Counted] = {}
+        self._partition = partition
+        self._pipeline = pipeline
+        self._desk = desk
+        self._refused = refused
+        self._control = control
+        self._snapshots = snapshots
+        self._writer = writer
+        self._clock = clock
+        self._pace = Pace(period_s)
+        self._covered = Covered({})
+        self._held: deque[_Taken] = deque()
+        self._since = 0
+        self._mark: Mark | None = None
+        self._marked_at = 0.0
+        self._armed: dict[str, float] = {}
+        self._armed_at = 0.0
+
+    def restore(self, found: Snapshots, starts: Mapping[str, int]) -> None:
+        """Begin where a mark ends; `starts`: where reading begins, per input."""
+        self.position = dict(starts)
+        self._since = found.end
+        self._covered = Covered(starts)
+        seen = found.mark.origins if found.mark else {}
+        refused = found.mark.refused if found.mark else {}
+        for name in starts:
+            own = self._refused.topic(name) + "/"
+            self.origins[name] = Origins({key: at for key, at in seen.items() if key.startswith(own)})
+            self._counted[name] = Counted(refused.get(name, {}))
+
+    def count(self, name: str, decoded: Decoded[Any]) -> None:
+        """Remember what of a list was not judged, by offset: a restart reads it again and counts it again."""
+        counted = self._counted[name]
+        for raw, _ in decoded.bad:
+            counted.add("malformed", raw.offset)
+        for raw, _, _ in decoded.strays:
+            counted.add("rekeyed", raw.offset)
+        for offset in decoded.repeats:
+            counted.add("repeats", offset)
+
+    def counts(self) -> dict[str, int]:
+        """The pipeline's counts and those of what was not judged, since the partition's beginning."""
+        found = asdict(self._pipeline.counts)
+        for name in ("malformed", "rekeyed", "repeats"):
+            found[name] = sum(counted.total.get(name, 0) for counted in self._counted.values())
+        return found
+
+    def turn(self, elapsed_s: float, budget_s: float = TURN_S, *, hurry: bool = False) -> None:
+        """Take snapshots, send those whose time has come, and the mark.
+
+        Args:
+            elapsed_s: since the last turn.
+            budget_s: what this one may take.
+            hurry: take all that there are, whatever it takes.
+        """
+        if self._desk.phase(self._partition) is not Phase.OWNING:
+            return
+        self._covered.acknowledge(self._snapshots.acked_through)
+        now = self._clock()
+        if not hurry and now - self._marked_at >= _MARK_EVERY_S:
+            # A turn of its own: counting over all routes takes as long as some snapshots.
+            if now - self._armed_at >= _ARMED_EVERY_S:
+                self._armed_at, self._armed = now, self._pipeline.armed()
+            else:
+                self._settle()
+                self.send_mark()
+            return
+        self._take(elapsed_s, budget_s, hurry)
+        epoch = self._desk.epoch(self._partition)
+        while self._held and self._held[0].after <= self._control.acked_through:
+            group = self._held.popleft()
+            for route, data in group.routes:
+                number = self._writer.send_route(self._partition, route, data, epoch, group.covers)
+            self._covered.took(number, group.uncovered)
+        self._settle()
+        if hurry:
+            self.send_mark()
+
+    def _take(self, elapsed_s: float, budget_s: float, hurry: bool) -> None:
+        dirty = self._pipeline.dirty()
+        self._pace.elapse(elapsed_s, len(dirty))
+        turn = Turn(budget_s)
+        taken: list[tuple[str, bytes]] = []
+        for route in dirty:
+            if not hurry and (turn.over() or not self._pace.allowed()):
+                break
+            data = self._pipeline.snapshot(route)
+            self._pace.took(len(data))
+            taken.append((route, data))
+        if taken:
+            self._held.append(_Taken(self._control.last, taken, dict(self.position), self._uncovered()))
+
+    def _settle(self) -> None:
+        """With no snapshot under way, all that none is needed for is covered."""
+        if not self._held and not self._covered.waiting:
+            self._covered.advance(self._uncovered())
+
+    def _uncovered(self) -> dict[str, int]:
+        first = self._pipeline.first_uncovered()
+        return {
+            name: min(
+                position,
+                first.get(name, position),
+                self._refused.first_pending(self._partition, name, position),
+            )
+            for name, position in self.position.items()
+        }
+
+    def send_mark(self) -> None:
+        """Say how far everything is covered, if that is news."""
+        now = self._clock()
+        covered = dict(self._covered.acked)
+        origins: dict[str, int] = {}
+        for name, seen in self.origins.items():
+            origins |= seen.as_of(covered.get(name, 0))
+        mark = Mark(
+            partition=self._partition,
+            owner=self._desk.owner_id,
+            epoch=self._desk.epoch(self._partition),
+            issued_at=now,
+            since=self._since,
+            covered=covered,
+            position=dict(self.position),
+            complete=not self._held and not self._covered.waiting and covered == self.position,
+            counts=self.counts(),
+            refused={name: counted.as_of(covered.get(name, 0)) for name, counted in self._counted.items()},
+            armed=self._armed,
+            origins=origins,
+        )
+        self._marked_at = now
+        if self._mark is None or structs.replace(mark, issued_at=self._mark.issued_at) != self._mark:
+            self._mark = mark
+            self._writer.send_mark(mark, on_ack=lambda: self.committable.update(covered))
+
+    async def finish(self) -> None:
+        """Everything judged is covered and marked before this returns."""
+        for outbox in (self._control, self._snapshots, self._snapshots):
+            self.turn(0.0, hurry=True)
+            await outbox.acked(outbox.last)

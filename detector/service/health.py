@@ -1,0 +1,69 @@
+"""What a worker says of itself: readiness and metrics."""
+
+import time
+from typing import Any
+
+from detector.service.ownership import Phase
+from detector.service.partition import INPUTS
+from detector.service.shell import Shell
+
+_READY_WITHIN_S = 10.0
+
+
+def readiness(shell: Shell) -> dict[str, Any]:
+    """Whether all is assigned, claimed, caught up and the broker in reach; with what is missing."""
+    since = time.monotonic() - shell.feed.reached_s
+    partitions = {
+        str(partition): {
+            "claimed": shell.desk.phase(partition) is Phase.OWNING,
+            "caught_up": not worker.catching_up,
+            "epoch": shell.desk.epoch(partition),
+        }
+        for partition, worker in sorted(shell.workers.items())
+    }
+    missing = []
+    if since > _READY_WITHIN_S:
+        missing.append("broker")
+    if shell.generation < 0:
+        missing.append("assignment")
+    missing += [f"partition {number}: claim" for number, state in partitions.items() if not state["claimed"]]
+    missing += [
+        f"partition {number}: catch up" for number, state in partitions.items() if not state["caught_up"]
+    ]
+    return {
+        "ready": not missing,
+        "missing": missing,
+        "partitions": partitions,
+        "owner": shell.desk.owner_id,
+    }
+
+
+def render_metrics(shell: Shell) -> bytes:
+    """Bring the gauges up to date and render all."""
+    metrics, active = shell.metrics, shell.desk.active()
+    for number, worker in shell.workers.items():
+        label = str(number)
+        counts = worker.cover.counts()
+        metrics.owned.labels(label).set(shell.desk.phase(number) is Phase.OWNING)
+        metrics.caught_up.labels(label).set(not worker.catching_up)
+        metrics.epoch.labels(label).set(shell.desk.epoch(number))
+        metrics.judged.labels(label).set(counts["judged"])
+        metrics.late.labels(label).set(counts["late"])
+        metrics.active.labels(label).set(active.get(number, 0))
+        for name, share in worker.pipeline.armed().items():
+            metrics.armed.labels(label, name).set(share)
+        for name in INPUTS:
+            end, _ = shell.seen(name, number)
+            if end is not None:
+                metrics.lag.labels(label, shell.topic_of[name]).set(
+                    max(0, end - worker.position.get(name, 0))
+                )
+    for name, outbox in (
+        ("control", shell.control),
+        ("bulk", shell.bulk),
+        ("snapshots", shell.snapshots),
+    ):
+        metrics.outbox.labels(name).set(outbox.under_way)
+    if shell.feed.reached_s > 0:
+        metrics.broker.set(time.time() - (time.monotonic() - shell.feed.reached_s))
+    return metrics.render()

@@ -1,0 +1,92 @@
+"""Where reading begins after an assignment."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from faust.types import TP
+
+from detector.contract.model import Contract
+from detector.service.logs import logger
+from detector.service.marks import Snapshots
+from detector.service.metrics import Metrics
+
+_BEYOND_WINDOWS_S = 3600.0
+
+
+class Starts:
+    """Puts what snapshots cover and what the broker still has together."""
+
+    def __init__(
+        self,
+        consumer: Any,
+        input_of: Mapping[str, str],
+        contract: Contract,
+        metrics: Metrics,
+        *,
+        embedded: bool,
+    ) -> None:
+        """Args: `consumer`: the transport's; `input_of`: topic to input name."""
+        self._call = consumer.in_thread
+        self._input_of = input_of
+        self._metrics = metrics
+        self._embedded = embedded
+        self._reference_s = _BEYOND_WINDOWS_S + max(
+            (spec.window_s for spec in contract.predicates.values()), default=0.0
+        )
+        self._log = logger(part="starts")
+
+    async def find(
+        self, inputs: frozenset[TP], found: Mapping[int, Snapshots]
+    ) -> tuple[dict[TP, int], dict[TP, int]]:
+        """Where to begin and what ends there are now, per partition of both inputs.
+
+        State that covers more than a topic holds is of a topic that is no more: it is thrown away.
+
+        Raises:
+            KafkaError: the broker cannot be reached.
+        """
+        ends: dict[TP, int] = await self._call("ends", inputs)
+        begins: dict[TP, int] = await self._call("begins", inputs)
+        self._discard(inputs, found, ends)
+        starts = {}
+        new = set()
+        for tp in inputs:
+            covered = found[tp.partition].covered.get(self._input_of[tp.topic])
+            if covered is None:
+                new.add(tp)
+            elif covered < begins[tp]:
+                self._log.warning(
+                    "records_gone", topic=tp.topic, partition=tp.partition, wanted=covered, first=begins[tp]
+                )
+                starts[tp] = begins[tp]
+            else:
+                starts[tp] = covered
+        if new:
+            starts |= await self._first(frozenset(new), begins, ends)
+        return starts, ends
+
+    def _discard(self, inputs: frozenset[TP], found: Mapping[int, Snapshots], ends: Mapping[TP, int]) -> None:
+        for tp in inputs:
+            snapshots = found[tp.partition]
+            covered = snapshots.covered.get(self._input_of[tp.topic], 0)
+            if covered > ends[tp]:
+                self._log.error(
+                    "state_discarded",
+                    topic=tp.topic,
+                    partition=tp.partition,
+                    covered=covered,
+                    end=ends[tp],
+                    why="the state covers more than the topic holds: it was made anew",
+                )
+                self._metrics.discarded.inc()
+                snapshots.routes, snapshots.covered, snapshots.mark = {}, {}, None
+
+    async def _first(
+        self, new: frozenset[TP], begins: Mapping[TP, int], ends: Mapping[TP, int]
+    ) -> dict[TP, int]:
+        """Without state, as far back as the longest reference reaches: what it takes to have one again."""
+        if self._embedded:  # it does not search by time, and holds nothing old
+            return {tp: begins[tp] for tp in new}
+        by_time = await self._call("at_time", new, time.time() - self._reference_s)
+        return {tp: ends[tp] if (offset := by_time.get(tp)) is None else offset for tp in new}
