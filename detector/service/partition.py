@@ -49,6 +49,10 @@ CUT_OFF_S = 5.0  # a fetch answers twice a second where the broker is there
 _ORIGINS_KEPT = 10_000
 
 
+class TopicMadeAnewError(RuntimeError):
+    """An input ends before what was read of it: it is another topic. All starts again, without its state."""
+
+
 class PartitionWorker:
     """State of one assignment of one partition; a new assignment makes a new one.
 
@@ -239,6 +243,10 @@ class PartitionWorker:
         drained = fresh and all(
             end is not None and self.position.get(name, 0) >= end for name, (end, _) in seen.items()
         )
+        if fresh and any(
+            end is not None and end < self.position.get(name, 0) for name, (end, _) in seen.items()
+        ):
+            raise TopicMadeAnewError(f"partition {self.partition}: ends {seen} lie before {self.position}")
         if drained:
             self.cut_off = False
         elif reached is not None and not fresh:
