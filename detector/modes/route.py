@@ -34,6 +34,7 @@ from topics.telemetry import Evaluation, TelemetryRecord
 
 _SHORTEST_HISTORY_S = 60
 _PHASES = 1024
+_FEW = 16  # calls of one batch; more are cheaper to read as columns at once
 _LONGEST_GAP_S = 86_400  # attempts to revert are made through longer gaps, but not for years
 
 
@@ -87,6 +88,10 @@ class RouteJudge:
                 *(s.window_s for s in contract.predicates.values() if s.type == "divergence"),
             ]
         )
+        # Calls that nothing has looked at closely yet: while every judge is calm, none of them can matter.
+        self._unwalked: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+        self._suspicions = [judge.suspicious for judge in self._walkers]
+        self._calm = self._is_calm()
         # Segments that sequential judges have walked and windows have not taken yet.
         self._waiting: list[Segment] = []
         self._findings = Findings(self.judges, plan.topics[0], partition)
@@ -105,6 +110,9 @@ class RouteJudge:
         if self._boundary is None:
             self._boundary = self._pane(times[0])
         decisions: list[Decision] = []
+        if self._calm and len(records) <= _FEW and self._put_off(records, times, offsets):
+            return decisions
+        self._walk_unwalked()
         start, n = 0, len(records)
         while start < n:
             end = self._segment_end(times, start)
@@ -114,6 +122,33 @@ class RouteJudge:
                 self._advance(times[end], decisions)
             start = end
         return decisions
+
+    def _put_off(
+        self, records: Sequence[TelemetryRecord], times: list[float], offsets: Sequence[int]
+    ) -> bool:
+        """Keep a few calls for later if that cannot change a decision: walking each of them alone is dear."""
+        if self._pane(max(times)) > self._boundary_or_fail() or min(times) < self._oldest():
+            return False
+        for record in records:
+            for suspicious in self._suspicions:
+                if suspicious(record):
+                    return False
+        for kept, more in zip(self._unwalked, (records, times, offsets), strict=True):
+            kept.extend(more)
+        self._count_in(times)
+        return True
+
+    def _walk_unwalked(self) -> None:
+        """Walk what was put off; nobody flips, or it would not have been."""
+        if self._unwalked[0]:
+            segment = self._segment(*self._unwalked)
+            self._unwalked = ([], [], [])
+            for judge in self._walkers:
+                judge.observe(segment)
+            self._gather(segment)
+
+    def _is_calm(self) -> bool:
+        return all(judge.calm for judge in self._walkers)
 
     def _clamp(self, times: list[float], arrivals: Sequence[float]) -> list[float]:
         believed = [min(time, arrival + FUTURE_S) for time, arrival in zip(times, arrivals, strict=True)]
@@ -147,12 +182,22 @@ class RouteJudge:
         """The records [start, end) that are not older than every window."""
         if start or end < len(records):
             records, times, offsets = records[start:end], times[start:end], offsets[start:end]
-        oldest = self._boundary_or_fail() - self._phase - self._history_s
+        oldest = self._oldest()
         if min(times) >= oldest:
             return records, times, offsets
         kept = [i for i, time in enumerate(times) if time >= oldest]
         self.late += len(times) - len(kept)
         return [records[i] for i in kept], [times[i] for i in kept], [offsets[i] for i in kept]
+
+    def _oldest(self) -> float:
+        """Event time before which no window reaches."""
+        return self._boundary_or_fail() - self._phase - self._history_s
+
+    def _segment(
+        self, records: Sequence[TelemetryRecord], times: Sequence[float], offsets: Sequence[int]
+    ) -> Segment:
+        since, boundary = self._since(), self._boundary_or_fail()
+        return Segment(records, times, offsets, self._columns.of(records), since, boundary, self._phase)
 
     def _take(
         self,
@@ -163,13 +208,11 @@ class RouteJudge:
     ) -> None:
         """Judge records between which no pane closes."""
         while records:
-            columns = self._columns.of(records)
-            segment = Segment(
-                records, times, offsets, columns, self._since(), self._boundary_or_fail(), self._phase
-            )
-            segment, flipped = self._walk(segment)
+            segment, flipped = self._walk(self._segment(records, times, offsets))
+            self._count_in(segment.times)
             self._gather(segment)
             if flipped:
+                self._calm = self._is_calm()
                 self._flush()
                 self._findings.refresh((segment.offsets[-1], segment.times[-1]))
                 self._step(self._now, decisions)
@@ -200,16 +243,19 @@ class RouteJudge:
                 judge.observe(segment)
         return segment, True
 
+    def _count_in(self, times: Sequence[float]) -> None:
+        self._now = max(self._now, max(times))
+        self.judged += len(times)
+
     def _gather(self, segment: Segment) -> None:
         """Put a walked segment by until something is evaluated: windows need no more than that."""
         self._waiting.append(segment)
-        self._now = max(self._now, max(segment.times))
-        self.judged += len(segment)
         if self._join is not None:
             self._join.remember(segment)
 
     def _flush(self) -> None:
         """Hand what was gathered to the windows; before an evaluation, a change of state, a snapshot."""
+        self._walk_unwalked()
         if not self._waiting:
             return
         segment = join(self._waiting)
@@ -248,6 +294,7 @@ class RouteJudge:
         for judge in self.judges.values():
             judge.close(boundary, frozen=frozen)
         self._closed(boundary)
+        self._calm = self._is_calm()
         self._findings.refresh()
         if self._findings.holds or self.machine.open or self.machine.status.noticed:
             self._step(boundary - self._phase + self._lateness_s, decisions)
@@ -288,6 +335,7 @@ class RouteJudge:
         self._advance(now, decisions)
         for judge in self.judges.values():
             judge.tick(now)
+        self._calm = self._is_calm()
         # Only a silence begins at a tick; all else goes by panes, so that it does not matter when ticks come.
         if self._findings.refresh():
             self._step(now, decisions)
@@ -296,6 +344,7 @@ class RouteJudge:
     def feed_evaluations(self, evaluations: Sequence[Evaluation], offsets: Sequence[int]) -> list[Decision]:
         """Judge verdicts on this route's calls, in arrival order."""
         self.covers[1] = offsets[-1] + 1
+        self._walk_unwalked()
         decisions: list[Decision] = []
         if self._join is None:
             self.verdicts_skipped += len(evaluations)
@@ -343,6 +392,7 @@ class RouteJudge:
             judge = self.judges.get(name)
             if judge is not None and repr(judge.spec) == spec:
                 judge.load(saved)
+        self._calm = self._is_calm()
         self.machine.load(state["machine"])
         self._findings.load(state["findings"], evidence)
         self.judged, self.late, self.clamped, self.verdicts, self.verdicts_skipped = state["counts"]

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from detector.contract.model import Contract, PredicateSpec
 from detector.windows.segment import Segment
+from topics.telemetry import TelemetryRecord
 
 WEEK_S = 604_800.0
 # Divergence is watched on at most so many streams (route x predicate) at the stated budget.
@@ -80,6 +81,15 @@ class Judge(Protocol):
         """Whether a breach would be noticed now."""
         ...
 
+    @property
+    def calm(self) -> bool:
+        """Whether a call that is not `suspicious` cannot make it flip now, so that it may be walked later."""
+        ...
+
+    def suspicious(self, record: TelemetryRecord) -> bool:
+        """Whether a call has to be walked at once although the judge is calm; in doubt, yes."""
+        ...
+
     def observe(self, segment: Segment) -> int | None:
         """Walk a segment; return the position of the record at which the judge flips first, if it does.
 
@@ -143,6 +153,15 @@ class JudgeBase:
     def armed(self) -> bool:
         """Whether a breach would be noticed now."""
         return self.verdict.outcome in (Outcome.CLEAR, Outcome.BREACH)
+
+    @property
+    def calm(self) -> bool:
+        """Whoever walks and says nothing else has to see every call at once."""
+        return not self.walks
+
+    def suspicious(self, record: TelemetryRecord) -> bool:
+        """Whoever walks and says nothing else has to see every call at once."""
+        return self.walks
 
     def observe(self, segment: Segment) -> int | None:
         """Nothing to walk."""

@@ -11,7 +11,8 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, Verdict
 from detector.predicates.bernoulli import BernoulliJudge
 from detector.windows.quantiles import QuantileWindow
-from detector.windows.segment import FEATURE, Segment
+from detector.windows.segment import FEATURE, Segment, value_of
+from topics.telemetry import TelemetryRecord
 
 _SHOWN = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
@@ -26,7 +27,13 @@ class Exceedance(BernoulliJudge):
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
         super().__init__(spec, budget)
         self._limit = limit_of(spec)
+        self._value = value_of(spec.field)
         self._quantiles = QuantileWindow()
+
+    def suspicious(self, record: TelemetryRecord) -> bool:
+        """See `Judge.suspicious`."""
+        value = self._value(record)
+        return value is not None and not isinstance(value, str) and value > self._limit
 
     def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
         """See `BernoulliJudge.flags`."""

@@ -6,8 +6,11 @@ A call counts if it was judged (None is "not judged") and the primary answered i
 
 from collections.abc import Sequence
 
+from detector.contract.model import PredicateSpec
+from detector.predicates.base import Budget
 from detector.predicates.bernoulli import BernoulliJudge
-from detector.windows.segment import Segment
+from detector.windows.segment import Segment, value_of
+from topics.telemetry import TelemetryRecord
 
 # Verdicts that say "as it should be"; all others say that something is wrong.
 GOOD_WHEN_TRUE = frozenset({"golden_ok"})
@@ -15,6 +18,14 @@ GOOD_WHEN_TRUE = frozenset({"golden_ok"})
 
 class Rate(BernoulliJudge):
     """`type: rate`, default method."""
+
+    def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
+        super().__init__(spec, budget)
+        self._value = value_of(spec.field)
+
+    def suspicious(self, record: TelemetryRecord) -> bool:
+        """See `Judge.suspicious`."""
+        return bool(self._value(record))
 
     def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
         """See `BernoulliJudge.flags`."""

@@ -5,7 +5,7 @@ walk it record by record. The fields that a contract needs are read out of the r
 columns, whoever asks for them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -14,6 +14,14 @@ from topics.telemetry import PRIMARY, TelemetryRecord
 
 ALWAYS = ("served_by", "error")
 FEATURE = "features."
+
+
+def value_of(field: str) -> Callable[[TelemetryRecord], Any]:
+    """How to read a telemetry field, or `features.<name>`, out of a record; None where not measured."""
+    if not field.startswith(FEATURE):
+        return attrgetter(field)
+    name = field.removeprefix(FEATURE)
+    return lambda record: record.features.get(name)
 
 
 class Columns:
@@ -33,8 +41,7 @@ class Columns:
             zip(self._fields, zip(*map(self._read, records), strict=True), strict=True)
         )
         for field in self._features:
-            name = field.removeprefix(FEATURE)
-            columns[field] = [record.features.get(name) for record in records]
+            columns[field] = [*map(value_of(field), records)]
         return columns
 
 
