@@ -16,6 +16,8 @@ from topics.names import topics
 logger = logging.getLogger("detector.gateway")
 
 _ASK_S = 5.0
+# A long topic is caught up with in a fraction of the round trips that the usual 1 MiB takes.
+_FETCH_BYTES = 8 * 1024 * 1024
 # What any of these calls may raise while brokers are away.
 TransportError = (KafkaError, OSError, TimeoutError)
 
@@ -83,7 +85,9 @@ class KafkaTransport:
     def __init__(
         self, bootstrap: str, *, topic_prefix: str = "", options: Mapping[str, Any] | None = None
     ) -> None:
-        given = {"bootstrap_servers": bootstrap} | dict(options or {})
+        given = {"bootstrap_servers": bootstrap, "max_partition_fetch_bytes": _FETCH_BYTES} | dict(
+            options or {}
+        )
         self._consumer_options = _of(AIOKafkaConsumer, given)
         self._producer_options = _of(AIOKafkaProducer, given)
         if unknown := given.keys() - self._consumer_options.keys() - self._producer_options.keys():

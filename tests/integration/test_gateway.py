@@ -1,6 +1,7 @@
-"""The gateway's client on a broker: obeying, acknowledging, catching up with a long topic, a topic made anew."""
+"""The gateway's client on a broker: obeying, acknowledging, catching up with a long topic, a new topic."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -59,7 +60,8 @@ def _scope(
 def _produce(kafka: TestKafka, topic: str, messages: Iterable[_Message]) -> int:
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 50, "log_level": 0})
     count = 0
-    for count, (key, value, headers) in enumerate(messages, 1):
+    for key, value, headers in messages:
+        count += 1
         while True:
             try:
                 producer.produce(topic, value, key, headers=headers)
@@ -112,7 +114,7 @@ async def test_a_gateway_obeys_what_is_said_and_acknowledges_it(kafka: TestKafka
 async def test_a_gateway_joins_after_ten_minutes_of_two_thousand_active_scopes(
     real_kafka: TestKafka, topic_prefix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With every heartbeat and every 10-s change of ten minutes uncompacted, a join ends with all scopes held."""
+    """With all heartbeats and 10-s changes of ten minutes uncompacted, a join ends with all scopes held."""
     control, _ = _create(real_kafka, topic_prefix)
 
     def ten_minutes() -> Iterable[_Message]:
@@ -132,7 +134,7 @@ async def test_a_gateway_joins_after_ten_minutes_of_two_thousand_active_scopes(
         revisions = {record.revision for record in client.view.held.values()}
 
     with capsys.disabled():
-        print(f"\n  {written} control records, 2,000 active scopes: caught up after {took_s:.2f} s")
+        sys.stdout.write(f"\n  {written} records, 2,000 active scopes: caught up after {took_s:.2f} s\n")
     assert client.counts.messages == written
     assert (states, revisions) == ({"active"}, {60})
 
