@@ -14,10 +14,12 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from detector.contract.model import Contract
 from detector.modes.decision import Decision
 from detector.modes.route import Plan, RouteJudge
+from detector.windows.watermark import FUTURE_S
 from topics.control import Evidence
 from topics.telemetry import Evaluation, TelemetryRecord
 
@@ -40,7 +42,7 @@ class Counts:
     Attributes:
         judged: records judged, each exactly once.
         late: records older than every window; not judged.
-        clamped: records whose event time lay too far ahead of their arrival.
+        clamped: records and verdicts whose event time lay too far ahead of their arrival.
         verdicts: late verdicts judged; `verdicts_skipped` those that say nothing of the primary.
         skipped: records that a snapshot had covered already.
         evicted: routes forgotten because there were too many.
@@ -128,6 +130,7 @@ class Pipeline:
         groups: dict[str, list[int]] = {}
         for position, evaluation in enumerate(evaluations):
             groups.setdefault(evaluation.route, []).append(position)
+        believed = [_believed(each, arrival) for each, arrival in zip(evaluations, arrivals, strict=True)]
         decisions: list[Decision] = []
         for route, positions in groups.items():
             judge = self._route(route)
@@ -136,7 +139,9 @@ class Pipeline:
             if fresh == len(places):
                 continue
             self._touch(judge, 1, places[fresh])
-            decisions += judge.feed_evaluations([evaluations[i] for i in positions[fresh:]], places[fresh:])
+            mine = [believed[i] for i in positions[fresh:]]
+            judge.clamped += sum(believed[i] is not evaluations[i] for i in positions[fresh:])
+            decisions += judge.feed_evaluations(mine, places[fresh:])
         return decisions
 
     def tick(self, now: float) -> list[Decision]:
@@ -261,3 +266,9 @@ class Pipeline:
 def _add_counts(total: Counts, judge: RouteJudge) -> None:
     for name in ("judged", "late", "clamped", "verdicts", "verdicts_skipped"):
         setattr(total, name, getattr(total, name) + getattr(judge, name))
+
+
+def _believed(evaluation: Evaluation, arrival: float) -> Evaluation:
+    """The evaluation, its time no further ahead of its arrival than a record's may be."""
+    latest = arrival + FUTURE_S
+    return evaluation if evaluation.event_time <= latest else replace(evaluation, event_time=latest)

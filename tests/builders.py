@@ -115,7 +115,7 @@ def faulty_stream(seed=0, seconds=100, per_s=20, routes=("chat", "code", "search
     for at in np.arange(0, seconds, 1 / per_s):
         for route in routes:
             bad = route == routes[0] and 40 <= at < 55
-            slow = route == routes[1] and 45 <= at < 52
+            slow = route in routes[1:2] and 45 <= at < 52
             diverted = bad and at > 42
             probe = diverted and draw.random() < 0.3
             straggles = draw.random() < 0.004

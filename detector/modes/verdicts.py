@@ -5,6 +5,7 @@ not, and while a scope is active neither does one on a call made before its stat
 Memory is bounded: the oldest calls and verdicts are forgotten first.
 """
 
+import hashlib
 from typing import Any
 
 from detector.windows.segment import Segment
@@ -17,14 +18,14 @@ class VerdictJoin:
     """Calls that fallbacks answered, and verdicts already counted, of one route."""
 
     def __init__(self) -> None:
-        self._by_fallback: dict[str, None] = {}
-        self._seen: dict[str, None] = {}
+        self._by_fallback: dict[bytes, None] = {}
+        self._seen: dict[bytes, None] = {}
 
     def remember(self, segment: Segment) -> None:
         """Take note of the calls that the primary did not answer."""
         for record, served_by in zip(segment.records, segment.columns["served_by"], strict=True):
             if served_by != PRIMARY and record.request_id:
-                _add(self._by_fallback, record.request_id)
+                _add(self._by_fallback, _digest(record.request_id))
 
     def counts(self, evaluation: Evaluation, since: float | None) -> bool:
         """Whether a verdict tells how the primary is; `since` as in `Segment`."""
@@ -33,9 +34,9 @@ class VerdictJoin:
             return False
         if not evaluation.request_id:
             return True
-        if evaluation.request_id in self._by_fallback:
+        if _digest(evaluation.request_id) in self._by_fallback:
             return False
-        identity = f"{evaluation.name}\0{evaluation.request_id}"
+        identity = _digest(f"{evaluation.name}\0{evaluation.request_id}")
         if identity in self._seen:
             return False
         _add(self._seen, identity)
@@ -51,7 +52,12 @@ class VerdictJoin:
         self._seen = dict.fromkeys(state["seen"])
 
 
-def _add(known: dict[str, None], name: str) -> None:
+def _digest(name: str) -> bytes:
+    """Eight bytes for a name of any length: a snapshot holds thousands of them."""
+    return hashlib.blake2b(name.encode(), digest_size=8).digest()
+
+
+def _add(known: dict[bytes, None], name: bytes) -> None:
     known[name] = None
     if len(known) > CALLS:
         del known[next(iter(known))]
