@@ -22,10 +22,12 @@ class Rate(BernoulliJudge):
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
         super().__init__(spec, budget)
         self._value = value_of(spec.field)
+        self._bad_when_false = spec.field in GOOD_WHEN_TRUE
 
     def suspicious(self, record: TelemetryRecord) -> bool:
         """See `Judge.suspicious`."""
-        return bool(self._value(record))
+        value = self._value(record)
+        return value is False if self._bad_when_false else bool(value)
 
     def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
         """See `BernoulliJudge.flags`."""

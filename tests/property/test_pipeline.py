@@ -284,18 +284,18 @@ def test_one_producer_ahead_does_not_make_others_late():
 
 @pytest.mark.parametrize("field", ["golden_ok", "hallucinated", "refused", "error"])
 @pytest.mark.parametrize("method", ["default", "literal"])
-@pytest.mark.parametrize("size", [1, 3, 20, 1000])
-def test_every_kind_of_bad_call_is_found_in_batches_of_every_size(field, method, size):
+@pytest.mark.parametrize("begins", [400, 407, 414])
+def test_every_kind_of_bad_call_is_found_in_batches_of_every_size(field, method, begins):
     """What counts as bad, a false `golden_ok` included, activates at the same record however it arrives."""
     bad, good = {"error": ("500", ""), "golden_ok": (False, True)}.get(field, (True, False))
-    calls = [record(i * 0.05, **{field: bad if 400 <= i < 500 else good}) for i in range(600)]
+    bad_ones = range(begins, begins + 100)
+    calls = [record(i * 0.05, **{field: bad if i in bad_ones else good}) for i in range(600)]
     only = contract([spec("rate", method, name="rate", field=field, ceiling=0.02, window_s=5.0)])
-    decisions = run(Pipeline(only), in_order(calls), range(size, 600, size))
     whole = run(Pipeline(only), in_order(calls))
 
-    assert whole[0].kind == "activated"
-    assert 400 * 0.05 <= whole[0].at - T0 < 500 * 0.05
-    assert decisions == whole
+    assert begins * 0.05 <= whole[0].at - T0 < (begins + 100) * 0.05
+    for size in (1, 3, 20):
+        assert run(Pipeline(only), in_order(calls), range(size, 600, size)) == whole
 
 
 def test_evidence_points_at_the_record_that_crossed_the_line():
