@@ -46,6 +46,11 @@ class Decision:
     event_id: str = ""
     stale: bool = False
 
+    @property
+    def use_primary(self) -> bool:
+        """Whether this call goes to the primary, be it as a probe; else to the first of `fallbacks` to be had."""
+        return self.state == "inactive" or self.probe
+
 
 class _Turns:
     """Counts calls so that `share` of them are probes. Gateways start at different points of the count."""

@@ -1,0 +1,117 @@
+"""The README's commands and code do what it says, as they stand there."""
+
+import asyncio
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from detector.contract import example_text
+from tests.harness.brokers import TestKafka
+from tests.integration.kit import Worker, call, producer, publish, until, workers
+from topics.telemetry import decode_telemetry
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+MADE_BY_OTHERS = {"make", "docker"}  # `make demo` and `make test` are what CI and test_demo run
+
+
+def blocks(language: str) -> list[str]:
+    """Code blocks of the README, dedented."""
+    return [textwrap.dedent(found) for found in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)]
+
+
+def commands() -> Iterator[list[str]]:
+    """Every `detector` command line of the README, without its comment."""
+    for block in blocks("sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words and words[0] not in MADE_BY_OTHERS:
+                yield words
+
+
+def test_every_command_is_one_of_ours() -> None:
+    """What the README tells people to type is `detector` with a verb that exists."""
+    found = list(commands())
+
+    assert {words[0] for words in found} == {"detector"}
+    assert {words[1] for words in found} == {"check", "replay", "run", "state", "tail"}
+
+
+@pytest.mark.parametrize("words", [w for w in commands() if w[1] in ("check", "replay")], ids=" ".join)
+def test_commands_on_files_succeed(words: list[str], tmp_path: Path) -> None:
+    """`check` and `replay` run as printed on a file of the kind that they name."""
+    (tmp_path / "contract.yaml").write_text(example_text(), "utf-8")
+    rows = "".join(f"{1_767_225_600_000 + i * 500},{0.1},{500 + i % 7}\n" for i in range(200))
+    import gzip
+
+    (tmp_path / "calls.csv.gz").write_bytes(gzip.compress(("ts,latency_s,input_tokens\n" + rows).encode()))
+
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_sample_record_is_one() -> None:
+    """The JSON record of the README decodes."""
+    assert [decode_telemetry(block.encode()).route for block in blocks("json")] == ["chat"]
+
+
+@pytest.mark.slow
+async def test_service_state_tail_and_client_work_as_printed(
+    kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """`run`, `state`, `tail` and the client's code work together against a broker."""
+    worker = Worker(tmp_path, kafka.bootstrap, topic_prefix, contract=example_text())
+    prefix = ["--topic-prefix", topic_prefix]
+
+    def ours(verb: str) -> list[str]:
+        words = next(words for words in commands() if words[1] == verb)
+        return [word.replace("kafka:9092", kafka.bootstrap) for word in words] + prefix
+
+    with workers(worker):
+        await worker.ready()
+        tail = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", *ours("tail"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        async with producer(kafka.bootstrap) as to:
+            await publish(to, topic_prefix, [call("chat") for _ in range(50)])
+            said = b""
+
+            async def followed() -> bool:
+                nonlocal said
+                await publish(to, topic_prefix, [call("chat", error="timeout") for _ in range(30)])
+                assert tail.stdout is not None
+                try:
+                    said += await asyncio.wait_for(tail.stdout.readline(), 1)
+                except TimeoutError:
+                    return False
+                return b"chat" in said
+
+            await until(followed, saying="tail shows the activation")
+        tail.send_signal(signal.SIGINT)
+        await tail.wait()
+        shown = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", *ours("state"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        state, complaint = await shown.communicate()
+        assert shown.returncode == 0, complaint
+        assert b"error_spike" in state
+
+        (code,) = blocks("python")
+        code = code.replace(
+            '"kafka:9092", "gateway-1"', f'"{kafka.bootstrap}", "gateway-1", topic_prefix=PREFIX'
+        )
+        body = "async def main():\n" + textwrap.indent(code, "    ") + "    return decision\n"
+        names: dict[str, object] = {"PREFIX": topic_prefix}
+        exec(compile(body.replace("        ...", "        pass"), "README.md", "exec"), names)
+        decision = await names["main"]()  # type: ignore[operator]
+        assert (decision.state, decision.fallbacks) == ("active", ("secondary", "cache", "rule"))
