@@ -47,6 +47,7 @@ _CHUNK = 512  # records between two looks at the clock: a few milliseconds of wo
 _JUDGE_S = 0.005
 CUT_OFF_S = 5.0  # a fetch answers twice a second where the broker is there
 _ORIGINS_KEPT = 10_000
+_PASSED_S = 0.5
 
 
 class TopicMadeAnewError(RuntimeError):
@@ -95,6 +96,7 @@ class PartitionWorker:
         self._ends: dict[str, int] = {}
         self._origin_of: dict[int, str] = {}
         self._progress = False
+        self._passed_at: float | None = None
 
     @property
     def position(self) -> dict[str, int]:
@@ -129,7 +131,6 @@ class PartitionWorker:
         if may and not self._open.is_set():
             self._open.set()
             self.cover.send_mark()
-            self._see_whether_caught_up()
         elif not may and not self.closed:
             self._open.clear()
 
@@ -187,8 +188,8 @@ class PartitionWorker:
         self._progress = True
         if decisions:
             self._decided(decisions)
-        if self.catching_up:
-            self._see_whether_caught_up()
+        if self.catching_up and self._passed_at is None and self._at_the_end():
+            self._passed_at = self._clock()
 
     def _set_apart(self, name: str, decoded: Decoded[Any]) -> None:
         for raw, error in decoded.bad:
@@ -252,10 +253,8 @@ class PartitionWorker:
         elif reached is not None and not fresh:
             self.cut_off = True
         if self._open.is_set() and drained and reached is not None:
-            if self.catching_up:
-                self._see_whether_caught_up()
-            else:
-                await self._advance(min(now, reached))
+            await self._advance(min(now, reached))
+        self._see_whether_caught_up(now, drained=drained)
         if drained or self._progress or not self._open.is_set():
             self._progress = False
             self._desk.tick(self.partition)
@@ -271,8 +270,18 @@ class PartitionWorker:
                     return
                 turn = Turn(_JUDGE_S)
 
-    def _see_whether_caught_up(self) -> None:
-        if self.catching_up and all(self.position.get(name, 0) >= end for name, end in self._ends.items()):
+    def _at_the_end(self) -> bool:
+        return all(self.position.get(name, 0) >= end for name, end in self._ends.items())
+
+    def _see_whether_caught_up(self, now: float, *, drained: bool) -> None:
+        """Publish what holds at the end, with time brought up to now: a fault that only waits for it is over.
+
+        Where records keep coming time comes with them, and half a second is long enough to wait.
+        """
+        if not (self.catching_up and self._open.is_set() and self._at_the_end()):
+            return
+        if drained or (self._passed_at is not None and now - self._passed_at > _PASSED_S):
+            self._passed_at = None
             self.catching_up = False
             self._log.info("caught_up", position=self.position)
             self._desk.reached_now(self.partition)
@@ -281,6 +290,7 @@ class PartitionWorker:
         """The broker was away: hold decisions back until what is there now has been read."""
         self._desk.fell_behind(self.partition)
         self.catching_up = True
+        self._passed_at = None
         ends = await self._ask_ends(self.partition)
         if ends is not None:
             self._ends = ends
