@@ -11,7 +11,7 @@ import numpy as np
 from detector.contract.model import Contract, Defaults, Fallback, MatrixRow, Mode, PredicateSpec
 from detector.pipeline import Pipeline
 from detector.predicates.base import Budget, Judge
-from detector.windows.segment import Columns, Segment
+from detector.windows.segment import Columns, Segment, made_after
 from topics.telemetry import Evaluation, TelemetryRecord
 
 T0 = 1_700_000_000
@@ -34,7 +34,8 @@ def segment(records: Sequence[TelemetryRecord], since=None, boundary=None, field
     times = [each.event_time for each in records]
     first = int(min(times)) if boundary is None else T0 + boundary
     since = None if since is None else T0 + since
-    return Segment(records, times, range(len(records)), columns.of(records), since, first)
+    fresh = None if since is None else made_after(records, times, since)
+    return Segment(times, range(len(records)), columns.of(columns.rows(records)), fresh, first)
 
 
 def _fields_of(records: Sequence[TelemetryRecord]) -> set[str]:

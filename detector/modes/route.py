@@ -12,7 +12,7 @@ to revert run on the newest event time itself, looked at whenever a pane closes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import sub
 from typing import Any
 
@@ -25,7 +25,7 @@ from detector.modes.verdicts import VerdictJoin
 from detector.predicates.base import Budget, Judge
 from detector.predicates.evaluation_rate import EvaluationRate
 from detector.predicates.registry import judge_for
-from detector.windows.segment import Columns, Segment, join
+from detector.windows.segment import Columns, Segment, join, made_after
 from detector.windows.watermark import FUTURE_S, Watermark
 from topics.control import Evidence
 from topics.partitioner import murmur2
@@ -88,8 +88,8 @@ class RouteJudge:
                 *(s.window_s for s in contract.predicates.values() if s.type == "divergence"),
             ]
         )
-        # Calls that nothing has looked at closely yet: while every judge is calm, none of them can matter.
-        self._unwalked: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+        # Rows, times and offsets of calls that were put off: while every judge is calm, none can matter.
+        self._unwalked: tuple[list[Any], list[float], list[int]] = ([], [], [])
         self._suspicions = [judge.suspicious for judge in self._walkers]
         self._calm = self._is_calm()
         # Segments that sequential judges have walked and windows have not taken yet.
@@ -121,6 +121,7 @@ class RouteJudge:
             if end < n:
                 self._advance(times[end], decisions)
             start = end
+        self._calm = self._is_calm()
         return decisions
 
     def _put_off(
@@ -133,22 +134,23 @@ class RouteJudge:
             for suspicious in self._suspicions:
                 if suspicious(record):
                     return False
-        for kept, more in zip(self._unwalked, (records, times, offsets), strict=True):
-            kept.extend(more)
-        self._count_in(times)
+        self._unwalked[0].extend(self._columns.rows(records))
+        self._unwalked[1].extend(times)
+        self._unwalked[2].extend(offsets)
+        self._count_in(records, times)
         return True
 
     def _walk_unwalked(self) -> None:
         """Walk what was put off; nobody flips, or it would not have been."""
         if self._unwalked[0]:
-            segment = self._segment(*self._unwalked)
+            segment = self._segment(*self._unwalked, None)
             self._unwalked = ([], [], [])
             for judge in self._walkers:
                 judge.observe(segment)
-            self._gather(segment)
+            self._waiting.append(segment)
 
     def _is_calm(self) -> bool:
-        return all(judge.calm for judge in self._walkers)
+        return not self.machine.engaged and all(judge.calm for judge in self._walkers)
 
     def _clamp(self, times: list[float], arrivals: Sequence[float]) -> list[float]:
         believed = [min(time, arrival + FUTURE_S) for time, arrival in zip(times, arrivals, strict=True)]
@@ -194,10 +196,9 @@ class RouteJudge:
         return self._boundary_or_fail() - self._phase - self._history_s
 
     def _segment(
-        self, records: Sequence[TelemetryRecord], times: Sequence[float], offsets: Sequence[int]
+        self, rows: Iterable[Any], times: Sequence[float], offsets: Sequence[int], fresh: list[bool] | None
     ) -> Segment:
-        since, boundary = self._since(), self._boundary_or_fail()
-        return Segment(records, times, offsets, self._columns.of(records), since, boundary, self._phase)
+        return Segment(times, offsets, self._columns.of(rows), fresh, self._boundary_or_fail(), self._phase)
 
     def _take(
         self,
@@ -208,11 +209,13 @@ class RouteJudge:
     ) -> None:
         """Judge records between which no pane closes."""
         while records:
-            segment, flipped = self._walk(self._segment(records, times, offsets))
-            self._count_in(segment.times)
-            self._gather(segment)
+            since = self._since()
+            fresh = None if since is None else made_after(records, times, since)
+            rows = self._columns.rows(records)
+            segment, flipped = self._walk(self._segment(rows, times, offsets, fresh))
+            self._count_in(records[: len(segment)], segment.times)
+            self._waiting.append(segment)
             if flipped:
-                self._calm = self._is_calm()
                 self._flush()
                 self._findings.refresh((segment.offsets[-1], segment.times[-1]))
                 self._step(self._now, decisions)
@@ -243,15 +246,11 @@ class RouteJudge:
                 judge.observe(segment)
         return segment, True
 
-    def _count_in(self, times: Sequence[float]) -> None:
+    def _count_in(self, records: Sequence[TelemetryRecord], times: Sequence[float]) -> None:
         self._now = max(self._now, max(times))
         self.judged += len(times)
-
-    def _gather(self, segment: Segment) -> None:
-        """Put a walked segment by until something is evaluated: windows need no more than that."""
-        self._waiting.append(segment)
         if self._join is not None:
-            self._join.remember(segment)
+            self._join.remember(records)
 
     def _flush(self) -> None:
         """Hand what was gathered to the windows; before an evaluation, a change of state, a snapshot."""
@@ -294,7 +293,6 @@ class RouteJudge:
         for judge in self.judges.values():
             judge.close(boundary, frozen=frozen)
         self._closed(boundary)
-        self._calm = self._is_calm()
         self._findings.refresh()
         if self._findings.holds or self.machine.open or self.machine.status.noticed:
             self._step(boundary - self._phase + self._lateness_s, decisions)
@@ -335,10 +333,10 @@ class RouteJudge:
         self._advance(now, decisions)
         for judge in self.judges.values():
             judge.tick(now)
-        self._calm = self._is_calm()
         # Only a silence begins at a tick; all else goes by panes, so that it does not matter when ticks come.
         if self._findings.refresh():
             self._step(now, decisions)
+        self._calm = self._is_calm()
         return decisions
 
     def feed_evaluations(self, evaluations: Sequence[Evaluation], offsets: Sequence[int]) -> list[Decision]:
@@ -363,6 +361,7 @@ class RouteJudge:
                 self._flush()
                 self._findings.refresh((offsets[i], evaluation.event_time), self._evaluations_topic)
                 self._step(max(self._now, evaluation.event_time), decisions)
+        self._calm = self._is_calm()
         return decisions
 
     def state(self) -> dict[str, Any]:
@@ -392,8 +391,8 @@ class RouteJudge:
             judge = self.judges.get(name)
             if judge is not None and repr(judge.spec) == spec:
                 judge.load(saved)
-        self._calm = self._is_calm()
         self.machine.load(state["machine"])
+        self._calm = self._is_calm()
         self._findings.load(state["findings"], evidence)
         self.judged, self.late, self.clamped, self.verdicts, self.verdicts_skipped = state["counts"]
         self.armed |= {name: n for name, n in state["armed"].items() if name in self.armed}

@@ -6,10 +6,10 @@ Memory is bounded: the oldest calls and verdicts are forgotten first.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
-from detector.windows.segment import Segment
-from topics.telemetry import PRIMARY, Evaluation
+from topics.telemetry import PRIMARY, Evaluation, TelemetryRecord
 
 CALLS = 4096
 
@@ -21,10 +21,10 @@ class VerdictJoin:
         self._by_fallback: dict[bytes, None] = {}
         self._seen: dict[bytes, None] = {}
 
-    def remember(self, segment: Segment) -> None:
+    def remember(self, records: Sequence[TelemetryRecord]) -> None:
         """Take note of the calls that the primary did not answer."""
-        for record, served_by in zip(segment.records, segment.columns["served_by"], strict=True):
-            if served_by != PRIMARY and record.request_id:
+        for record in records:
+            if record.served_by != PRIMARY and record.request_id:
                 _add(self._by_fallback, _digest(record.request_id))
 
     def counts(self, evaluation: Evaluation, since: float | None) -> bool:

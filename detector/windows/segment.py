@@ -32,27 +32,29 @@ class Columns:
     def __init__(self, fields: Iterable[str]) -> None:
         wanted = [*ALWAYS, *sorted(set(fields) - set(ALWAYS) - {""})]
         self._fields = tuple(field for field in wanted if not field.startswith(FEATURE))
-        self._features = tuple(field for field in wanted if field.startswith(FEATURE))
+        self._features = {field: value_of(field) for field in wanted if field.startswith(FEATURE)}
         self._read = attrgetter(*self._fields)
 
-    def of(self, records: Sequence[TelemetryRecord]) -> dict[str, Sequence[Any]]:
-        """Values by field, None where not measured; each column as long as `records`, which are not empty."""
-        columns: dict[str, Sequence[Any]] = dict(
-            zip(self._fields, zip(*map(self._read, records), strict=True), strict=True)
-        )
-        for field in self._features:
-            columns[field] = [*map(value_of(field), records)]
-        return columns
+    def rows(self, records: Sequence[TelemetryRecord]) -> Iterable[tuple[Any, ...]]:
+        """The values of each record; a record itself is nine tenths of what it takes to keep them."""
+        if not self._features:
+            return map(self._read, records)
+        features = self._features.values()
+        return ((*self._read(record), *(read(record) for read in features)) for record in records)
+
+    def of(self, rows: Iterable[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
+        """Turn at least one row into columns: values by field, None where not measured."""
+        return dict(zip((*self._fields, *self._features), zip(*rows, strict=True), strict=True))
 
 
 class Segment:
-    """Records of one route in arrival order, with their (clamped) event times and offsets.
+    """Calls of one route in arrival order.
 
     Attributes:
-        records: the records; `times` and `offsets` are as long.
-        columns: the fields that the contract needs.
-        since: the scope is active and its state last changed at this time: only calls to the primary
-            made after it say how the primary is now. None: every call that the primary served does.
+        times, offsets: their (clamped) event times and where they lie.
+        columns: of the fields that the contract needs; each as long as `times`.
+        fresh: the scope is active: whether each call was made after its state last changed, for only those
+            to the primary say how the primary is now. None: every call that the primary served does.
         boundary: the second whose pane closes next, on the route's pane clock.
         phase: what the pane clock is ahead of event time, seconds.
     """
@@ -63,28 +65,25 @@ class Segment:
         "_seconds",
         "boundary",
         "columns",
+        "fresh",
         "offsets",
         "phase",
-        "records",
-        "since",
         "times",
     )
 
     def __init__(
         self,
-        records: Sequence[TelemetryRecord],
         times: Sequence[float],
         offsets: Sequence[int],
         columns: dict[str, Sequence[Any]],
-        since: float | None,
+        fresh: Sequence[bool] | None,
         boundary: int,
         phase: float = 0.0,
     ) -> None:
-        self.records = records
         self.times = times
         self.offsets = offsets
         self.columns = columns
-        self.since = since
+        self.fresh = fresh
         self.boundary = boundary
         self.phase = phase
         self._primary: Sequence[int] | None = None
@@ -92,18 +91,19 @@ class Segment:
         self._seconds: Sequence[int] | None = None
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.times)
 
     def primary(self) -> Sequence[int]:
         """Positions of the calls that tell how the primary is."""
         if self._primary is None:
             served = self.columns["served_by"]
             whole = range(len(served))
-            if self.since is None:
+            fresh = self.fresh
+            if fresh is None:
                 everywhere = served.count(PRIMARY) == len(served)
                 self._primary = whole if everywhere else [i for i in whole if served[i] == PRIMARY]
             else:
-                self._primary = [i for i in whole if served[i] == PRIMARY and self._made_after(i, self.since)]
+                self._primary = [i for i in whole if fresh[i] and served[i] == PRIMARY]
         return self._primary
 
     def primary_ok(self) -> Sequence[int]:
@@ -114,15 +114,11 @@ class Segment:
 
     def succeeded(self) -> Sequence[int]:
         """Positions of all calls that did not fail, whoever answered them."""
-        return self._without_errors(range(len(self.records)))
+        return self._without_errors(range(len(self.times)))
 
     def _without_errors(self, positions: Sequence[int]) -> Sequence[int]:
         errors = self.columns["error"]
         return positions if errors.count("") == len(errors) else [i for i in positions if not errors[i]]
-
-    def _made_after(self, position: int, since: float) -> bool:
-        record = self.records[position]
-        return record.probe or self.times[position] - (record.latency_s or 0.0) >= since
 
     def seconds(self) -> Sequence[int]:
         """Pane of each record, a second of the pane clock; a single one if all share it."""
@@ -141,8 +137,16 @@ class Segment:
     def head(self, length: int) -> "Segment":
         """The first `length` records as a segment of their own."""
         columns = {field: values[:length] for field, values in self.columns.items()}
-        records, times, offsets = self.records[:length], self.times[:length], self.offsets[:length]
-        return Segment(records, times, offsets, columns, self.since, self.boundary, self.phase)
+        fresh = None if self.fresh is None else self.fresh[:length]
+        return Segment(self.times[:length], self.offsets[:length], columns, fresh, self.boundary, self.phase)
+
+
+def made_after(records: Sequence[TelemetryRecord], times: Sequence[float], since: float) -> list[bool]:
+    """Whether each call was made, not just ended, at `since` or later; a probe always was."""
+    return [
+        record.probe or time - (record.latency_s or 0.0) >= since
+        for record, time in zip(records, times, strict=True)
+    ]
 
 
 def join(segments: Sequence[Segment]) -> Segment:
@@ -152,11 +156,10 @@ def join(segments: Sequence[Segment]) -> Segment:
         return first
     flat = chain.from_iterable
     return Segment(
-        list(flat(segment.records for segment in segments)),
         list(flat(segment.times for segment in segments)),
         list(flat(segment.offsets for segment in segments)),
         {field: list(flat(segment.columns[field] for segment in segments)) for field in first.columns},
-        first.since,
+        None if first.fresh is None else list(flat(segment.fresh or () for segment in segments)),
         first.boundary,
         first.phase,
     )

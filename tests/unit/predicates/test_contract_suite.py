@@ -150,13 +150,13 @@ def test_a_judge_leaves_what_it_is_shown_alone(entry):
     """Records and columns of a segment are the same after a judge has seen it."""
     judge, records = made(entry), [record(i / 40, output_tokens=i, latency_s=1.0) for i in range(40)]
     part = segment(records)
-    before = copy.deepcopy((part.records, part.columns, part.times))
+    before = copy.deepcopy((part.offsets, part.columns, part.times))
     judge.observe(part)
     judge.rollback()
     judge.absorb(part)
     judge.close(T0 + 1, frozen=False)
 
-    assert (part.records, part.columns, part.times) == before
+    assert (part.offsets, part.columns, part.times) == before
 
 
 def through_msgpack(entry, judge):

@@ -28,9 +28,9 @@ SINCE = st.none() | st.floats(0, 5)
 
 def seen(part):
     return {
-        "primary": [part.records[i] for i in part.primary()],
-        "ok": [part.records[i] for i in part.primary_ok()],
-        "succeeded": [part.records[i] for i in part.succeeded()],
+        "primary": [part.offsets[i] for i in part.primary()],
+        "ok": [part.offsets[i] for i in part.primary_ok()],
+        "succeeded": [part.offsets[i] for i in part.succeeded()],
         "tokens": list(part.pick("output_tokens", part.primary_ok())),
     }
 
@@ -74,7 +74,7 @@ def test_a_head_shows_what_its_records_alone_would(calls, since, data):
 
     assert seen(head) == seen(alone)
     assert (list(head.times), list(head.offsets)) == (list(alone.times), list(alone.offsets))
-    assert (head.since, head.boundary) == (alone.since, alone.boundary)
+    assert (head.fresh, head.boundary) == (alone.fresh, alone.boundary)
 
 
 @given(calls=CALLS)
