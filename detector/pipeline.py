@@ -8,7 +8,7 @@ Everything is kept per route, so that a replay of a file, eight partitions and o
 come to the same decisions.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, KeysView, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -233,9 +233,14 @@ class Pipeline:
         return judge.route
 
     @property
-    def routes(self) -> Iterable[str]:
+    def routes(self) -> KeysView[str]:
         """Names of the routes held, least recently seen first."""
         return self._routes.keys()
+
+    @property
+    def contract(self) -> Contract:
+        """What is judged by."""
+        return self._plan.contract
 
     def route(self, name: str) -> RouteJudge:
         """The judge of a route that is held.

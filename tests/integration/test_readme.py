@@ -83,19 +83,24 @@ async def test_service_state_tail_and_client_work_as_printed(
             sys.executable, "-m", *ours("tail"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         async with producer(kafka.bootstrap) as to:
-            await publish(to, topic_prefix, [call("chat") for _ in range(50)])
             said = b""
+            routes = (f"chat-{number}" for number in range(1000))
 
             async def followed() -> bool:
                 nonlocal said
-                await publish(to, topic_prefix, [call("chat", error="timeout") for _ in range(30)])
+                await fail(next(routes))
                 assert tail.stdout is not None
                 try:
                     said += await asyncio.wait_for(tail.stdout.readline(), 1)
                 except TimeoutError:
                     return False
-                return b"chat" in said
+                return b"error_spike" in said
 
+            async def fail(route: str) -> None:
+                await publish(to, topic_prefix, [call(route) for _ in range(50)])
+                await publish(to, topic_prefix, [call(route, error="timeout") for _ in range(30)])
+
+            await fail("chat")
             await until(followed, saying="tail shows the activation")
         tail.send_signal(signal.SIGINT)
         await tail.wait()
