@@ -48,7 +48,7 @@ class Decision:
 
     @property
     def use_primary(self) -> bool:
-        """Whether this call goes to the primary, be it as a probe; else to the first of `fallbacks` to be had."""
+        """Whether this call goes to the primary, be it as a probe; else to a fallback."""
         return self.state == "inactive" or self.probe
 
 
