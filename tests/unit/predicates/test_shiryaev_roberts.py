@@ -15,16 +15,19 @@ FLAGS = st.lists(st.booleans(), max_size=300) | st.lists(
 
 
 def eager(flags, p0, run_length, phi):
-    """The recursion as the module's docstring writes it, looked at on bad calls; index of the alarm."""
+    """The recursion as the module's docstring writes it, looked at on bad calls: (alarm, evidence)."""
+    evidence = 0.0
     rates = sorted({min(HIGHEST, p0 * factor) for factor in ALTERNATIVES})
     statistics = [0.0] * len(rates)
     for index, bad in enumerate(flags):
         for j, p in enumerate(rates):
             ratio = p / p0 if bad else (1 - p) / (1 - p0)
             statistics[j] = (1 + statistics[j]) * ratio ** (1 / phi)
-        if bad and sum(statistics) / len(statistics) >= run_length:
-            return index
-    return None
+        if bad:
+            evidence = sum(statistics) / len(statistics)
+            if evidence >= run_length:
+                return index, evidence
+    return None, evidence
 
 
 def indices(flags):
@@ -51,7 +54,10 @@ def test_the_lazy_form_is_the_recursion(flags, p0, run_length, phi, data):
             detector.pass_over(end - start)
         start = end
 
-    assert found == eager(flags, p0, run_length, phi)
+    expected, evidence = eager(flags, p0, run_length, phi)
+
+    assert found == expected
+    assert detector.evidence == pytest.approx(evidence, rel=1e-9)
 
 
 @given(before=FLAGS, after=FLAGS)
