@@ -127,13 +127,16 @@ def _tell(console: Console, feeder: Feeder, log: Log, age_s: float) -> dict[str,
     for finding, traffic in zip(findings, feeder.traffic, strict=True):
         story.tell(console, finding, traffic, feeder.age_at)
     each_record, windowed = story.delays_ms(log, feeder.sent_at)
-    summary = story.as_json(
-        findings, feeder.records, log.deadletters, feeder.records / age_s, each_record + windowed
-    )
+    # A window's evidence is complete only when its pane closes, so its wait is told apart.
+    summary = story.as_json(findings, feeder.records, log.deadletters, feeder.records / age_s, each_record)
     console.print(
         f"\nfrom the record that crossed the line to a gateway that obeys, {len(GATEWAYS)} gateways:"
     )
-    for what, values in (("judged at each record", each_record), ("judged in windows", windowed)):
+    said = (
+        ("judged at each record", each_record),
+        ("judged when a window's pane closes, the wait for it included", windowed),
+    )
+    for what, values in said:
         figures = story.quantiles(values)
         console.print(f"  {what}: p50 {figures['p50']} ms, p99 {figures['p99']} ms, n {figures['n']}")
     console.print(
