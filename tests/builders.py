@@ -28,14 +28,15 @@ def evaluation(at=0.0, name="hallucination", route="chat", **fields) -> Evaluati
     return Evaluation(event_time=T0 + at, route=route, name=name, **fields)
 
 
-def segment(records: Sequence[TelemetryRecord], since=None, boundary=None, fields=()) -> Segment:
-    """Records as a judge sees them; every field that a test has set is readable."""
+def segment(records: Sequence[TelemetryRecord], since=None, boundary=None, fields=(), offset=0) -> Segment:
+    """Records as a judge sees them, from `offset` on; every field that a test has set is readable."""
     columns = Columns(fields or _fields_of(records))
     times = [each.event_time for each in records]
     first = int(min(times)) if boundary is None else T0 + boundary
     since = None if since is None else T0 + since
     fresh = None if since is None else made_after(records, times, since)
-    return Segment(times, range(len(records)), columns.of(columns.rows(records)), fresh, first)
+    offsets = range(offset, offset + len(records))
+    return Segment(times, offsets, columns.of(columns.rows(records)), fresh, first)
 
 
 def _fields_of(records: Sequence[TelemetryRecord]) -> set[str]:

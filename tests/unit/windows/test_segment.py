@@ -45,9 +45,9 @@ def test_only_the_primarys_calls_made_since_the_change_tell_how_it_is(calls, sin
 
     found = seen(segment(calls, since=since))
 
-    assert found["primary"] == [call for call in calls if tells(call)]
-    assert found["ok"] == [call for call in calls if tells(call) and not call.error]
-    assert found["succeeded"] == [call for call in calls if not call.error]
+    assert found["primary"] == [i for i, call in enumerate(calls) if tells(call)]
+    assert found["ok"] == [i for i, call in enumerate(calls) if tells(call) and not call.error]
+    assert found["succeeded"] == [i for i, call in enumerate(calls) if not call.error]
     assert found["tokens"] == [call.output_tokens for call in calls if tells(call) and not call.error]
 
 
@@ -57,11 +57,12 @@ def test_joining_undoes_cutting(calls, since, data):
     cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(calls) - 1)), max_size=4)) - {len(calls)})
     whole = segment(calls, since=since, boundary=0)
     edges = [0, *cuts, len(calls)]
-    parts = [segment(calls[a:b], since=since, boundary=0) for a, b in pairwise(edges)]
+    parts = [segment(calls[a:b], since=since, boundary=0, offset=a) for a, b in pairwise(edges)]
     joined = join(parts)
 
     assert seen(joined) == seen(whole)
-    assert list(joined.times) == list(whole.times)
+    assert (list(joined.times), list(joined.offsets)) == (list(whole.times), list(whole.offsets))
+    assert list(joined.seconds()) == list(whole.seconds())
     assert joined.boundary == whole.boundary
 
 
