@@ -18,7 +18,8 @@ from msgspec.structs import replace
 
 from detector.contract.model import Contract
 from detector.modes.decision import Decision
-from detector.modes.route import Plan, RouteJudge
+from detector.modes.plan import Plan
+from detector.modes.route import RouteJudge
 from detector.windows.watermark import FUTURE_S
 from topics.control import Evidence
 from topics.telemetry import Evaluation, TelemetryRecord
@@ -26,11 +27,15 @@ from topics.telemetry import Evaluation, TelemetryRecord
 __all__ = ["Counts", "Decision", "Limits", "Pipeline"]
 
 _VERSION = 1
+_FORGOTTEN_KEPT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Caps that bound the state of a partition."""
+    """Caps that bound the state of a partition: of more routes the least recently seen are forgotten.
+
+    Which one that is may depend on batches where more routes than that come at once; nothing else does.
+    """
 
     routes: int = 2000
 
@@ -83,6 +88,7 @@ class Pipeline:
         self._dirty: dict[str, list[int | None]] = {}
         self._skipped = self._evicted = 0
         self._gone = Counts()
+        self._forgotten: dict[str, int] = {}
 
     def step(
         self, records: Sequence[TelemetryRecord], offsets: Sequence[int], arrivals: Sequence[float]
@@ -163,6 +169,8 @@ class Pipeline:
             if len(self._routes) >= self._limits.routes:
                 self._evict()
             judge = RouteJudge(self._plan, route)
+            # A name of a transition is never given twice, not even after its route was forgotten.
+            judge.machine.status.transition = self._forgotten.pop(route, 0)
         self._routes[route] = judge
         return judge
 
@@ -172,6 +180,10 @@ class Pipeline:
             if not judge.machine.open:
                 _add_counts(self._gone, judge)
                 self._evicted += 1
+                if judge.machine.status.transition:
+                    self._forgotten[route] = judge.machine.status.transition
+                    if len(self._forgotten) > _FORGOTTEN_KEPT:
+                        del self._forgotten[next(iter(self._forgotten))]
                 del self._routes[route]
                 self._dirty.pop(route, None)
                 return

@@ -72,14 +72,13 @@ class Place:
             await admin.close()
 
     async def remove_topics(self) -> None:
-        """Remove every topic under the prefix and the group; a broker that is gone keeps them."""
+        """Remove every topic under the prefix; a broker that is gone keeps them."""
         with contextlib.suppress(KafkaError, OSError):
             admin = AIOKafkaAdminClient(**self.settings.client_options())
             await admin.start()
             try:
                 found = [name for name in await admin.list_topics() if self._ours(name)]
                 await admin.delete_topics(found)
-                await admin.delete_consumer_groups([self.settings.group_id])
             finally:
                 await admin.close()
 

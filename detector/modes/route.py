@@ -16,16 +16,17 @@ from collections.abc import Iterable, Sequence
 from operator import sub
 from typing import Any
 
-from detector.contract.model import Contract
 from detector.modes.decision import Decision
 from detector.modes.findings import Findings
 from detector.modes.machine import ScopeMachine
+from detector.modes.plan import Plan
 from detector.modes.state import State
 from detector.modes.verdicts import VerdictJoin
-from detector.predicates.base import Budget, Judge
+from detector.predicates.absence import Absence
+from detector.predicates.base import Judge
 from detector.predicates.evaluation_rate import EvaluationRate
 from detector.predicates.registry import judge_for
-from detector.windows.segment import Columns, Segment, join, made_after
+from detector.windows.segment import Segment, join, made_after
 from detector.windows.watermark import FUTURE_S, Watermark
 from topics.control import Evidence
 from topics.partitioner import murmur2
@@ -36,23 +37,6 @@ _SHORTEST_HISTORY_S = 60
 _PHASES = 1024
 _FEW = 16  # calls of one batch; more are cheaper to read as columns at once
 _LONGEST_GAP_S = 86_400  # attempts to revert are made through longer gaps, but not for years
-
-
-class Plan:
-    """What the judges of all routes of a partition share.
-
-    Args:
-        contract: what to watch and what to do.
-        partition: whose records these are.
-        topics: names of the telemetry and of the evaluations topic, for the evidence.
-    """
-
-    def __init__(self, contract: Contract, partition: int, topics: tuple[str, str]) -> None:
-        self.contract = contract
-        self.partition = partition
-        self.topics = topics
-        self.budget = Budget.of(contract)
-        self.columns = Columns(spec.field for spec in contract.predicates.values())
 
 
 class RouteJudge:
@@ -75,6 +59,7 @@ class RouteJudge:
             name: judge_for(spec, budget) for name, spec in contract.predicates.items()
         }
         self._walkers = [judge for judge in self.judges.values() if judge.walks]
+        self._silences = [judge for judge in self.judges.values() if isinstance(judge, Absence)]
         self._verdict_judges = [judge for judge in self.judges.values() if isinstance(judge, EvaluationRate)]
         self._join = VerdictJoin() if self._verdict_judges else None
         self._modes_of = {mode.when: mode.name for mode in reversed(contract.modes.values())}
@@ -328,7 +313,7 @@ class RouteJudge:
     def tick(self, now: float) -> list[Decision]:
         """Time has come to `now` (Unix seconds) and all earlier records are in."""
         decisions: list[Decision] = []
-        if self._boundary is None or now <= self._now:
+        if self._boundary is None or now <= self._now or self._too_early(now):
             return decisions
         self._advance(now, decisions)
         for judge in self.judges.values():
@@ -338,6 +323,12 @@ class RouteJudge:
             self._step(now, decisions)
         self._calm = self._is_calm()
         return decisions
+
+    def _too_early(self, now: float) -> bool:
+        """Whether no pane closes and no silence can begin by `now`."""
+        if self._pane(now) > self._boundary_or_fail():
+            return False
+        return all(now - self._now <= judge.spec.after_s or judge.latched for judge in self._silences)
 
     def feed_evaluations(self, evaluations: Sequence[Evaluation], offsets: Sequence[int]) -> list[Decision]:
         """Judge verdicts on this route's calls, in arrival order."""

@@ -1,0 +1,22 @@
+"""What all routes of a partition have in common, made once."""
+
+from detector.contract.model import Contract
+from detector.predicates.base import Budget
+from detector.windows.segment import Columns
+
+
+class Plan:
+    """What the judges of all routes of a partition share.
+
+    Args:
+        contract: what to watch and what to do.
+        partition: whose records these are.
+        topics: names of the telemetry and of the evaluations topic, for the evidence.
+    """
+
+    def __init__(self, contract: Contract, partition: int, topics: tuple[str, str]) -> None:
+        self.contract = contract
+        self.partition = partition
+        self.topics = topics
+        self.budget = Budget.of(contract)
+        self.columns = Columns(spec.field for spec in contract.predicates.values())
