@@ -98,9 +98,14 @@ class ScopeMachine:
             if mode.when not in latched:
                 held.pop(mode.name, None)
                 continue
-            if now - held.setdefault(mode.name, now) >= mode.hold_s:
+            # A relapse needs no second hold: the fault had been held for once.
+            hold_s = 0.0 if self.engaged and mode.name in self.status.modes else mode.hold_s
+            if now - held.setdefault(mode.name, now) >= hold_s:
                 firing[mode.name] = mode
         return firing
+
+    def _first_attempt_s(self, chosen: str) -> float:
+        return max(self._contract.defaults.revert_within_s, self._contract.modes[chosen].keep_s)
 
     def _maybe_activate(
         self, now: float, chosen: str, acting: list[str], muted: set[str], latched: Mapping[str, Evidence]
@@ -109,7 +114,7 @@ class ScopeMachine:
         if chosen:
             self._enter(State.ACTIVE, now)
             status.activated_at = now
-            status.next_revert_at = now + self._contract.defaults.revert_within_s
+            status.next_revert_at = now + self._first_attempt_s(chosen)
             self._hold(chosen, acting, muted, latched)
             status.reason = f"{meaning(chosen)}: {describe(status.evidence)}"
             return [self._decide("activated", now)]
@@ -160,7 +165,7 @@ class ScopeMachine:
         if chosen:
             self._enter(State.ACTIVE, now)
             status.activated_at = now
-            status.next_revert_at = now + self._contract.defaults.revert_within_s
+            status.next_revert_at = now + self._first_attempt_s(chosen)
             self._hold(chosen, acting, muted, latched)
             status.reason = f"relapse while recovering, {meaning(chosen)}: {describe(status.evidence)}"
             return [self._decide("revised", now)]

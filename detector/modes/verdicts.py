@@ -29,6 +29,8 @@ class VerdictJoin:
 
     def counts(self, evaluation: Evaluation, since: float | None) -> bool:
         """Whether a verdict tells how the primary is; `since` as in `Segment`."""
+        if evaluation.failed is None and evaluation.score is None:
+            return False
         made = evaluation.call_time if evaluation.call_time is not None else evaluation.event_time
         if since is not None and made < since:
             return False

@@ -22,6 +22,17 @@ def _by_second(pane: tuple[int, int]) -> int:
     return pane[1]
 
 
+def _pack(values: npt.NDArray[Any]) -> tuple[str, bytes]:
+    """Counts >= 0 in the narrowest type that holds them: an hour of panes has to fit into a snapshot."""
+    kind = np.min_scalar_type(values.max()) if len(values) else np.dtype(np.uint8)
+    return kind.str, values.astype(kind).tobytes()
+
+
+def _unpack(packed: tuple[str, bytes]) -> Counts:
+    kind, data = packed
+    return np.frombuffer(data, dtype=np.dtype(kind)).astype(np.int64)
+
+
 class PaneRing:
     """Counts over `bins` bins in windows of `spans` seconds, ascending.
 
@@ -133,8 +144,8 @@ class PaneRing:
         used = np.flatnonzero(flat)
         return {
             "boundary": self.boundary,
-            "cells": used.astype(np.uint32).tobytes(),
-            "counts": flat[used].astype(np.uint32).tobytes(),
+            "cells": _pack(np.diff(used, prepend=0)),
+            "counts": _pack(flat[used]),
             "open": [(second, pane.tolist()) for second, pane in self._open.items()],
         }
 
@@ -142,7 +153,7 @@ class PaneRing:
         """Take over what `state` returned, of a ring of the same shape."""
         self.clear()
         self.boundary = state["boundary"]
-        cells = np.frombuffer(state["cells"], dtype=np.uint32)
-        self._ring.ravel()[cells] = np.frombuffer(state["counts"], dtype=np.uint32).astype(np.int32)
+        cells = np.cumsum(_unpack(state["cells"]))
+        self._ring.ravel()[cells] = _unpack(state["counts"])
         self._open = {second: np.array(pane, dtype=np.int64) for second, pane in state["open"]}
         self._add_up()

@@ -71,7 +71,7 @@ def test_without_hold_or_keep(signal, states):
     [
         pytest.param("!!!!!!....", "pppAAArrr-", id="onset, then recovery"),
         pytest.param("!!.!!.....", "pp-pp-----", id="a blip shorter than hold never acts"),
-        pytest.param("!!!!..!!..", "pppArrr---", id="a relapse has to hold too, the ramp goes on meanwhile"),
+        pytest.param("!!!!..!!..", "pppArrAArr", id="a relapse acts at once: the fault had been held for"),
         pytest.param("!!!.!!!!..", "ppp-pppArr", id="hold starts anew after a gap"),
     ],
 )

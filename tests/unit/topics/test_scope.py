@@ -19,3 +19,12 @@ def test_quoting_is_undone_by_splitting(route, deployment):
 def test_no_two_scopes_share_a_name(one, other):
     """Different routes or deployments have different scopes."""
     assert (scope_of(*one) == scope_of(*other)) == (one == other)
+
+
+@given(rest=st.text(max_size=20))
+def test_no_scope_can_be_mistaken_for_an_owner(rest):
+    """A route called owner/... has a scope of its own that is no owner's key, and comes back as it was."""
+    scope = scope_of(f"owner/{rest}")
+
+    assert not scope.startswith("owner/")
+    assert split_scope(scope) == (f"owner/{rest}", "")
