@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from detector.bench.child import Child
 from detector.bench.place import BenchError, Place
 from detector.bench.traffic import failing_tail, healthy_tails, line
-from detector.bench.worker import WorkerProcess
+from detector.bench.worker import WorkerProcess, cpu_s
 from detector.contract import load_contract
 from detector.pipeline import Pipeline
 from topics.control import ControlRecord, decode_control_message
@@ -113,7 +113,12 @@ async def _worker(
     with WorkerProcess(place, "latency") as worker:
         await worker.ready()
         topics = (place.names.telemetry.name, place.names.control.name)
-        return await _phase(place, topics, rate, routes, evidence, failures, per_s, "worker")
+        before, began = cpu_s(worker.pid), time.perf_counter()
+        found = await _phase(place, topics, rate, routes, evidence, failures, per_s, "worker")
+        after, took = cpu_s(worker.pid), time.perf_counter() - began
+        if before is not None and after is not None:
+            place.say(f"worker: {(after - before) / took:.2f} of a core")
+        return found
 
 
 async def _bare(

@@ -18,6 +18,7 @@ ACCURACY = 0.01
 _GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
 _SCALE = 1 / math.log(_GAMMA)
 _SMALLEST = 1e-4
+_UNSORTED = 512
 _FEW = 48  # below it a loop is faster than an array
 
 
@@ -84,39 +85,54 @@ class LogBuckets:
 
 
 class QuantileWindow:
-    """Quantiles over the last `panes` panes of `pane_s` seconds, the open one included."""
+    """Quantiles over the last `panes` panes of `pane_s` seconds, the open one included.
 
-    __slots__ = ("_pane_s", "_panes", "_size", "_total")
+    Quantiles are asked for rarely and values come in drops: they are put into buckets some hundreds at once.
+    """
+
+    __slots__ = ("_pane_s", "_panes", "_size", "_total", "_unsorted")
 
     def __init__(self, pane_s: int = 10, panes: int = 6) -> None:
         self._pane_s = pane_s
         self._size = panes
         self._panes: deque[tuple[int, LogBuckets]] = deque()
         self._total = LogBuckets()
+        self._unsorted: list[float] = []  # values of the open pane that are in no bucket yet
 
     def add(self, second: float, values: Sequence[float]) -> None:
         """Add values to the pane that is open at `second` (event time, seconds)."""
         pane = int(second) // self._pane_s
         if not self._panes or pane > self._panes[-1][0]:
+            self._sort()
             self._panes.append((pane, LogBuckets()))
             while self._panes[0][0] <= pane - self._size:
                 self._total.subtract(self._panes.popleft()[1])
-        added = LogBuckets()
-        added.add(values)
-        self._panes[-1][1].merge(added)
-        self._total.merge(added)
+        self._unsorted.extend(values)
+        if len(self._unsorted) >= _UNSORTED:
+            self._sort()
+
+    def _sort(self) -> None:
+        if self._unsorted:
+            added = LogBuckets()
+            added.add(self._unsorted)
+            self._unsorted.clear()
+            self._panes[-1][1].merge(added)
+            self._total.merge(added)
 
     def quantile(self, q: float) -> float | None:
         """Quantile over the window, within 1 %; None when it is empty."""
+        self._sort()
         return self._total.quantile(q)
 
     def clear(self) -> None:
         """Forget every value."""
         self._panes.clear()
         self._total = LogBuckets()
+        self._unsorted.clear()
 
     def state(self) -> list[tuple[int, dict[int, int]]]:
         """Plain values that `load` takes back."""
+        self._sort()
         return [(pane, buckets.state()) for pane, buckets in self._panes]
 
     def load(self, state: Any) -> None:
