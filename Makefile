@@ -47,7 +47,7 @@ format: $(VENV)/.installed ## rewrite the sources as `make check` wants them
 
 bench: $(VENV)/.installed ## the core's figures, then throughput and latency beside a bare client
 	@if ls benchmarks/test_*.py >/dev/null 2>&1; then \
-		$(BIN)/python -m pytest --benchmark-enable --benchmark-only benchmarks; fi
+		$(BIN)/python -m pytest --benchmark-enable --benchmark-only -s benchmarks; fi
 	@if [ -n "$$DETECTOR_BOOTSTRAP" ] || $(BIN)/python -c 'import sys; \
 			from detector.service.kafkajars import missing; sys.exit(missing())'; then \
 		$(BIN)/detector bench throughput && $(BIN)/detector bench latency --rate 20000; \
