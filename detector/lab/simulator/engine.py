@@ -1,0 +1,112 @@
+"""Deployments: a queue in front of slots, and continuous batching in them.
+
+A call waits, first come first served, until one of the deployment's slots is free, holds it while its prompt
+is read and its answer decoded, and leaves it. Every token takes longer the fuller the batch is, and the
+slower the clock is. So overload shows as waiting with a full batch, a throttled device as slow tokens at the
+same batch, and a slow external API as neither.
+"""
+
+from heapq import heapify, heappop, heappush
+
+import numpy as np
+
+from detector.lab.simulator.calls import TIMEOUT, Calls, Floats
+
+PREFILL_S = 15e-6  # per token of the prompt that is not cached, at full clock
+DECODE_S = 0.9e-3  # per token of the answer, alone in the batch, at full clock
+CROWDING = 1.2  # a full batch takes 1 + CROWDING times as long per token as an empty one
+BATCH_LIMIT = 32  # sequences that one engine runs at once
+PATIENCE_S = 20.0  # a call that has waited so long fails
+
+
+def decode_factor(filled: float) -> float:
+    """Time per token relative to an empty batch; `filled` is the share of the batch in use, 0..1."""
+    return 1.0 + CROWDING * filled
+
+
+class Deployment:
+    """Slots of one deployment, and what runs in them.
+
+    Attributes:
+        slots: sequences that may run at once; a change takes effect on the calls that come after it.
+        engines: how many engines share them; batch sizes are per engine.
+        blocked_until: no call is taken up before (the engine stands still).
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.resize(slots)
+        self.blocked_until = 0.0
+        self._ends: list[float] = []  # a heap: when each slot in use gets free
+
+    def resize(self, slots: int) -> None:
+        """Grow or shrink; what runs already runs on."""
+        self.slots = max(1, slots)
+        self.engines = -(-self.slots // BATCH_LIMIT)
+
+    def stall(self, at: float, length_s: float) -> None:
+        """Stand still for `length_s` from `at` on: everything that runs then ends so much later."""
+        self.blocked_until = max(self.blocked_until, at + length_s)
+        self._ends = [end + length_s if end > at else end for end in self._ends]
+        heapify(self._ends)
+
+    def serve(self, calls: Calls) -> None:
+        """Take calls up in the order of `ready`; fills in times, batch, and errors of waiting."""
+        clock = calls["clock"]
+        prefill = PREFILL_S * calls["input_tokens"] * (1.0 - calls["cached"]) / clock
+        decode = DECODE_S * calls["output_tokens"] * calls["jitter"] / clock
+        start, batch, waited_out = self._take_up(calls["ready"], prefill + calls["hold"], decode)
+        ready = calls["ready"]
+        per_token = DECODE_S * calls["jitter"] / clock * (1.0 + CROWDING * batch * self.engines / self.slots)
+        first = start + prefill + per_token
+        calls["start"] = start
+        calls["queue"] = start - ready
+        calls["batch"] = np.maximum(1.0, batch)
+        calls["ttft"] = first - calls["arrival"] + calls["network"]
+        ends = start + prefill + calls["hold"] + per_token * calls["output_tokens"]
+        calls["done"] = ends + calls["network"]
+        self._give_up(calls, waited_out)
+
+    def _take_up(self, ready: Floats, fixed: Floats, decode: Floats) -> tuple[Floats, Floats, list[int]]:
+        """When each call starts, the batch that it finds then, and which of them lost patience.
+
+        One call at a time: when one may start depends on when those before it end.
+        """
+        ends, slots, engines = self._ends, self.slots, self.engines
+        starts: list[float] = []
+        batches: list[float] = []
+        waited_out: list[int] = []
+        blocked, crowding = self.blocked_until, CROWDING / slots
+        rows = zip(ready.tolist(), fixed.tolist(), decode.tolist(), strict=True)
+        for index, (at, first, rest) in enumerate(rows):
+            start = at if at > blocked else blocked
+            while ends and ends[0] <= start:
+                heappop(ends)
+            if len(ends) >= slots:
+                if ends[0] > at + PATIENCE_S:
+                    waited_out.append(index)
+                    starts.append(at + PATIENCE_S)
+                    batches.append(slots / engines)
+                    continue
+                while len(ends) >= slots:
+                    start = heappop(ends)
+            running = len(ends) + 1
+            heappush(ends, start + first + rest * (1.0 + crowding * running))
+            starts.append(start)
+            batches.append(running / engines)
+        return np.array(starts), np.array(batches), waited_out
+
+    def _give_up(self, calls: Calls, rows: list[int]) -> None:
+        if rows:
+            calls["error"][rows] = TIMEOUT
+            calls["done"][rows] = calls["start"][rows] + calls["network"][rows]
+            calls["ttft"][rows] = np.nan
+
+
+def stretch(calls: Calls, at: float, length_s: float) -> None:
+    """Postpone calls of a deployment that stands still from `at` on, as far as they were not over by then."""
+    waiting = calls["start"] >= at
+    calls["queue"][waiting] += length_s
+    calls["start"][waiting] += length_s
+    unanswered = calls["arrival"] + calls["ttft"] - calls["network"] > at
+    calls["ttft"][unanswered] += length_s
+    calls["done"][calls["done"] - calls["network"] > at] += length_s
