@@ -1,0 +1,47 @@
+"""Calls that are put off and ticks that are left out must not be missed by anybody."""
+
+import pytest
+
+from detector.pipeline import Pipeline
+from tests.builders import T0, by_scope, core_contract, faulty_stream, in_order, record, run
+
+STREAM = faulty_stream(seed=3, seconds=60)
+CONTRACT = core_contract()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 40])
+def test_small_batches_decide_what_a_whole_stream_does(size):
+    """However few calls come at once, decisions and counts are those of all of them at once."""
+    whole, drops = Pipeline(CONTRACT), Pipeline(CONTRACT)
+    expected = by_scope(run(whole, STREAM))
+
+    assert by_scope(run(drops, STREAM, range(size, len(STREAM), size))) == expected
+    assert {"chat", "code"} <= expected.keys()
+    assert drops.counts == whole.counts
+    assert drops.armed() == whole.armed()
+
+
+def test_a_decision_comes_with_the_call_that_causes_it():
+    """Of calls given one by one, an activation comes out at the one that its evidence names, not later."""
+    pipeline = Pipeline(CONTRACT)
+    calls = in_order(
+        [record(i / 100, hallucinated=False) for i in range(50)]
+        + [record(0.5 + i / 100, hallucinated=True) for i in range(40)]
+    )
+    for i in range(len(calls)):
+        found = [each for each in pipeline.step(*calls[i : i + 1].args()) if each.kind == "activated"]
+        if found:
+            assert [each.evidence.offset for each in found] == [i]
+            return
+    pytest.fail("no activation")
+
+
+def test_a_silence_is_noticed_at_the_tick_that_ends_its_bound():
+    """Between two closing panes too: the notice is at most one tick late."""
+    pipeline = Pipeline(CONTRACT)
+    run(pipeline, in_order([record(i / 10) for i in range(101)]))
+    ticks = [10 + i * 0.05 for i in range(1, 200)]
+    noticed = next(at for at in ticks if pipeline.tick(T0 + at))
+
+    assert noticed - 10 == pytest.approx(5.0, abs=0.051)
+    assert noticed > 10 + 5.0 - 1e-9
