@@ -16,6 +16,7 @@ from topics.partitioner import partition_for
 
 ORIGIN_HEADER = "detector.origin"
 _ROUTES_KEPT = 100_000
+_LOG_APPEND_TIME = 1  # Kafka's code for a stamp that the broker made
 
 
 class HasRoute(Protocol):
@@ -40,7 +41,8 @@ class Decoded(Generic[R]):
     """A batch, sorted out.
 
     Attributes:
-        records, offsets, arrivals: to be judged; an arrival is the earlier of broker time and ours, Unix s.
+        records, offsets, arrivals: to be judged; an arrival (Unix s) is when the broker appended the record,
+            where it says so, and never later than now.
         bad: what is no record, with the reason.
         strays: records whose route belongs to another partition, with that partition.
         repeats: own offsets of re-keyed records that had been seen.
@@ -96,9 +98,7 @@ def decode_batch(
     at_home = all(homes.of(route) == partition for route in {record.route for record in records})
     if not at_home or any(raw.headers and origin_of(raw.headers) for raw in fetched):
         return _decode_each(fetched, kind, partition=partition, homes=homes, origins=origins, now=now)
-    return Decoded(
-        records, [raw.offset for raw in fetched], [_arrival(raw.timestamp, now) for raw in fetched]
-    )
+    return Decoded(records, [raw.offset for raw in fetched], [_arrival(raw, now) for raw in fetched])
 
 
 def _decode_each(
@@ -123,12 +123,15 @@ def _decode_each(
             continue
         out.records.append(record)
         out.offsets.append(raw.offset)
-        out.arrivals.append(_arrival(raw.timestamp, now))
+        out.arrivals.append(_arrival(raw, now))
     return out
 
 
-def _arrival(timestamp_ms: int, now: float) -> float:
-    stamp = timestamp_ms / 1000
+def _arrival(raw: Any, now: float) -> float:
+    """A producer's own stamp says nothing of the arrival, and may be wrong by hours or in its unit."""
+    if raw.timestamp_type != _LOG_APPEND_TIME:
+        return now
+    stamp: float = raw.timestamp / 1000
     return stamp if 0 < stamp < now else now
 
 

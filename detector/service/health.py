@@ -49,6 +49,7 @@ def render_metrics(shell: Shell) -> bytes:
         metrics.epoch.labels(label).set(shell.desk.epoch(number))
         metrics.judged.labels(label).set(counts["judged"])
         metrics.late.labels(label).set(counts["late"])
+        metrics.clamped.labels(label).set(counts["clamped"])
         metrics.active.labels(label).set(active.get(number, 0))
         for name, share in worker.pipeline.armed().items():
             metrics.armed.labels(label, name).set(share)

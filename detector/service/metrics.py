@@ -72,6 +72,12 @@ class Metrics:
         self.late = Gauge(
             "detector_late_records", "Records too late for their windows.", ["partition"], registry=registry
         )
+        self.clamped = Gauge(
+            "detector_clamped_records",
+            "Records and verdicts whose event time lay too far ahead of their arrival.",
+            ["partition"],
+            registry=registry,
+        )
         self.active = Gauge(
             "detector_active_scopes", "Scopes judged active.", ["partition"], registry=registry
         )
@@ -95,7 +101,15 @@ class Metrics:
 
     def forget(self, partition: int) -> None:
         """Drop the series of a partition that is no longer ours."""
-        for gauge in (self.owned, self.caught_up, self.epoch, self.judged, self.late, self.active):
+        for gauge in (
+            self.owned,
+            self.caught_up,
+            self.epoch,
+            self.judged,
+            self.late,
+            self.clamped,
+            self.active,
+        ):
             with_label = (str(partition),)
             if with_label in gauge._metrics:
                 gauge.remove(*with_label)

@@ -18,6 +18,7 @@ class Raw:
     offset: int
     headers: tuple[tuple[str, bytes], ...] = ()
     timestamp: int = int(NOW * 1000) - 500
+    timestamp_type: int | None = 1
 
 
 def good(route: str, offset: int, **fields: object) -> Raw:
@@ -80,3 +81,15 @@ def test_arrival_is_the_earlier_of_the_brokers_clock_and_ours() -> None:
     ahead, silent = good("r", 1, timestamp=int(NOW * 1000) + 60_000), good("r", 2, timestamp=-1)
 
     assert decode([good("r", 0), ahead, silent], HOME).arrivals == [NOW - 0.5, NOW, NOW]
+
+
+def test_a_producers_own_stamp_is_not_an_arrival() -> None:
+    """Stamps an hour behind, in seconds, or of no known kind do not move an arrival into the past."""
+    raws = [
+        good("r", 0, timestamp=int(NOW * 1000) - 3_600_000, timestamp_type=0),
+        good("r", 1, timestamp=int(NOW), timestamp_type=0),
+        good("r", 2, timestamp_type=None),
+    ]
+
+    assert decode(raws, HOME).arrivals == [NOW, NOW, NOW]
+    assert decode([*raws, Raw(None, 3)], HOME).arrivals == [NOW, NOW, NOW]
