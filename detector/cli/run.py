@@ -50,6 +50,10 @@ def run(
     except (SettingsError, OSError, UnicodeDecodeError) as error:
         wrong_use(str(error))
     loaded = read_contract(contract)
+    try:
+        settings.check_lease(loaded.defaults.lease_s)
+    except SettingsError as error:
+        wrong_use(str(error))
     logs.configure(settings.log_level)
     from detector.service.run import run as start
 

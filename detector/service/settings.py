@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from detector.contract.grammar import HEARTBEAT_S, REBALANCE_AND_CLAIM_S
 from topics.names import DEFAULT_PARTITIONS
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -105,6 +106,20 @@ class Settings:
             raise SettingsError("data_partitions: expected at least 1")
         if self.heartbeat_s * 3 > self.session_timeout_s:
             raise SettingsError("heartbeat_s: expected at most a third of session_timeout_s")
+
+    def check_lease(self, lease_s: float) -> None:
+        """See that one worker's death cannot let a lease lapse, whatever session time-out is set.
+
+        Raises:
+            SettingsError: the contract's lease ends before another worker can have claimed.
+        """
+        takeover_s = HEARTBEAT_S + self.session_timeout_s + REBALANCE_AND_CLAIM_S
+        if lease_s <= takeover_s:
+            raise SettingsError(
+                f"session_timeout_s: with {self.session_timeout_s:g} s a takeover lasts up to {takeover_s:g} s "
+                f"(heartbeat {HEARTBEAT_S:g}, session, rebalance and claim {REBALANCE_AND_CLAIM_S:g}), and the "
+                f"contract's lease_s is {lease_s:g}; lower the one or raise the other"
+            )
 
     @property
     def group_id(self) -> str:

@@ -1,7 +1,9 @@
 """The command line's promises: exit codes, where output goes, help that starts fast."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +77,21 @@ def test_bare_install_names_the_extra_and_exits_with_2():
     assert "pip install 'llm-fallback-detector[service]'" in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_a_session_that_outlives_the_lease_does_not_start():
+    """`run` refuses settings with which one worker's death would let every lease lapse, and says which."""
+    example = Path(__file__).parents[2] / "data" / "contracts" / "example.yaml"
+    with subprocess.Popen(
+        [*ROOT_ARGS, "run", "--contract", str(example), "--bootstrap", "127.0.0.1:1", "--http-port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"DETECTOR_SESSION_TIMEOUT_S": "60"},
+    ) as process:
+        try:
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+
+    assert process.returncode == 2
+    assert "session_timeout_s" in errors and "lease_s is 15" in errors

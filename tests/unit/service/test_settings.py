@@ -1,5 +1,6 @@
 """Settings: which source wins, what is refused, and that security reaches every client."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -67,6 +68,15 @@ def test_a_password_is_shown_nowhere() -> None:
     with pytest.raises(SettingsError) as refused:
         Settings.from_sources({"sasl_password": True}, {}, None)
     assert "True" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("session_s", "lease_s", "fits"), [(6, 12, False), (6, 12.5, True), (60, 15, False)])
+def test_a_lease_outlives_a_takeover_or_is_refused(session_s: float, lease_s: float, fits: bool) -> None:
+    """Heartbeat, session time-out, rebalance and claim together have to be shorter than the lease."""
+    settings = Settings.from_sources({"session_timeout_s": session_s}, {}, None)
+
+    with nullcontext() if fits else pytest.raises(SettingsError, match="session_timeout_s.*lease_s"):
+        settings.check_lease(lease_s)
 
 
 def test_two_installations_do_not_share_a_group() -> None:
