@@ -116,9 +116,8 @@ class Settings:
         takeover_s = HEARTBEAT_S + self.session_timeout_s + REBALANCE_AND_CLAIM_S
         if lease_s <= takeover_s:
             raise SettingsError(
-                f"session_timeout_s: with {self.session_timeout_s:g} s a takeover lasts up to {takeover_s:g} s "
-                f"(heartbeat {HEARTBEAT_S:g}, session, rebalance and claim {REBALANCE_AND_CLAIM_S:g}), and the "
-                f"contract's lease_s is {lease_s:g}; lower the one or raise the other"
+                f"session_timeout_s: with {self.session_timeout_s:g} s a takeover lasts up to "
+                f"{takeover_s:g} s, and the contract's lease_s is {lease_s:g}; lower the one or raise the other"
             )
 
     @property

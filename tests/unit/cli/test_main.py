@@ -94,4 +94,5 @@ def test_a_session_that_outlives_the_lease_does_not_start():
             process.kill()
 
     assert process.returncode == 2
-    assert "session_timeout_s" in errors and "lease_s is 15" in errors
+    assert "session_timeout_s" in errors
+    assert "lease_s is 15" in errors

@@ -75,7 +75,7 @@ def test_a_lease_outlives_a_takeover_or_is_refused(session_s: float, lease_s: fl
     """Heartbeat, session time-out, rebalance and claim together have to be shorter than the lease."""
     settings = Settings.from_sources({"session_timeout_s": session_s}, {}, None)
 
-    with nullcontext() if fits else pytest.raises(SettingsError, match="session_timeout_s.*lease_s"):
+    with nullcontext() if fits else pytest.raises(SettingsError, match=r"session_timeout_s.*lease_s"):
         settings.check_lease(lease_s)
 
 
