@@ -20,6 +20,7 @@ from detector.contract.model import Contract
 from detector.modes.decision import Decision
 from detector.modes.plan import Plan
 from detector.modes.route import RouteJudge
+from detector.modes.silence import CommonSilence
 from detector.windows.watermark import FUTURE_S
 from topics.control import Evidence
 from topics.telemetry import Evaluation, TelemetryRecord
@@ -89,6 +90,7 @@ class Pipeline:
         self._skipped = self._evicted = 0
         self._gone = Counts()
         self._forgotten: dict[str, int] = {}
+        self._silence = CommonSilence(contract, partition)
 
     def step(
         self, records: Sequence[TelemetryRecord], offsets: Sequence[int], arrivals: Sequence[float]
@@ -156,8 +158,11 @@ class Pipeline:
 
     def ticks(self, now: float) -> Iterator[list[Decision]]:
         """`tick` route by route, so that a caller can let others work in between."""
+        said = self._silence.look(now, self._routes.values())
+        if said:
+            yield said
         for route, judge in list(self._routes.items()):
-            decisions = judge.tick(now)
+            decisions = judge.tick(now, together=self._silence.open)
             if decisions:
                 self._dirty.setdefault(route, [None, None])
             yield decisions

@@ -20,7 +20,7 @@ Disposition = Literal["act", "notice", "shadow", "stale"]
 OnExpiry = Literal["revert", "hold"]
 
 
-class Evidence(Struct, kw_only=True, frozen=True, omit_defaults=True):
+class Evidence(Struct, kw_only=True, frozen=True):
     """What crossed which line, on how much data, and the record that did it (in files: its row index)."""
 
     predicate: str = ""
@@ -56,6 +56,7 @@ class ControlRecord(Struct, kw_only=True):
     issued_at: EventTime
     lease_s: Seconds = 15.0
     on_expiry: OnExpiry = "revert"
+    hold_max_s: float = 600.0
     next_revert_at: float | None = None
     damped_until: float | None = None
     override_until: float | None = None

@@ -66,7 +66,7 @@ class GatewayClient:
         on_change: called with the record held before and the one held now (None: none). Not to block.
         known_fallbacks: the names that this gateway has; others in records are left out and counted.
         contract_digest: of the contract that this gateway was set up with; other digests are counted.
-        hold_max_s: how long scopes that say `hold` outlive their lease.
+        hold_max_s: the most that scopes that say `hold` outlive their lease, whatever their records say.
         transport: replaces Kafka, for tests.
     """
 

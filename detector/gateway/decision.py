@@ -67,7 +67,8 @@ class _Turns:
             self.share, self._step = share, round(share * _ONE)
 
     def count(self) -> None:
-        self._at += self._step
+        # At most one probe is due: debts of a scope that others were preferred to are not all paid at once.
+        self._at = min(self._at + self._step, 2 * _ONE - 1)
 
     def take(self) -> bool:
         """Whether a probe is due; one that another scope's was preferred to stays due."""

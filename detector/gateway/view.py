@@ -12,7 +12,7 @@ from topics.cloudevents import Headers
 from topics.control import ControlRecord, OwnerRecord
 from topics.errors import DecodeError
 
-HOLD_MAX_S = 600.0
+HOLD_MAX_S = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class ControlView:
     """Folds the control topic by the reader's rules and answers what is in force.
 
     Args:
-        hold_max_s: how long scopes that say `hold` stay active after their lease has lapsed.
+        hold_max_s: the most that scopes that say `hold` stay active after their lease has lapsed, whatever
+            their records say.
 
     Attributes:
         generation: grows whenever an answer may have changed other than by time passing.
@@ -158,8 +159,9 @@ class ControlView:
         end = self._now_held.lease_end.get(record.partition, -inf)
         if now < end:
             return True, False, end
-        if record.on_expiry == "hold" and now < end + self._hold_max_s:
-            return True, True, end + self._hold_max_s
+        hold_until = end + min(record.hold_max_s, self._hold_max_s)
+        if record.on_expiry == "hold" and now < hold_until:
+            return True, True, hold_until
         return False, True, inf
 
     def effective(self, route: str, deployment: str = "", now: float = 0.0) -> Effective:

@@ -37,10 +37,12 @@ def digest_of(decisions: Iterable[Decision]) -> str:
 def activations_of(decisions: Iterable[Decision]) -> tuple[Activation, ...]:
     """Pair each activation with the decision that ended it, oldest first."""
     found: list[Activation] = []
-    open_at: dict[str, int] = {}
+    open_at: dict[tuple[str, str], int] = {}
     for decision in decisions:
+        # What acts is one state of the scope, whatever its mode; each mode that is only noticed has its own.
+        whose = (decision.scope, "" if decision.disposition == "act" else decision.mode)
         if decision.kind == "activated":
-            open_at[decision.scope] = len(found)
+            open_at[whose] = len(found)
             found.append(
                 Activation(
                     scope=decision.scope,
@@ -52,6 +54,6 @@ def activations_of(decisions: Iterable[Decision]) -> tuple[Activation, ...]:
                     evidence=decision.evidence,
                 )
             )
-        elif decision.kind == "deactivated" and decision.scope in open_at:
-            found[open_at.pop(decision.scope)].deactivated_at = decision.at
+        elif decision.kind == "deactivated" and whose in open_at:
+            found[open_at.pop(whose)].deactivated_at = decision.at
     return tuple(sorted(found, key=lambda each: (each.activated_at, each.scope)))

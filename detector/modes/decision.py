@@ -18,7 +18,9 @@ class Decision:
         kind: what happened; `extended`: an attempt to revert did not succeed, which is no transition.
         transition: count of the scope's transitions, this one included.
         event_id: hash of (scope, transition): the same if the transition is judged again after a restore.
+            Notices are counted apart: they change nothing that a gateway sees.
         at: event time of the change, Unix seconds.
+        hold_max_s: how long a gateway may hold the scope after its lease has lapsed, if told to hold.
         disposition: `act` goes to gateways; `notice` and `shadow` are only audited.
     """
 
@@ -38,6 +40,7 @@ class Decision:
     event_id: str
     at: float
     on_expiry: OnExpiry
+    hold_max_s: float
     next_revert_at: float | None
     damped_until: float | None
     evidence: Evidence

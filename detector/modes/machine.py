@@ -32,6 +32,7 @@ class Status(msgspec.Struct):
     since: float = 0.0
     activated_at: float = 0.0
     transition: int = 0
+    notices: int = 0
     mode: str = ""
     modes: tuple[str, ...] = ()
     muted: tuple[str, ...] = ()
@@ -239,7 +240,7 @@ class ScopeMachine:
     def _decide_for(
         self, kind: Kind, now: float, mode: str, evidence: Evidence, disposition: Disposition, reason: str
     ) -> Decision:
-        self.status.transition += 1
+        self.status.notices += 1
         return self._build(kind, now, mode, evidence, disposition, reason)
 
     def _build(
@@ -248,6 +249,7 @@ class ScopeMachine:
         status, contract = self.status, self._contract
         route, deployment = split_scope(self._scope)
         acts = disposition == "act"
+        number = status.transition if acts else status.notices
         active = self.engaged if acts else kind == "activated"
         stated = contract.modes.get(mode)
         return Decision(
@@ -263,10 +265,11 @@ class ScopeMachine:
             fallbacks=contract.fallbacks_for(mode, route) if active else {},
             primary_share=self._share(),
             probes_per_s=PROBES_PER_S if acts and self.engaged else None,
-            transition=status.transition,
-            event_id=event_id(self._scope, status.transition),
+            transition=number,
+            event_id=event_id(self._scope if acts else f"{self._scope}/notice", number),
             at=now,
             on_expiry=stated.on_expiry if stated else "revert",
+            hold_max_s=stated.hold_max_s if stated else 0.0,
             next_revert_at=status.next_revert_at if acts and status.state is State.ACTIVE else None,
             damped_until=None,
             evidence=evidence,
@@ -280,8 +283,14 @@ class ScopeMachine:
         return msgspec.to_builtins(self.status)
 
     def load(self, state: Any) -> None:
-        """Take over what `state` returned."""
-        self.status = msgspec.convert(state, Status)
+        """Take over what `state` returned; modes that the contract no longer has are let go."""
+        status = msgspec.convert(state, Status)
+        known = self._contract.modes
+        status.held_since = {name: since for name, since in status.held_since.items() if name in known}
+        status.noticed = {name: how for name, how in status.noticed.items() if name in known}
+        status.modes = tuple(name for name in status.modes if name in known)
+        status.muted = tuple(name for name in status.muted if name in known)
+        self.status = status
 
 
 def describe(evidence: Evidence) -> str:

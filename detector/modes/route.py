@@ -310,14 +310,27 @@ class RouteJudge:
         progress = getattr(self.judges[predicate], "progress", None)
         return progress() if progress else ""
 
-    def tick(self, now: float) -> list[Decision]:
-        """Time has come to `now` (Unix seconds) and all earlier records are in."""
+    @property
+    def newest(self) -> float:
+        """Greatest event time seen, Unix seconds."""
+        return self._now
+
+    def silent(self, now: float) -> bool:
+        """Whether at `now` the route has been silent for longer than its habit explains."""
+        return any(judge.due(now - self._now) for judge in self._silences)
+
+    def tick(self, now: float, *, together: bool = False) -> list[Decision]:
+        """Time has come to `now` (Unix seconds) and all earlier records are in.
+
+        `together`: most routes are silent, which is said once for all of them.
+        """
         decisions: list[Decision] = []
         if self._boundary is None or now <= self._now or self._too_early(now):
             return decisions
         self._advance(now, decisions)
-        for judge in self.judges.values():
-            judge.tick(now)
+        if not together:
+            for judge in self.judges.values():
+                judge.tick(now)
         # Only a silence begins at a tick; all else goes by panes, so that it does not matter when ticks come.
         if self._findings.refresh():
             self._step(now, decisions)

@@ -1,85 +1,90 @@
 """One alarm instead of many: when most routes fall silent together, it is the telemetry that is gone.
 
-A route's own notice of silence is held back for a few seconds. If by then most of the partition's
-routes are silent, a single notice with scope `*` takes the place of all of them, and one more
-says when it is over. Decisions of any other kind pass untouched.
+Looked at by each tick of a partition. A route's own notice waits some seconds past its bound; if by
+then more than half of the partition's routes are silent, one notice with scope `*` is made and their
+own ones are not. It is numbered by the time of the last record, so that after a restore the same
+silence has the same name.
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
+import math
+from collections.abc import Collection
 
 from detector.contract.model import Contract
-from detector.modes.decision import Decision, event_id
+from detector.modes.decision import Decision, Kind, event_id
+from detector.modes.route import RouteJudge
+from topics.control import Evidence
 
 EVERYTHING = "*"
-HOLD_S = 5.0
 _LEAST_ROUTES = 4
 
 
-class SilenceDigest:
-    """Folds the silence notices of one partition; time is event time, Unix seconds."""
+class CommonSilence:
+    """Whether most routes of a partition are silent."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, partition: int) -> None:
         absences = {name for name, spec in contract.predicates.items() if spec.type == "absence"}
-        self._modes = {
-            mode.name
-            for mode in contract.modes.values()
-            if mode.when in absences and mode.severity == "notice"
-        }
-        self._silent: set[str] = set()
-        self._held: dict[str, Decision] = {}
-        self._said: set[str] = set()
+        self._mode = next((m for m in contract.modes.values() if m.when in absences and not m.shadow), None)
+        self._digest = contract.digest
+        self._partition = partition
         self._open: Decision | None = None
-        self._transition = 0
 
-    def fold(self, decisions: Iterable[Decision], now: float, routes: int) -> list[Decision]:
-        """Return what should be said of `decisions` made by `now`, among `routes` routes known."""
-        out = []
-        for decision in decisions:
-            if decision.mode not in self._modes or decision.disposition != "notice":
-                out.append(decision)
-            elif decision.kind == "activated":
-                self._silent.add(decision.scope)
-                self._held[decision.scope] = decision
-            elif decision.kind == "deactivated":
-                self._silent.discard(decision.scope)
-                self._held.pop(decision.scope, None)
-                if decision.scope in self._said:
-                    self._said.discard(decision.scope)
-                    out.append(decision)
-            else:
-                out.append(decision)
-        return out + self._digest(now, routes)
+    @property
+    def open(self) -> bool:
+        """Whether the telemetry is gone now."""
+        return self._open is not None
 
-    def _digest(self, now: float, routes: int) -> list[Decision]:
-        most = routes >= _LEAST_ROUTES and 2 * len(self._silent) > routes
-        if most and self._held:
-            last = next(reversed(self._held.values()))
-            self._held.clear()
-            if self._open is None:
-                reason = f"{len(self._silent)} of {routes} routes fell silent together: the telemetry is gone"
-                self._open = self._everything(last, now, "activated", reason)
-                return [self._open]
+    def look(self, now: float, routes: Collection[RouteJudge]) -> list[Decision]:
+        """Compare the routes' silence with their habits; `now` is event time, Unix seconds."""
+        if self._mode is None or len(routes) < _LEAST_ROUTES:
             return []
-        if not most and self._open is not None:
-            over = self._everything(self._open, now, "deactivated", "telemetry is back")
+        silent = sum(route.silent(now) for route in routes)
+        gone = 2 * silent > len(routes)
+        if gone == self.open:
+            return []
+        if not gone:
+            over = self._say("deactivated", now, silent, len(routes), "telemetry is back")
             self._open = None
             return [over]
-        due = [scope for scope, decision in self._held.items() if now - decision.at >= HOLD_S]
-        self._said.update(due)
-        return [self._held.pop(scope) for scope in due]
+        last = math.floor(max(route.newest for route in routes))
+        reason = f"{silent} of {len(routes)} routes fell silent together: the telemetry is gone"
+        self._open = self._say("activated", now, silent, len(routes), reason, 2 * last)
+        return [self._open]
 
-    def _everything(self, like: Decision, now: float, kind: str, reason: str) -> Decision:
-        self._transition += 1
-        return replace(
-            like,
-            kind="activated" if kind == "activated" else "deactivated",
-            state="active" if kind == "activated" else "inactive",
+    def _say(
+        self, kind: Kind, now: float, silent: int, routes: int, reason: str, number: int | None = None
+    ) -> Decision:
+        mode = self._mode.name if self._mode else ""
+        # Even numbers begin a silence, odd ones end it.
+        transition = number if number is not None else (self._open.transition if self._open else 0) + 1
+        return Decision(
+            kind=kind,
             scope=EVERYTHING,
             route=EVERYTHING,
             deployment="",
+            partition=self._partition,
+            state="active" if kind == "activated" else "inactive",
+            mode=mode,
+            modes=(mode,),
+            muted=(),
+            fallbacks={},
+            primary_share=1.0,
+            probes_per_s=None,
+            transition=transition,
+            event_id=event_id(f"{EVERYTHING}{self._partition}", transition),
             at=now,
-            transition=self._transition,
-            event_id=event_id(f"{EVERYTHING}/{like.partition}/{now}", self._transition),
+            on_expiry="revert",
+            hold_max_s=0.0,
+            next_revert_at=None,
+            damped_until=None,
+            evidence=Evidence(
+                predicate=self._mode.when if self._mode else "",
+                value=silent / routes,
+                threshold=0.5,
+                samples=routes,
+                event_time=now,
+                partition=self._partition,
+            ),
+            disposition="notice",
             reason=reason,
+            contract=self._digest,
         )

@@ -16,6 +16,7 @@ from topics.telemetry import TelemetryRecord
 GAPS = 64
 HABIT = 3.0
 LEAST_RECORDS = 10
+TOGETHER_S = 5.0  # others that fall silent with this route are waited for
 
 
 class Absence(JudgeBase):
@@ -71,11 +72,15 @@ class Absence(JudgeBase):
         self._last = max(segment.times)
         self.verdict = Verdict(Outcome.CLEAR, 0.0, self._bound(), self._seen)
 
+    def due(self, silent: float) -> bool:
+        """Whether a silence of so many seconds is more than the route's habit explains."""
+        return self.armed and silent > self._bound()
+
     def tick(self, now: float) -> None:
         """See `Judge.tick`."""
         silent = now - self._last
         bound = self._bound()
-        if silent > bound and not self.latched and self.armed:
+        if silent > bound + TOGETHER_S and not self.latched and self.armed:
             self.latched = True
             self.verdict = Verdict(Outcome.BREACH, silent, bound, self._seen, silent)
 

@@ -15,6 +15,7 @@ from enum import Enum
 from msgspec.structs import replace
 
 from detector.gateway.fold import Tombstone
+from detector.modes.silence import EVERYTHING
 from detector.service.control_log import ControlLog, ScopeEntry, Unreadable
 from detector.service.statements import (
     Judged,
@@ -192,7 +193,7 @@ class PartitionOwner:
             acts = decision.disposition == "act"
             if acts:
                 self.judged[decision.scope] = decision
-            if not self._is_mine(decision.scope):
+            if not (self._is_mine(decision.scope) or decision.scope == EVERYTHING):
                 continue  # unless the count that is known is an old one: then `recounted` says it
             if self.phase is not Phase.OWNING:
                 self._pending.append(decision)

@@ -26,7 +26,6 @@ import msgspec
 from msgspec import structs
 
 from detector.modes.decision import Decision
-from detector.modes.silence import SilenceDigest
 from detector.pipeline import Pipeline
 from detector.service.cover import Cover
 from detector.service.decode import Decoded, Homes, Kind, decode_batch
@@ -84,7 +83,6 @@ class PartitionWorker:
         self.catching_up = True
         self.closed = False
         self.cut_off = False
-        self._silence = SilenceDigest(pipeline.contract)
         self._desk = desk
         self._homes = homes
         self._refused = refused
@@ -207,7 +205,6 @@ class PartitionWorker:
             del self._origin_of[next(iter(self._origin_of))]
 
     def _decided(self, decisions: Sequence[Decision]) -> None:
-        decisions = self._silence.fold(decisions, self._clock(), len(self.pipeline.routes))
         named = [self._with_origin(decision) for decision in decisions]
         for decision in named:
             self._metrics.decisions.labels(decision.kind, decision.mode, decision.disposition).inc()
@@ -222,8 +219,7 @@ class PartitionWorker:
                 catching_up=self.catching_up,
                 reason=decision.reason,
             )
-        if named:
-            self._desk.decided(self.partition, named)
+        self._desk.decided(self.partition, named)
 
     def _with_origin(self, decision: Decision) -> Decision:
         origin = self._origin_of.get(decision.evidence.offset)
@@ -273,7 +269,6 @@ class PartitionWorker:
                 if self.closed or not self._open.is_set():
                     return
                 turn = Turn(_JUDGE_S)
-        self._decided(())
 
     def _at_the_end(self) -> bool:
         return all(self.position.get(name, 0) >= end for name, end in self._ends.items())

@@ -56,6 +56,8 @@ class Judged(Protocol):
     @property
     def on_expiry(self) -> OnExpiry: ...
     @property
+    def hold_max_s(self) -> float: ...
+    @property
     def next_revert_at(self) -> float | None: ...
     @property
     def damped_until(self) -> float | None: ...
@@ -130,6 +132,7 @@ def content_of(decision: Judged) -> ControlRecord:
         transition=decision.transition,
         issued_at=decision.at,
         on_expiry=decision.on_expiry,
+        hold_max_s=decision.hold_max_s,
         next_revert_at=decision.next_revert_at,
         damped_until=decision.damped_until,
         evidence=decision.evidence,
@@ -175,6 +178,7 @@ def forced(order: Override, base: ControlRecord, fallbacks: Mapping[str, list[st
         probes_per_s=base.probes_per_s if lent else None,
         issued_at=order.issued_at,
         on_expiry=base.on_expiry,
+        hold_max_s=base.hold_max_s,
         override_until=order.until,
         source="operator",
         reason=f"Set by {who}: {order.reason}" if order.reason else f"Set by {who}.",
@@ -210,6 +214,7 @@ _COMPARED = (
     "primary_share",
     "probes_per_s",
     "on_expiry",
+    "hold_max_s",
     "next_revert_at",
     "damped_until",
     "override_until",

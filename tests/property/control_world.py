@@ -382,6 +382,7 @@ class World:
             event_id=event_id(scope, number),
             at=self.caused_at[(scope, partition, number)],
             on_expiry="revert",
+            hold_max_s=600.0,
             next_revert_at=None,
             damped_until=None,
             evidence=Evidence(),

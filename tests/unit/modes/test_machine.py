@@ -247,17 +247,19 @@ MODES = (
 @settings(max_examples=200)
 def test_whatever_holds_the_machine_keeps_its_promises(signal):
     """
-    Every move is legal, transitions count up by one, ids follow from them, attempts while active are at most
-    ten seconds apart, and the share is the state's.
+    Every move is legal, transitions count up by one and notices apart from them, ids follow from the counts,
+    attempts while active are at most ten seconds apart, and the share is the state's.
     """
     subject = machine(*MODES)
-    before, transition, told = State.INACTIVE, 0, T0
+    before, told = State.INACTIVE, T0
+    counted = {True: 0, False: 0}
     for second, symbol in enumerate(signal):
         now = T0 + second
         for each in subject.step(now, holding(symbol)):
-            assert each.transition == transition + (each.kind != "extended")
-            transition = each.transition
-            assert each.event_id == event_id("chat", transition)
+            acts = each.disposition == "act"
+            assert each.transition == counted[acts] + (each.kind != "extended")
+            counted[acts] = each.transition
+            assert each.event_id == event_id("chat" if acts else "chat/notice", each.transition)
             if each.disposition == "act":
                 told = now
                 assert (each.state == "active") == (each.primary_share < 1 or each.probes_per_s is not None)

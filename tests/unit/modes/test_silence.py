@@ -1,89 +1,99 @@
 """Silence of most routes together is one notice; silence of one is its own, a little later."""
 
-from detector.contract.model import Contract, Mode, PredicateSpec
-from detector.modes.decision import Decision, event_id
-from detector.modes.silence import EVERYTHING, HOLD_S, SilenceDigest
-from topics.control import Evidence
+import pytest
 
+from detector.contract.model import Contract, Mode, PredicateSpec
+from detector.pipeline import Pipeline
+from topics.telemetry import TelemetryRecord
+
+START = 1_700_000_000.0
 CONTRACT = Contract(
-    predicates={"silence": PredicateSpec(name="silence", type="absence")},
+    predicates={"silence": PredicateSpec(name="silence", type="absence", after_s=30.0)},
     modes={"telemetry_silence": Mode(name="telemetry_silence", when="silence", severity="notice")},
 )
-NOW = 1_700_000_000.0
 
 
-def notice(scope: str, kind: str = "activated", at: float = NOW, mode: str = "telemetry_silence") -> Decision:
-    """A decision of severity notice."""
-    return Decision(
-        kind=kind,  # type: ignore[arg-type]
-        scope=scope,
-        route=scope,
-        deployment="",
-        partition=3,
-        state="active" if kind == "activated" else "inactive",
-        mode=mode,
-        modes=(mode,),
-        muted=(),
-        fallbacks={},
-        primary_share=1.0,
-        probes_per_s=None,
-        transition=1,
-        event_id=event_id(scope, 1),
-        at=at,
-        on_expiry="revert",
-        next_revert_at=None,
-        damped_until=None,
-        evidence=Evidence(),
-        disposition="notice",
-        reason="",
-        contract="",
+def spoken(routes, seconds=20, pipeline=None):
+    """A pipeline in which routes have called once a second for a while; route -> when it stops."""
+    pipeline = pipeline or Pipeline(CONTRACT, partition=3)
+    offset = 0
+    for second in range(seconds):
+        for route, stops in routes.items():
+            if second < stops:
+                record = TelemetryRecord(event_time=START + second, route=route)
+                assert pipeline.step([record], [offset], [record.event_time]) == []
+                offset += 1
+    return pipeline
+
+
+def heard(pipeline, until, since=20):
+    """What ticks say of each second, as (second, kind, scope)."""
+    return [
+        (second, decision.kind, decision.scope)
+        for second in range(since, until)
+        for decision in pipeline.tick(START + second)
+    ]
+
+
+def test_one_silent_route_among_many_is_said_of_itself():
+    """One route of five stops: one notice of its own, some seconds past its bound."""
+    pipeline = spoken(dict.fromkeys("abcd", 70) | {"e": 20}, seconds=70)
+
+    assert heard(pipeline, 75, since=70) == [(70, "activated", "e")]
+
+
+def test_most_routes_together_are_one_notice():
+    """Three of five stop within two seconds: one `*`, no notice of their own; one more when they are back."""
+    pipeline = spoken({"a": 18, "b": 19, "c": 20, "d": 60, "e": 60}, seconds=60)
+    said = heard(pipeline, 62, since=60)
+    assert [(kind, scope) for _, kind, scope in said] == [("activated", "*")]
+
+    for offset, route in enumerate("abcde", 1000):
+        record = TelemetryRecord(event_time=START + 63, route=route)
+        assert pipeline.step([record], [offset], [record.event_time]) == []
+    assert [(kind, scope) for _, kind, scope in heard(pipeline, 70, since=64)] == [("deactivated", "*")]
+
+
+def test_few_routes_are_never_everything():
+    """Three routes that stop are three notices: too few to blame the telemetry."""
+    pipeline = spoken(dict.fromkeys("abc", 20))
+
+    assert {scope for _, _, scope in heard(pipeline, 70)} == {"a", "b", "c"}
+
+
+def test_the_same_silence_has_the_same_name_after_a_restore():
+    """A pipeline restored while everything is silent names that silence as the one before did."""
+    pipeline = spoken(dict.fromkeys("abcde", 20))
+    (said,) = [decision for second in range(20, 60) for decision in pipeline.tick(START + second)]
+    other = Pipeline(CONTRACT, partition=3)
+    for route in "abcde":
+        other.restore(pipeline.snapshot(route))
+
+    (again,) = other.tick(START + 61)
+
+    assert (again.event_id, again.transition) == (said.event_id, said.transition)
+    assert (said.scope, said.disposition) == ("*", "notice")
+
+
+@pytest.mark.parametrize("mode", ["error_spike", "renamed"])
+def test_a_contract_that_lost_a_mode_still_restores(mode):
+    """State kept under a mode that a new contract does not know is let go, and judging goes on."""
+    spec = PredicateSpec(name="errors", type="rate", field="error", ceiling=0.01)
+    old = Contract(
+        predicates={"errors": spec}, modes={"error_spike": Mode(name="error_spike", when="errors")}
     )
+    new = Contract(predicates={"errors": spec}, modes={mode: Mode(name=mode, when="errors")})
+    before = Pipeline(old)
+    records = [
+        TelemetryRecord(event_time=START + i / 10, route="r", error="timeout" if i > 50 else "")
+        for i in range(90)
+    ]
+    times = [record.event_time for record in records]
+    assert before.step(records, range(90), times)
+    after = Pipeline(new)
+    after.restore(before.snapshot("r"))
 
+    good = [TelemetryRecord(event_time=START + 10 + i / 10, route="r") for i in range(900)]
+    after.step(good, range(90, 990), [record.event_time for record in good])
 
-def test_one_silent_route_among_many_is_said_once_after_the_hold() -> None:
-    """A single silence waits for `HOLD_S`, then is said as it was decided."""
-    digest = SilenceDigest(CONTRACT)
-
-    assert digest.fold([notice("a")], NOW, 10) == []
-    assert digest.fold([], NOW + HOLD_S - 0.1, 10) == []
-    assert digest.fold([], NOW + HOLD_S, 10) == [notice("a")]
-    assert digest.fold([], NOW + 60, 10) == []
-
-
-def test_its_end_is_said_only_if_its_beginning_was() -> None:
-    """A route that speaks again within the hold leaves no trace; one that was said is taken back."""
-    digest = SilenceDigest(CONTRACT)
-    digest.fold([notice("a")], NOW, 10)
-    assert digest.fold([notice("a", "deactivated")], NOW + 1, 10) == []
-
-    digest.fold([notice("b", at=NOW + 2)], NOW + 2, 10)
-    digest.fold([], NOW + 2 + HOLD_S, 10)
-    assert digest.fold([notice("b", "deactivated")], NOW + 20, 10) == [notice("b", "deactivated")]
-
-
-def test_most_routes_together_are_one_alarm_with_one_end() -> None:
-    """Six of ten routes going silent within the hold make one `*` notice, and one when they are back."""
-    digest = SilenceDigest(CONTRACT)
-    names = "abcdef"
-    said = [d for i, name in enumerate(names) for d in digest.fold([notice(name)], NOW + i * 0.5, 10)]
-
-    assert [(d.scope, d.kind, d.disposition) for d in said] == [(EVERYTHING, "activated", "notice")]
-    back = [d for name in names for d in digest.fold([notice(name, "deactivated")], NOW + 30, 10)]
-    assert [(d.scope, d.kind) for d in back] == [(EVERYTHING, "deactivated")]
-    assert back[0].event_id != said[0].event_id
-
-
-def test_few_routes_are_never_everything() -> None:
-    """Two silent routes of three are two notices: too few to blame the telemetry."""
-    digest = SilenceDigest(CONTRACT)
-    digest.fold([notice("a"), notice("b")], NOW, 3)
-
-    assert {d.scope for d in digest.fold([], NOW + HOLD_S, 3)} == {"a", "b"}
-
-
-def test_other_decisions_pass_untouched() -> None:
-    """Only notices of absence are folded."""
-    digest = SilenceDigest(CONTRACT)
-    other = notice("a", mode="latency_spike")
-
-    assert digest.fold([other], NOW, 10) == [other]
+    assert not after.route("r").machine.engaged

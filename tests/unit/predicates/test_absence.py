@@ -2,7 +2,7 @@
 
 import pytest
 
-from detector.predicates.absence import Absence
+from detector.predicates.absence import TOGETHER_S, Absence
 from detector.predicates.base import Outcome
 from tests.builders import BUDGET, T0, record, segment, spec
 
@@ -16,7 +16,10 @@ def judge(*times, after_s=30.0):
     return made
 
 
-@pytest.mark.parametrize(("silent_s", "latched"), [(30.0, False), (30.1, True), (3000.0, True)])
+@pytest.mark.parametrize(
+    ("silent_s", "latched"),
+    [(30.0, False), (30.0 + TOGETHER_S, False), (30.1 + TOGETHER_S, True), (3000.0, True)],
+)
 def test_silence_longer_than_the_bound_breaches_on_a_tick(silent_s, latched):
     """Up to `after_s` is no silence, anything above it is."""
     made = judge(*range(20))
@@ -38,10 +41,10 @@ def test_without_a_tick_nothing_is_silent():
 def test_a_route_that_calls_seldom_is_not_reported_for_it():
     """The bound is three times the longest gap where that is more than `after_s`."""
     made = judge(*range(0, 1200, 60))
-    made.tick(T0 + 1140 + 179)
+    made.tick(T0 + 1140 + 180 + TOGETHER_S)
     assert not made.latched
 
-    made.tick(T0 + 1140 + 181)
+    made.tick(T0 + 1140 + 181 + TOGETHER_S)
     assert made.latched
 
 
@@ -76,7 +79,7 @@ def test_a_route_without_a_habit_is_not_judged():
 def test_only_the_last_gaps_make_a_habit():
     """A long gap is forgotten after 64 shorter ones of a second or more."""
     made = judge(*range(10), 1000, *range(1001, 1066))
-    made.tick(T0 + 1065 + 31)
+    made.tick(T0 + 1065 + 31 + TOGETHER_S)
 
     assert made.latched
 

@@ -66,6 +66,7 @@ def _decision(number: int = 1, **fields: object) -> Decision:
         event_id=event_id("chat", number),
         at=NOW,
         on_expiry="revert",
+        hold_max_s=600.0,
         next_revert_at=None,
         damped_until=None,
         evidence=Evidence(),
