@@ -17,6 +17,7 @@ from faust.sensors.prometheus import FaustMetrics, PrometheusMonitor
 
 from detector.contract.model import Contract
 from detector.service import topics_admin
+from detector.service.headernames import tolerate_header_names
 from detector.service.health import readiness, render_metrics
 from detector.service.http import HttpServer
 from detector.service.logs import logger
@@ -95,6 +96,7 @@ class Service:
         self.settings = settings
         self.contract = contract
         self.shell: Shell | None = None
+        self.restarts = 0
         self.stopped = asyncio.Event()
         self._http = HttpServer(ready=self._readiness, metrics=self._metrics)
         self._log = logger(part="service")
@@ -105,6 +107,7 @@ class Service:
         Raises:
             ServiceFailedError: a topic contradicts its declaration, or the broker refuses us.
         """
+        tolerate_header_names()
         await self._http.start(self.settings.http_host, self.settings.http_port)
         attempt = 0
         try:
@@ -118,7 +121,10 @@ class Service:
                 except Exception as error:
                     wait_s = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
                     attempt += 1
-                    self._log.error("service_failed", retry_in_s=wait_s, exc_info=error)
+                    self.restarts += 1
+                    self._log.error(
+                        "service_failed", restarts=self.restarts, retry_in_s=wait_s, exc_info=error
+                    )
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self.stopped.wait(), wait_s)
         finally:
@@ -160,6 +166,7 @@ class Service:
         """One life of shell and app; raises what ended it, returns when stopped."""
         owner_id = f"{socket.gethostname()[:100]}-{os.getpid()}-{secrets.token_hex(4)}"
         shell = self.shell = Shell(self.settings, self.contract, cluster, owner_id=owner_id)
+        shell.metrics.restarts.inc(self.restarts)  # of the process, while all else begins at nothing
         failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def fail(error: BaseException) -> None:
@@ -193,7 +200,7 @@ class Service:
             if failure.done():
                 failure.result()
             if not self.stopped.is_set():
-                raise RuntimeError("the Faust app ended by itself")
+                raise RuntimeError("the Faust app ended by itself") from app._crash_reason
 
     async def _until_told(self) -> None:
         await self.stopped.wait()

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from msgspec import to_builtins
 
 from detector.gateway.fold import Fold, parse
+from detector.service.headernames import tolerate_header_names
 from detector.service.marks import Mark
 from detector.service.settings import Settings
 from detector.service.snapshots import SnapshotReader
@@ -83,6 +84,7 @@ async def _marks(settings: Settings, topic: str) -> dict[int, Mark]:
 async def _read(settings: Settings, topic: str) -> list[Any]:
     """All of a topic's only partition."""
     place = TopicPartition(topic, 0)
+    tolerate_header_names()
     consumer = AIOKafkaConsumer(
         **settings.client_options(), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
     )

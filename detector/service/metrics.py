@@ -90,6 +90,9 @@ class Metrics:
         self.outbox = Gauge(
             "detector_outbox_messages", "Messages not yet acknowledged.", ["outbox"], registry=registry
         )
+        self.restarts = Counter(
+            "detector_restarts", "Times that this process began again after a failure.", registry=registry
+        )
         self.fenced = Counter("detector_fenced_total", "Times another owner was met.", registry=registry)
         self.discarded = Counter(
             "detector_discarded_states", "Saved states that did not fit their topic.", registry=registry

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from topics.codec import encode
 from topics.control import ControlRecord, OwnerRecord, decode_control, decode_control_message
@@ -215,3 +216,20 @@ async def owners(bootstrap: str, prefix: str) -> list[OwnerRecord]:
 async def transitions(bootstrap: str, prefix: str) -> list[ControlRecord]:
     """The audit."""
     return [decode_control(raw.value) for raw in await read_all(bootstrap, topics(prefix).transitions.name)]
+
+
+class RawName(str):
+    """A header name that is written as the byte 0xff, which is no UTF-8: C and Go producers can."""
+
+    def encode(self, *_: Any, **__: Any) -> bytes:
+        return b"\xff"
+
+
+async def send_with_bad_header(
+    to: AIOKafkaProducer, topic: str, key: bytes, value: bytes, *, partition: int
+) -> None:
+    """Write one message with such a header and wait for the ack; aiokafka's own way refuses it."""
+    batch = to.create_batch()
+    batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 1_000_000)
+    batch.append(timestamp=None, key=key, value=value, headers=[(RawName("x"), b"v")])
+    await (await to.send_batch(batch, topic, partition=partition))

@@ -73,6 +73,7 @@ def test_a_crash_of_the_app_can_be_waited_for() -> None:
     """A crash inside Faust sets an event; a service that does not hear of it would sit there for ever."""
     assert "_crashed" in names(Service.__init__)
     assert "_crashed" in names(Service.crash) | names(Service._crash)
+    assert "_crash_reason" in names(Service.__init__)
 
 
 def test_the_consumer_keeps_the_state_that_the_transport_reads() -> None:
