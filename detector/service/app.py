@@ -84,7 +84,11 @@ def make_app(settings: Settings, shell: Shell, data_dir: str) -> faust.App:
     async def handed_over(*_: Any, **__: Any) -> None:
         await shell.revoked()
 
+    async def joined(_: Any, *assigned: Any, **__: Any) -> None:
+        shell.joined(*assigned)
+
     app.on_partitions_revoked.connect(handed_over)
+    app.on_partitions_assigned.connect(joined)
     return app
 
 

@@ -104,18 +104,10 @@ class Metrics:
 
     def forget(self, partition: int) -> None:
         """Drop the series of a partition that is no longer ours."""
-        for gauge in (
-            self.owned,
-            self.caught_up,
-            self.epoch,
-            self.judged,
-            self.late,
-            self.clamped,
-            self.active,
-        ):
-            with_label = (str(partition),)
-            if with_label in gauge._metrics:
-                gauge.remove(*with_label)
+        for gauge in (each for each in vars(self).values() if isinstance(each, Gauge)):
+            for sample in next(iter(gauge.collect())).samples:
+                if sample.labels.get("partition") == str(partition):
+                    gauge.remove(*sample.labels.values())
 
     def render(self) -> bytes:
         """The text that a scrape is given."""

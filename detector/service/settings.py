@@ -117,7 +117,7 @@ class Settings:
         if lease_s <= takeover_s:
             raise SettingsError(
                 f"session_timeout_s: with {self.session_timeout_s:g} s a takeover lasts up to "
-                f"{takeover_s:g} s, and the contract's lease_s is {lease_s:g}; lower the one or raise the other"
+                f"{takeover_s:g} s, and the contract's lease_s is {lease_s:g}; lower it or raise the lease"
             )
 
     @property

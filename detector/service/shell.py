@@ -122,7 +122,12 @@ class Shell:
 
     failed: Callable[[BaseException], None] | None = None
 
-    # What the transport asks.
+    # What the group says, and what the transport asks.
+
+    def joined(self, assigned: Iterable[TP]) -> None:
+        """The group has gone on with this worker in it; without partitions nothing else tells."""
+        if not set(assigned):
+            self.generation = self.consumer.app.consumer_generation_id
 
     async def start_offsets(self, assigned: frozenset[TP]) -> Mapping[TP, int]:
         """A new assignment: claim, restore, and say where to read on."""
@@ -188,6 +193,7 @@ class Shell:
             self.snapshots.drop(("snapshot", partition))
             self.metrics.forget(partition)
         self.workers = {}
+        self.generation = -1
 
     # What the agents bring.
 

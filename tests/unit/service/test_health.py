@@ -6,9 +6,13 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from detector.service.health import render_metrics
+from detector.contract.model import Contract
+from detector.service.health import readiness, render_metrics
 from detector.service.metrics import Metrics
 from detector.service.ownership import Phase
+from detector.service.settings import Settings
+from detector.service.shell import Shell
+from detector.service.topics_admin import Cluster
 
 COUNTS = {"judged": 90, "late": 3, "clamped": 4, "verdicts": 5, "verdicts_skipped": 2, "evicted": 1}
 
@@ -56,3 +60,46 @@ def test_every_count_of_the_pipeline_is_exported() -> None:
     assert found["detector_judged_records", "3"] == 90
     assert found["detector_late_records", "3"] == 3
     assert found["detector_clamped_records", "3"] == 4
+
+
+def test_a_partition_that_is_gone_leaves_no_series() -> None:
+    """A gauge that nobody sets any more would show its last value for ever; the others stay."""
+    known = shell({3: worker(errors=1.0), 30: worker(errors=0.5)})
+    before = series(render_metrics(known))
+
+    del known.workers[3]
+    known.metrics.forget(3)
+    after = series(render_metrics(known))
+
+    assert set(before) - set(after) == {key for key in before if key[1:2] == ("3",)}
+    assert {key[0] for key in set(before) - set(after)} >= {
+        "detector_partition_lag_records",
+        "detector_armed_share",
+    }
+
+
+class Group:
+    """What a shell asks of the transport's consumer."""
+
+    def __init__(self) -> None:
+        self.app = SimpleNamespace(consumer_generation_id=4)
+
+    async def force_commit(self) -> None:
+        """Nothing to commit."""
+
+    async def in_thread(self, name: str, *_: Any) -> None:
+        """Nothing to ask."""
+
+
+async def test_ready_needs_a_place_in_the_group_though_not_a_partition() -> None:
+    """Given none in a completed rebalance: ready. Revoked, and not heard of since: not."""
+    real = Shell(Settings(), Contract(), Cluster(8, 1_000_000), owner_id="w")
+    real.attach(Group())
+    real.feed.reached_s = time.monotonic()
+    assert readiness(real)["missing"] == ["assignment"]
+
+    real.joined([])
+    assert readiness(real)["ready"]
+
+    await real.revoked()
+    assert readiness(real)["missing"] == ["assignment"]
