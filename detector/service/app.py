@@ -84,8 +84,9 @@ def make_app(settings: Settings, shell: Shell, data_dir: str) -> faust.App:
     async def handed_over(*_: Any, **__: Any) -> None:
         await shell.revoked()
 
-    async def joined(_: Any, *assigned: Any, **__: Any) -> None:
-        shell.joined(*assigned)
+    async def joined(*said: Any, **__: Any) -> None:
+        _, assigned = said
+        shell.joined(assigned)
 
     app.on_partitions_revoked.connect(handed_over)
     app.on_partitions_assigned.connect(joined)
