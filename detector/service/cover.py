@@ -76,12 +76,14 @@ class Cover:
         self._marked_at = 0.0
         self._armed: dict[str, float] = {}
         self._armed_at = 0.0
+        self._dropped: list[bytes] = []
 
     def restore(self, found: Snapshots, starts: Mapping[str, int]) -> None:
         """Begin where a mark ends; `starts`: where reading begins, per input."""
         self.position = dict(starts)
         self._since = found.end
         self._covered = Covered(starts)
+        self._dropped = list(found.dropped)
         seen = found.mark.origins if found.mark else {}
         refused = found.mark.refused if found.mark else {}
         for name in starts:
@@ -191,6 +193,10 @@ class Cover:
         self._marked_at = now
         if self._mark is None or structs.replace(mark, issued_at=self._mark.issued_at) != self._mark:
             self._mark = mark
+            # Before the first mark: from then on nothing tells that they are not of this topic.
+            for route in self._dropped:
+                self._writer.remove(self._partition, route, mark.epoch)
+            self._dropped.clear()
             self._writer.send_mark(mark, on_ack=lambda: self.committable.update(covered))
 
     async def finish(self) -> None:

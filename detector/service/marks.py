@@ -57,14 +57,24 @@ class Snapshots(msgspec.Struct, kw_only=True):
     Attributes:
         mark: the mark with the greatest epoch, None where there is none.
         routes: route to snapshot.
+        covers: route to what its snapshot covers, per input.
+        dropped: routes whose snapshots do not count and are to be removed from the topic.
         covered: where to read on from; empty without a mark.
         end: end offset of the snapshot partition.
     """
 
     mark: Mark | None = None
     routes: dict[bytes, bytes] = {}
+    covers: dict[bytes, dict[str, int]] = {}
+    dropped: list[bytes] = []
     covered: dict[str, int] = {}
     end: int = 0
+
+    def drop(self, keys: Iterable[bytes]) -> None:
+        """Take routes out: their snapshots do not count."""
+        for key in list(keys):
+            del self.routes[key]
+            self.dropped.append(key)
 
 
 Message = tuple[int, bytes, bytes | None, Mapping[str, bytes]]
@@ -90,13 +100,14 @@ def collect(messages: Iterable[Message], end: int) -> Snapshots:
         else:
             values[key] = message
     covered = dict(mark.covered) if mark else {}
+    covers = {key: read_covers(headers.get(COVERS_HEADER, b"")) for key, (_, _, _, headers) in values.items()}
     if mark is not None:
-        for offset, _, _, headers in values.values():
+        for key, (offset, _, _, headers) in values.items():
             if offset >= mark.since and int(headers.get(EPOCH_HEADER, b"0")) < mark.epoch:
-                for name, covers in read_covers(headers.get(COVERS_HEADER, b"")).items():
-                    covered[name] = min(covered.get(name, covers), covers)
+                for name, until in covers[key].items():
+                    covered[name] = min(covered.get(name, until), until)
     routes = {key: value for key, (_, _, value, _) in values.items() if value is not None}
-    return Snapshots(mark=mark, routes=routes, covered=covered, end=end)
+    return Snapshots(mark=mark, routes=routes, covers=covers, covered=covered, end=end)
 
 
 def write_covers(position: Mapping[str, int]) -> bytes:

@@ -97,6 +97,13 @@ class SnapshotWriter:
             self._topic, route.encode(), data, headers, partition=partition, lane=("snapshot", partition)
         )
 
+    def remove(self, partition: int, route: bytes, epoch: int) -> int:
+        """Send a tombstone: the route has no state any more; returns the outbox's number for it."""
+        headers = [(EPOCH_HEADER, b"%d" % epoch)]
+        return self._outbox.send(
+            self._topic, route, None, headers, partition=partition, lane=("snapshot", partition)
+        )
+
     def send_mark(self, mark: Mark, *, on_ack: Any = None) -> int:
         """Send a partition's mark."""
         return self._outbox.send(

@@ -68,19 +68,27 @@ class Starts:
 
     def _discard(self, inputs: frozenset[TP], found: Mapping[int, Snapshots], ends: Mapping[TP, int]) -> None:
         for tp in inputs:
-            snapshots = found[tp.partition]
-            covered = snapshots.covered.get(self._input_of[tp.topic], 0)
-            if covered > ends[tp]:
+            name, end, snapshots = self._input_of[tp.topic], ends[tp], found[tp.partition]
+            covered = snapshots.covered.get(name, 0)
+            # A route may say so where the mark does not: a mark of the new topic beside routes of the old one.
+            # It would take every record below its offset for one that it has had.
+            beyond = [key for key in snapshots.routes if snapshots.covers[key].get(name, 0) > end]
+            if covered > end or beyond:
                 self._log.error(
                     "state_discarded",
                     topic=tp.topic,
                     partition=tp.partition,
                     covered=covered,
-                    end=ends[tp],
+                    routes=len(snapshots.routes) if covered > end else len(beyond),
+                    end=end,
                     why="the state covers more than the topic holds: it was made anew",
                 )
                 self._metrics.discarded.inc()
-                snapshots.routes, snapshots.covered, snapshots.mark = {}, {}, None
+            if covered > end:
+                snapshots.drop(snapshots.routes)
+                snapshots.covered, snapshots.mark = {}, None
+            else:
+                snapshots.drop(beyond)
 
     async def _first(
         self, new: frozenset[TP], begins: Mapping[TP, int], ends: Mapping[TP, int]

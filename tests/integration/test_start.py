@@ -62,7 +62,7 @@ async def test_a_topic_that_contradicts_its_declaration_stops_the_start(
 async def test_state_of_a_topic_that_was_made_anew_is_thrown_away(
     real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """Offsets that were covered in the old topic do not hide the records of the new one."""
+    """Offsets that were covered in the old topic hide nothing of the new one, not after a restart either."""
     kafka, declared = real_kafka, topics(topic_prefix)
     settings = Settings(bootstrap=kafka.bootstrap, topic_prefix=topic_prefix)
 
@@ -80,14 +80,26 @@ async def test_state_of_a_topic_that_was_made_anew_is_thrown_away(
         first.process.wait(10)
     kafka.delete_topics(declared.telemetry.name)
     kafka.create_topics({declared.telemetry.name: 8})
+    home = partition_for(b"r", 8)
+    other = next(name for n in range(100) if partition_for((name := f"s{n}").encode(), 8) == home)
     async with producer(kafka.bootstrap) as to:
-        await publish(to, topic_prefix, [call("r") for _ in range(40)])
+        await publish(to, topic_prefix, [call(other) for _ in range(40)])
 
     second = Worker(tmp_path, kafka.bootstrap, topic_prefix, name="second")
     with workers(second):
         await second.ready()
         await until(lambda: judged(40), saying=second.tail())
         assert second.events("state_discarded")
+        second.send(signal.SIGTERM)
+        second.process.wait(10)
+
+    third = Worker(tmp_path, kafka.bootstrap, topic_prefix, name="third")
+    with workers(third):
+        await third.ready()
+        async with producer(kafka.bootstrap) as to:
+            await publish(to, topic_prefix, [call("r") for _ in range(30)])
+        await until(lambda: judged(70), saying=third.tail())
+        assert not third.events("state_discarded")
 
 
 @pytest.mark.slow
