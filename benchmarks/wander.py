@@ -5,7 +5,7 @@ before it, without sampling noise, over 14 days, in 16 bins at the quantiles of 
 were measured on the per-client distributions and rates of ServeGen (Alibaba's production traffic, three
 models).
 
-    python benchmarks/wander.py [--days 14] [--seeds 8]
+    python benchmarks/wander.py [--days 14] [--seeds 16]
 """
 
 import argparse
@@ -47,23 +47,26 @@ TARGETS: dict[tuple[str, str], Target] = {
 
 def divergences(regime: Regime, seed: int, days: float) -> dict[str, Floats]:
     """KL of each window against its trailing hour, nats, for `input` and `output`."""
-    rates = window_rates(regime, seed, days)
-    return {field: _trailing(rates @ mix) for field, mix in tenant_mixes(regime, seed, rates.sum(0)).items()}
+    rng = np.random.default_rng([seed, 2])
+    population = Population(regime, rng)
+    rates = window_rates(regime, population, seed, days)
+    mixes = tenant_mixes(regime, population, rng, rates.sum(axis=0))
+    return {field: _trailing(rates @ mix) for field, mix in mixes.items()}
 
 
-def window_rates(regime: Regime, seed: int, days: float) -> Floats:
+def window_rates(regime: Regime, population: Population, seed: int, days: float) -> Floats:
     """Mean rate of each tenant in each window of 10 minutes."""
-    wander = Wander(regime, 0.0, np.random.default_rng([seed, 1]))
+    wander = Wander(regime, 0.0, population.comes_and_goes, np.random.default_rng([seed, 1]))
     per_window = int(WINDOW_S / GRID_S)
     steps = int(days * 86_400 / GRID_S) // per_window * per_window
     path = np.array([wander.at(step * GRID_S) for step in range(steps)])
     return path.reshape(-1, per_window, regime.tenants).mean(axis=1)
 
 
-def tenant_mixes(regime: Regime, seed: int, totals: Floats) -> dict[str, Floats]:
+def tenant_mixes(
+    regime: Regime, population: Population, rng: np.random.Generator, totals: Floats
+) -> dict[str, Floats]:
     """Bin probabilities of each tenant, drawn by the simulator; bins hold equal shares of the long run."""
-    rng = np.random.default_rng([seed, 2])
-    population = Population(regime, rng)
     tenant = np.repeat(np.arange(regime.tenants), SAMPLE)
     size = len(tenant)
     turn = rng.geometric(1 / regime.session_turns, size) - 1
@@ -99,7 +102,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--days", type=float, default=14.0)
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=16)
     args = parser.parse_args()
     print("regime field    median   (real)      p99   (real)   > 0.07   (real)   medians of single seeds")
     for (name, field), target in TARGETS.items():

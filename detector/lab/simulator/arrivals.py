@@ -1,5 +1,6 @@
 """When calls arrive: sessions begin at random, at a rate that follows the day, and have several turns."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,7 @@ class Source:
         self._population = population
         self._mean = calls_per_s
         self._rng = rng
-        self._wander = Wander(regime, start, wander)
+        self._wander = Wander(regime, start, population.comes_and_goes, wander)
         self._later = _nobody()
         history = _HISTORY * regime.session_turns * regime.think_s if regime.session_turns > 1 else 0.0
         weights = self._wander.at(start)
@@ -55,14 +56,12 @@ class Source:
             rate = self._sessions_per_s(start, weights)
             self._later = _rows(self._sessions(start - history, start, rate, weights), start, np.inf)
 
-    def take(self, start: float, end: float, tenant_factors: Floats | None = None) -> Arrivals:
-        """All arrivals in [start, end); `tenant_factors` multiply the tenants' rates."""
+    def take(self, start: float, end: float, adjusted: Callable[[Floats], Floats]) -> Arrivals:
+        """All arrivals in [start, end); `adjusted` has the last word on the tenants' rates."""
         weights = self._wander.at(start)
         rate = self._sessions_per_s(start, weights)
-        if tenant_factors is not None:
-            rate *= float((weights * tenant_factors).sum() / weights.sum())
-            weights = weights * tenant_factors
-        fresh = self._sessions(start, end, rate, weights)
+        changed = adjusted(weights)
+        fresh = self._sessions(start, end, rate * float(changed.sum() / weights.sum()), changed)
         everything = np.concatenate([self._later, fresh], axis=1)
         now = _rows(everything, start, end)
         self._later = _rows(everything, end, np.inf)

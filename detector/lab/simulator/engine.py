@@ -14,6 +14,7 @@ from detector.lab.simulator.calls import TIMEOUT, Calls, Floats
 
 PREFILL_S = 15e-6  # per token of the prompt that is not cached, at full clock
 DECODE_S = 0.9e-3  # per token of the answer, alone in the batch, at full clock
+SCHEDULING_S = 1.5e-3  # mean time until the scheduler sees a call
 CROWDING = 1.2  # a full batch takes 1 + CROWDING times as long per token as an empty one
 BATCH_LIMIT = 32  # sequences that one engine runs at once
 PATIENCE_S = 20.0  # a call that has waited so long fails
@@ -54,8 +55,10 @@ class Deployment:
         clock = calls["clock"]
         prefill = PREFILL_S * calls["input_tokens"] * (1.0 - calls["cached"]) / clock
         decode = DECODE_S * calls["output_tokens"] * calls["jitter"] / clock
-        start, batch, waited_out = self._take_up(calls["ready"], prefill + calls["hold"], decode)
         ready = calls["ready"]
+        # The scheduler looks at new calls between two steps of the batch.
+        noticed = ready - SCHEDULING_S * np.log1p(-calls["lot"])
+        start, batch, waited_out = self._take_up(noticed, prefill + calls["hold"], decode)
         per_token = DECODE_S * calls["jitter"] / clock * (1.0 + CROWDING * batch * self.engines / self.slots)
         first = start + prefill + per_token
         calls["start"] = start

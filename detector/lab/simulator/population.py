@@ -45,13 +45,22 @@ class Questions:
 
 
 class Population:
-    """The tenants of one route; drawn once, they stay what they are."""
+    """The tenants of one route; drawn once, they stay what they are.
+
+    Attributes:
+        comes_and_goes: by tenant, whether it is away at times.
+        topic_mix: by tenant, shares of the topics.
+        words: by topic, token ids to draw from evenly.
+    """
 
     def __init__(self, regime: Regime, rng: np.random.Generator) -> None:
         self._regime = regime
         self.topic_mix: Floats = rng.dirichlet(np.full(len(TOPICS), 0.7), regime.tenants)
         self._topic_cdf = np.cumsum(self.topic_mix, axis=1)
-        self._input = np.log(regime.input_median) + regime.input_spread * _scattered(regime.tenants, 2, rng)
+        self.comes_and_goes = rng.random(regime.tenants) < regime.burst_share
+        self.comes_and_goes[0] = False
+        offsets = _scattered(regime.tenants, 2, rng) * np.where(self.comes_and_goes, regime.burst_spread, 1.0)
+        self._input = np.log(regime.input_median) + regime.input_spread * offsets
         self._output = np.log(regime.output_median) + regime.output_spread * _scattered(
             regime.tenants, 3, rng
         )

@@ -91,7 +91,7 @@ class Route:
     def _arriving(
         self, start: float, end: float, faults: Sequence[Active], diversions: Mapping[str, Diversion]
     ) -> Calls:
-        usual = self._source.take(start, end, self._tenant_factors(start, faults))
+        usual = self._source.take(start, end, partial(self._tenants, start=start, faults=faults))
         parts = [self._made(usual, faults, self._call_rng, diversions)]
         extra = self._crowding(start, end, faults)
         if extra > 0:
@@ -129,6 +129,8 @@ class Route:
             due = offset + every * np.arange(first, np.ceil((end - offset) / every))
             times += due.tolist()
             where += [index] * len(due)
+        if not times:
+            return joined([])
         at: Floats = np.array(times, dtype=float)
         to: Ints = np.array(where, dtype=np.int64)
         calls = self._asking.golden(at, to, faults, self._golden_rng)
@@ -218,20 +220,16 @@ class Route:
                 extra += share * max(0.0, fault.size * self.capacity - usual)
         return extra
 
-    def _tenant_factors(self, start: float, faults: Sequence[Active]) -> Floats | None:
-        factors: Floats | None = None
+    def _tenants(self, weights: Floats, start: float, faults: Sequence[Active]) -> Floats:
+        """Rates of the tenants once those have come and gone whom the scenario sends."""
         for fault in faults:
-            if not fault.acts_at(start) or fault.kind not in ("tenant_arrives", "tenant_leaves"):
-                continue
-            if factors is None:
-                factors = np.ones(self._regime.tenants)
-            if fault.kind == "tenant_leaves":
-                factors[0] *= 1.0 - fault.size
-            else:
-                ranks = np.arange(1, self._regime.tenants + 1) ** -self._regime.zipf
-                own = float(ranks[-1] / ranks.sum())
-                factors[-1] *= fault.size / (1.0 - fault.size) * (1.0 - own) / own
-        return factors
+            if fault.kind == "tenant_leaves" and fault.acts_at(start):
+                weights = weights.copy()
+                weights[0] *= 1.0 - fault.size
+            elif fault.kind == "tenant_arrives" and fault.acts_at(start):
+                weights = weights.copy()
+                weights[-1] += weights.sum() * fault.size / (1.0 - fault.size)
+        return weights
 
     def _struck(self, fault: Active) -> list[int]:
         return list(range(len(self._engines))) if fault.deployment == ANYWHERE else [fault.deployment]

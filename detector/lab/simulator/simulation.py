@@ -3,6 +3,7 @@
 import csv
 import gzip
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -113,14 +114,15 @@ def write_incidents(path: Path, incidents: Iterable[Incident]) -> None:
         rows.writerows((each.scope, each.mode, repr(each.start), repr(each.end)) for each in incidents)
 
 
-def _writer(path: Path) -> IO[bytes]:
-    if path.name.endswith(".gz"):
+@contextmanager
+def _writer(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("wb") as raw:
+        if not path.name.endswith(".gz"):
+            yield raw
+            return
         # No name and no time in the header: equal streams make equal files.
-        return cast(
-            "IO[bytes]",
-            gzip.GzipFile(filename="", mode="wb", fileobj=path.open("wb"), mtime=0, compresslevel=6),
-        )
-    return path.open("wb")
+        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as file:
+            yield cast("IO[bytes]", file)
 
 
 def _write_lines(file: IO[bytes], rows: Iterable[msgspec.Struct]) -> None:

@@ -145,10 +145,13 @@ class Simulator:
                     mode=kind.mode or fault.kind,
                     kind=fault.kind,
                     start=scenario.start + start,
-                    end=scenario.start + end,
+                    end=min(scenario.start + end, scenario.end),
                 )
                 for start, end in fault.strikes()
+                if start < scenario.duration_s
             ]
+            if not labels:
+                continue
             size = kind.size if fault.size is None else fault.size
             self._active[name].append(Active(fault.kind, size, deployment, np.uint64(1 << index), labels))
             (self.incidents if kind.mode else self.transients).extend(labels)

@@ -15,18 +15,19 @@ class Wander:
     Args:
         regime: its parameters.
         start: Unix seconds of the first state, which is drawn from the stationary law.
+        comes_and_goes: which tenants are away at times.
         rng: used for nothing else, so that the mix does not depend on what becomes of the calls.
     """
 
-    def __init__(self, regime: Regime, start: float, rng: np.random.Generator) -> None:
+    def __init__(
+        self, regime: Regime, start: float, comes_and_goes: NDArray[np.bool_], rng: np.random.Generator
+    ) -> None:
         self._regime = regime
         self._rng = rng
         self._sd = regime.wander_sd * regime.wander_scale
         self._keep = float(np.exp(-GRID_S / regime.wander_tau_s))
         ranks = np.arange(1, regime.tenants + 1)
         self.means: Floats = ranks**-regime.zipf / (ranks**-regime.zipf).sum()
-        comes_and_goes = rng.random(regime.tenants) < regime.burst_share
-        comes_and_goes[0] = False
         self._bursty = comes_and_goes
         self._present_share = regime.burst_on_s / (regime.burst_on_s + regime.burst_off_s)
         self._on = ~comes_and_goes | (rng.random(regime.tenants) < self._present_share)
