@@ -8,6 +8,7 @@ Everything is kept per route, so that a replay of a file, eight partitions and o
 come to the same decisions.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, KeysView, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -102,13 +103,9 @@ class Pipeline:
             offsets: their offsets (row indices in files), ascending.
             arrivals: when each arrived, Unix seconds; an event time is believed up to 5 s past it.
         """
-        groups: dict[str, list[int]] = {}
+        groups: defaultdict[str, list[int]] = defaultdict(list)
         for position, record in enumerate(records):
-            group = groups.get(record.route)
-            if group is None:
-                groups[record.route] = [position]
-            else:
-                group.append(position)
+            groups[record.route].append(position)
         decisions: list[Decision] = []
         for route, positions in groups.items():
             judge = self._route(route)
