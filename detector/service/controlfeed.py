@@ -6,7 +6,7 @@ Read without a group, from the beginning, and again from the beginning after too
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -73,9 +73,10 @@ class ControlFeed:
         self.at_end = asyncio.Event()
         self.reached_s = float("-inf")
 
-    def start(self) -> None:
-        """Begin to read; the broker may come later."""
+    def start(self, ended: Callable[["asyncio.Task[None]"], object]) -> None:
+        """Begin to read; the broker may come later. `ended`: told when reading is over, by whatever cause."""
         self._task = asyncio.create_task(self._run(), name="control-feed")
+        self._task.add_done_callback(ended)
 
     async def stop(self) -> None:
         """End."""

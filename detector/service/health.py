@@ -26,6 +26,7 @@ def readiness(shell: Shell) -> dict[str, Any]:
         missing.append("broker")
     if shell.generation < 0:
         missing.append("assignment")
+    missing += [f"outbox {name}" for name, box in shell.outboxes.items() if box.stuck_s > _READY_WITHIN_S]
     missing += [f"partition {number}: claim" for number, state in partitions.items() if not state["claimed"]]
     missing += [
         f"partition {number}: catch up" for number, state in partitions.items() if not state["caught_up"]
@@ -59,11 +60,7 @@ def render_metrics(shell: Shell) -> bytes:
                 metrics.lag.labels(label, shell.topic_of[name]).set(
                     max(0, end - worker.position.get(name, 0))
                 )
-    for name, outbox in (
-        ("control", shell.control),
-        ("bulk", shell.bulk),
-        ("snapshots", shell.snapshots),
-    ):
+    for name, outbox in shell.outboxes.items():
         metrics.outbox.labels(name).set(outbox.under_way)
     if shell.feed.reached_s > 0:
         metrics.broker.set(time.time() - (time.monotonic() - shell.feed.reached_s))

@@ -7,6 +7,7 @@ the same order, by a new producer: a message may arrive twice, but the last one 
 
 import asyncio
 import contextlib
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ class Outbox:
         self._by_lane: Counter[Hashable] = Counter()
         self._sent = 0
         self._acked = 0
+        self._moved_s = 0.0
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self._broken: BaseException | None = None
@@ -78,9 +80,10 @@ class Outbox:
         self._log = logger(outbox=name)
         self.refused = 0
 
-    def start(self) -> None:
-        """Begin to send; the broker may come later."""
+    def start(self, ended: Callable[["asyncio.Task[None]"], object]) -> None:
+        """Begin to send; the broker may come later. `ended`: told when sending is over, by whatever cause."""
         self._task = asyncio.create_task(self._run(), name=f"outbox-{self._name}")
+        self._task.add_done_callback(ended)
 
     def send(
         self,
@@ -95,6 +98,8 @@ class Outbox:
     ) -> int:
         """Put a message behind those before it; returns its number, which `acked` takes."""
         self._sent += 1
+        if not self.under_way:
+            self._moved_s = time.monotonic()
         self._waiting.append(_Item(self._sent, topic, key, value, headers, partition, lane, on_ack))
         self._by_lane[lane] += 1
         self._wake.set()
@@ -113,6 +118,11 @@ class Outbox:
     def acked_through(self) -> int:
         """The message with this number, and all before it, are acknowledged."""
         return self._acked
+
+    @property
+    def stuck_s(self) -> float:
+        """For how long nothing was acknowledged although something waits, seconds."""
+        return time.monotonic() - self._moved_s if self.under_way else 0.0
 
     @property
     def under_way(self) -> int:
@@ -230,7 +240,9 @@ class Outbox:
         while self._flying and self._flying[0].done:
             self._flying.popleft()
         first = self._flying[0] if self._flying else self._waiting[0] if self._waiting else None
-        self._acked = self._sent if first is None else first.number - 1
+        acked = self._sent if first is None else first.number - 1
+        if acked > self._acked:
+            self._acked, self._moved_s = acked, time.monotonic()
         if any(number <= self._acked for number, _ in self._waiters):
             for number, waiter in self._waiters:
                 if number <= self._acked and not waiter.done():

@@ -56,6 +56,7 @@ class Shell:
         self.control = Outbox(options, name="control")
         self.bulk = Outbox(options, name="bulk", linger_ms=5)
         self.snapshots = Outbox(options, name="snapshots", compression=None if settings.embedded else "zstd")
+        self.outboxes = {"control": self.control, "bulk": self.bulk, "snapshots": self.snapshots}
         self.desk = Desk(
             self.control,
             self.declared,
@@ -94,10 +95,9 @@ class Shell:
 
     def start(self) -> None:
         """Begin to read and write control records; partitions come with the group."""
-        self.control.start()
-        self.bulk.start()
-        self.snapshots.start()
-        self.feed.start()
+        for outbox in self.outboxes.values():
+            outbox.start(self._done)
+        self.feed.start(self._done)
         self._spawn(self._beat(), "beat")
 
     async def stop(self) -> None:
@@ -105,8 +105,9 @@ class Shell:
         self.stopping = True
         for task in list(self._tasks):
             task.cancel()
-        outboxes = (self.control, self.bulk, self.snapshots)
-        await asyncio.gather(*(box.stop() for box in outboxes), self.feed.stop(), return_exceptions=True)
+        await asyncio.gather(
+            *(box.stop() for box in self.outboxes.values()), self.feed.stop(), return_exceptions=True
+        )
 
     def _spawn(self, work: Any, name: str) -> None:
         task = asyncio.create_task(work, name=name)

@@ -70,7 +70,7 @@ class Starts:
         for tp in inputs:
             name, end, snapshots = self._input_of[tp.topic], ends[tp], found[tp.partition]
             covered = snapshots.covered.get(name, 0)
-            # A route may say so where the mark does not: a mark of the new topic beside routes of the old one.
+            # A route may say so where the mark does not: the new topic's mark beside the old one's routes.
             # It would take every record below its offset for one that it has had.
             beyond = [key for key in snapshots.routes if snapshots.covers[key].get(name, 0) > end]
             if covered > end or beyond:

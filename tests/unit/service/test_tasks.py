@@ -1,0 +1,62 @@
+"""A background task that ends is heard of."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from detector.service import controlfeed, outbox
+from detector.service.controlfeed import ControlFeed
+from detector.service.outbox import Outbox
+
+
+class Broken:
+    """A client that fails in a way that waiting cannot mend."""
+
+    def __init__(self, **_: Any) -> None:
+        self._sender = None
+        self.client = self
+
+    async def start(self) -> None:
+        raise LookupError("not the broker's fault")
+
+    async def stop(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_feed_that_dies_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker would hold its partitions on, deaf to whoever claims them."""
+    monkeypatch.setattr(controlfeed, "AIOKafkaConsumer", Broken)
+    ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    ControlFeed({}, "control", "overrides", object()).start(ended.set_result)  # type: ignore[arg-type]
+
+    assert isinstance((await asyncio.wait_for(ended, 10)).exception(), LookupError)
+
+
+async def test_an_outbox_that_dies_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decisions would pile up in it."""
+    monkeypatch.setattr(outbox, "AIOKafkaProducer", Broken)
+    ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    Outbox({}, name="o").start(ended.set_result)
+
+    assert isinstance((await asyncio.wait_for(ended, 10)).exception(), LookupError)
+
+
+def test_an_outbox_knows_for_how_long_it_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time counts from the last acknowledgement, or from the first message that waits."""
+    now = 1000.0
+    monkeypatch.setattr(outbox.time, "monotonic", lambda: now)
+    box = Outbox({}, name="o")
+    assert box.stuck_s == 0
+    box.send("t", b"k", b"v", [], lane=1)
+    now += 5
+    box.send("t", b"k", b"v", [], lane=2)
+    assert box.stuck_s == 5
+    box.drop(1)
+    now += 3
+    assert box.stuck_s == 3
+    box.drop(2)
+    assert box.stuck_s == 0
