@@ -50,7 +50,15 @@ _DAMAGE_REFUSED = 0.1
 
 
 class Asking:
-    """Makes calls out of arrivals on one route."""
+    """Makes calls out of arrivals on one route.
+
+    Args:
+        regime, population: who asks.
+        profile: of the judge, and how often golden prompts are sent.
+        deployments: how many.
+        weights: the tenants' shares that count as typical.
+        rng: for a sample of typical calls, used for nothing else.
+    """
 
     def __init__(
         self,
@@ -58,6 +66,7 @@ class Asking:
         population: Population,
         profile: Profile,
         deployments: int,
+        weights: Floats,
         rng: np.random.Generator,
     ) -> None:
         self._regime = regime
@@ -65,10 +74,10 @@ class Asking:
         self._profile = profile
         self._deployments = deployments
         self._shift_nats: dict[tuple[str, float], float] = {}
-        self._sample = self._sampled(20_000, rng)
+        self._sample = self._sampled(20_000, weights / weights.sum(), rng)
 
     def typical(self) -> tuple[float, float]:
-        """Mean input and output tokens of calls in the long run."""
+        """Mean input and output tokens of a call."""
         inputs, outputs = self._sample
         return float(as_tokens(inputs, LONGEST_INPUT).mean()), float(
             as_tokens(outputs, LONGEST_OUTPUT).mean()
@@ -143,10 +152,9 @@ class Asking:
             self._shift_nats[key] = _shift_for(logs, nats)
         return self._shift_nats[key]
 
-    def _sampled(self, size: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    def _sampled(self, size: int, shares: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         regime, population = self._regime, self._population
-        ranks = np.arange(1, regime.tenants + 1) ** -regime.zipf
-        tenant = rng.choice(regime.tenants, size, p=ranks / ranks.sum())
+        tenant = rng.choice(regime.tenants, size, p=shares)
         topic = population.topics(tenant, rng.random(size))
         turn = rng.geometric(1 / regime.session_turns, size) - 1
         asked = Questions(tenant, topic, turn, rng.standard_normal(size))

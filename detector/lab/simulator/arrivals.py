@@ -77,6 +77,10 @@ class Source:
         asked = Questions(tenant, topic, np.zeros(count, dtype=np.int64), rng.standard_normal(count))
         return Arrivals(time, asked)
 
+    def weights(self, time: float) -> Floats:
+        """Rates of the tenants relative to each other, as they are at `time`."""
+        return self._wander.at(time)
+
     def calls_per_s(self, time: float) -> float:
         """The rate to expect at `time`, calls per second."""
         return self._sessions_per_s(time, self._wander.at(time)) * self._regime.session_turns

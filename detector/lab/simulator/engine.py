@@ -18,11 +18,35 @@ SCHEDULING_S = 1.5e-3  # mean time until the scheduler sees a call
 CROWDING = 1.2  # a full batch takes 1 + CROWDING times as long per token as an empty one
 BATCH_LIMIT = 32  # sequences that one engine runs at once
 PATIENCE_S = 20.0  # a call that has waited so long fails
+_HOT, _HOT_FOR_S = 0.6, 60.0
+_IDLE, _IDLE_FOR_S = 0.15, 300.0
+_STEP, _MOST = 1.3, 6.0
 
 
 def decode_factor(filled: float) -> float:
     """Time per token relative to an empty batch; `filled` is the share of the batch in use, 0..1."""
     return 1.0 + CROWDING * filled
+
+
+class Autoscaler:
+    """Adds engines when all have been busy for a minute, takes some away when they have idled for five.
+
+    Attributes:
+        factor: slots relative to what there was at the start.
+    """
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+        self._hot_s = self._idle_s = 0.0
+
+    def see(self, busy: float, length_s: float) -> None:
+        """Note the share of slots in use, 0..1, and for how long."""
+        self._hot_s = self._hot_s + length_s if busy > _HOT else 0.0
+        self._idle_s = self._idle_s + length_s if busy < _IDLE else 0.0
+        if self._hot_s >= _HOT_FOR_S:
+            self.factor, self._hot_s = min(self.factor * _STEP, _MOST), 0.0
+        elif self._idle_s >= _IDLE_FOR_S:
+            self.factor, self._idle_s = max(self.factor / _STEP, 1 / _MOST), 0.0
 
 
 class Deployment:
@@ -43,6 +67,10 @@ class Deployment:
         """Grow or shrink; what runs already runs on."""
         self.slots = max(1, slots)
         self.engines = -(-self.slots // BATCH_LIMIT)
+
+    def busy(self, now: float) -> float:
+        """Share of the slots in use; after a shrinking it can be above 1 for a while."""
+        return sum(end > now for end in self._ends) / self.slots
 
     def stall(self, at: float, length_s: float) -> None:
         """Stand still for `length_s` from `at` on: everything that runs then ends so much later."""

@@ -1,8 +1,8 @@
 """Kinds of traffic: what the simulator takes for granted about tenants, sessions, days and engines.
 
-These numbers were fitted to the natural wander of recorded production mixes and committed BEFORE any detector
-was tuned on simulated traffic. `benchmarks/wander.py` prints the fit; over 16 seeds of 14 days, KL of 10-minute
-windows to the trailing hour, in nats:
+These numbers were fitted to the natural wander of recorded production mixes, and committed BEFORE any
+detector was tuned on simulated traffic. `benchmarks/wander.py` prints the fit; over 16 seeds of 14 days, KL
+of 10-minute windows to the trailing hour, in nats:
 
     regime, field   median (real)   p99 (real)   share > 0.07 (real)
     small input     .007 (.009)     .17 (.22)     5 % (5 %)
@@ -37,7 +37,7 @@ class Regime:
         day_amplitude, day_peak_s: rate is 1 + amplitude * cos of the day; when it peaks, seconds of the UTC
         day.
         speed_sd, speed_tau_s: log speed of each deployment, an AR(1): calls close in time are alike.
-        utilisation: share of the slots busy at the mean rate of the day.
+        utilisation: load at the start over what all slots can carry; later on an autoscaler follows.
         stalls_per_hour, stall_s: an engine holds all of its calls now and then, for so long on average.
         upstream_share, upstream_s: share of calls that ask an external API first, median time that it takes.
     """

@@ -9,8 +9,8 @@ from detector.lab.simulator.answers import Asking
 from detector.lab.simulator.arrivals import Arrivals, Source
 from detector.lab.simulator.calls import Calls, Floats, Ints, joined
 from detector.lab.simulator.diversion import Diversion, Gateway
-from detector.lab.simulator.engine import CROWDING, DECODE_S, PREFILL_S, Deployment, stretch
-from detector.lab.simulator.faults import ANYWHERE, OUTSIDE, Active
+from detector.lab.simulator.engine import CROWDING, DECODE_S, PREFILL_S, Autoscaler, Deployment, stretch
+from detector.lab.simulator.faults import ANYWHERE, LINGERING, OUTSIDE, Active
 from detector.lab.simulator.population import Population
 from detector.lab.simulator.profiles import Profile
 from detector.lab.simulator.regimes import Regime
@@ -59,10 +59,13 @@ class Route:
         self.population = Population(regime, rngs[0])
         self._source = Source(regime, self.population, calls_per_s, start, rngs[1], rngs[2])
         self.gateway = Gateway(name, deployments, rngs[7])
-        self._asking = Asking(regime, self.population, profile, len(deployments), rngs[0])
+        weights = self._source.weights(start)
+        self._asking = Asking(regime, self.population, profile, len(deployments), weights, rngs[0])
         self._full_s = self._service_s()
-        slots = round(calls_per_s * self._full_s / regime.utilisation / len(deployments))
+        load = self._source.calls_per_s(start) * self._full_s
+        slots = round(load / regime.utilisation / len(deployments))
         self._slots = max(2, slots)
+        self._autoscaler = Autoscaler()
         self._engines = [Deployment(self._slots) for _ in deployments]
         self._speed = rngs[6].standard_normal(len(deployments)) * regime.speed_sd
         self._on_the_way = joined([])
@@ -73,7 +76,7 @@ class Route:
     @property
     def capacity(self) -> float:
         """Calls per second that all slots together can carry, batches full."""
-        return self._slots * len(self._engines) / self._full_s
+        return self._slots * self._autoscaler.factor * len(self._engines) / self._full_s
 
     def block(self, start: float, end: float, diversions: Mapping[str, Diversion]) -> Calls:
         """Advance to `end`: all calls that ended in [start, end), in that order."""
@@ -85,6 +88,10 @@ class Route:
         everything = joined([self._pending, new[new["fallback"] > 0], served])
         over = everything["done"] < end
         self._pending = everything[~over]
+        # Where capacity is the fault, there is none to be had: the quota is used up.
+        if not any(fault.kind in LINGERING for fault in faults):
+            busy = sum(engine.busy(end) for engine in self._engines) / len(self._engines)
+            self._autoscaler.see(busy, end - start)
         ended = everything[over]
         return ended[np.argsort(ended["done"], kind="stable")]
 
@@ -171,7 +178,7 @@ class Route:
 
     def _blame_waiting(self, calls: Calls, start: float, faults: Sequence[Active]) -> None:
         for fault in faults:
-            if fault.kind not in ("inference_overload", "brown_out"):
+            if fault.kind not in LINGERING:
                 continue
             waits = (calls["queue"] > WAITS_S) & fault.reaches(calls["deployment"])
             since = waits & (calls["ready"] >= fault.began(start))
@@ -180,7 +187,7 @@ class Route:
             fault.lingers = bool(since.any())
 
     def _resize(self, start: float, faults: Sequence[Active]) -> None:
-        sizes = [float(self._slots)] * len(self._engines)
+        sizes = [self._slots * self._autoscaler.factor] * len(self._engines)
         for fault in faults:
             if not fault.acts_at(start):
                 continue

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from detector.lab.simulator.engine import decode_factor
+from detector.lab.simulator.engine import Autoscaler, decode_factor
 from tests.unit.lab.simulator.truth import before, calls_of, during, ms_per_token, run
 
 
@@ -189,3 +189,31 @@ def test_sessions_make_neighbours_alike():
         return means.var() / (means.mean() * (1 - means.mean()) / len(counts[0]))
 
     assert spread(12.0) > 2 * spread(1.0)
+
+
+def test_the_autoscaler_follows_lasting_load_alone():
+    """A busy minute adds engines, five idle ones take some away, a busy half-minute does neither."""
+    scaler = Autoscaler()
+    for _ in range(20):
+        scaler.see(0.9, 30.0)
+        scaler.see(0.4, 30.0)
+    assert scaler.factor == 1.0
+    scaler.see(0.9, 60.0)
+    grown = scaler.factor
+    assert grown > 1.0
+    scaler.see(0.05, 299.0)
+    assert scaler.factor == grown
+    scaler.see(0.05, 1.0)
+    assert scaler.factor == pytest.approx(1.0)
+    for _ in range(100):
+        scaler.see(1.0, 60.0)
+    assert scaler.factor == 6.0
+
+
+def test_healthy_traffic_seldom_waits():
+    """While the mix wanders and the day begins, under two calls in a hundred wait for a tenth of a second."""
+    for regime in ("small", "large"):
+        healthy = run(
+            regime=regime, calls_per_s=15.0, duration_s=5400.0, block_s=15.0, start=1_767_254_400.0, profile="api_only"
+        )  # fmt: skip
+        assert np.mean(calls_of(healthy)["queue"] > 0.1) < 0.02
