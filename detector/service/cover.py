@@ -19,6 +19,7 @@ from detector.service.outbox import Outbox
 from detector.service.ownership import Phase
 from detector.service.refused import Refused
 from detector.service.snapshots import TURN_S, Pace, SnapshotWriter, Turn
+from detector.service.survey import Survey
 
 _MARK_EVERY_S = 0.5
 _ARMED_EVERY_S = 5.0
@@ -41,6 +42,7 @@ class Cover:
         position: per input: next offset to be judged; the judging side moves it.
         committable: per input: offset that acknowledged snapshots and their mark cover.
         origins: re-keyed records seen, per input.
+        survey: how each predicate stands on the routes.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Cover:
         self._since = 0
         self._mark: Mark | None = None
         self._marked_at = 0.0
+        self.survey = Survey(pipeline)
         self._armed: dict[str, float] = {}
         self._armed_at = 0.0
         self._dropped: list[bytes] = []
@@ -120,6 +123,7 @@ class Cover:
             return
         self._covered.acknowledge(self._snapshots.acked_through)
         now = self._clock()
+        self.survey.turn(now)
         if not hurry and now - self._marked_at >= _MARK_EVERY_S:
             # A turn of its own: counting over all routes takes as long as some snapshots.
             if now - self._armed_at >= _ARMED_EVERY_S:
@@ -188,6 +192,7 @@ class Cover:
             counts=self.counts(),
             refused={name: counted.as_of(covered.get(name, 0)) for name, counted in self._counted.items()},
             armed=self._armed,
+            predicates=self.survey.found,
             origins=origins,
         )
         self._marked_at = now

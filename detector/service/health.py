@@ -6,6 +6,7 @@ from typing import Any
 from detector.service.ownership import Phase
 from detector.service.partition import INPUTS
 from detector.service.shell import Shell
+from detector.service.survey import together
 
 _READY_WITHIN_S = 10.0
 
@@ -51,6 +52,9 @@ def render_metrics(shell: Shell) -> bytes:
         metrics.judged.labels(label).set(counts["judged"])
         metrics.late.labels(label).set(counts["late"])
         metrics.clamped.labels(label).set(counts["clamped"])
+        metrics.verdicts.labels(label).set(counts["verdicts"])
+        metrics.verdicts_skipped.labels(label).set(counts["verdicts_skipped"])
+        metrics.evicted.labels(label).set(counts["evicted"])
         metrics.active.labels(label).set(active.get(number, 0))
         for name, share in worker.pipeline.armed().items():
             metrics.armed.labels(label, name).set(share)
@@ -62,6 +66,10 @@ def render_metrics(shell: Shell) -> bytes:
                 )
     for name, outbox in shell.outboxes.items():
         metrics.outbox.labels(name).set(outbox.under_way)
+    for predicate in shell.contract.predicates:
+        held = [worker.cover.survey.found.get(predicate) for worker in shell.workers.values()]
+        for outcome, routes in together(standing for standing in held if standing).routes.items():
+            metrics.predicate_routes.labels(predicate, outcome).set(routes)
     if shell.feed.reached_s > 0:
         metrics.broker.set(time.time() - (time.monotonic() - shell.feed.reached_s))
     return metrics.render()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from detector.service.survey import Standing
 from topics.codec import decoder
 
 MARK_KEY = b"\xffmark"
@@ -30,6 +31,7 @@ class Mark(msgspec.Struct, kw_only=True):
         counts: judged, malformed and so on, since the partition's beginning.
         refused: per input, what of `counts` the pipeline does not keep, below `covered`.
         armed: per predicate, share of records judged while armed.
+        predicates: per predicate, on how many routes it is armed, learning and so on.
         origins: per `topic/partition`, the greatest offset of re-keyed records seen below `covered`.
     """
 
@@ -44,6 +46,7 @@ class Mark(msgspec.Struct, kw_only=True):
     counts: dict[str, int] = {}
     refused: dict[str, dict[str, int]] = {}
     armed: dict[str, float] = {}
+    predicates: dict[str, Standing] = {}
     origins: dict[str, int] = {}
 
 

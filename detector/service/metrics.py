@@ -87,6 +87,30 @@ class Metrics:
             ["partition", "predicate"],
             registry=registry,
         )
+        self.verdicts = Gauge(
+            "detector_judged_verdicts",
+            "Late verdicts judged since the partition's beginning.",
+            ["partition"],
+            registry=registry,
+        )
+        self.verdicts_skipped = Gauge(
+            "detector_skipped_verdicts",
+            "Late verdicts that say nothing of the primary.",
+            ["partition"],
+            registry=registry,
+        )
+        self.evicted = Gauge(
+            "detector_evicted_routes",
+            "Routes forgotten because there were too many.",
+            ["partition"],
+            registry=registry,
+        )
+        self.predicate_routes = Gauge(
+            "detector_predicate_routes",
+            "Routes on which a predicate is armed, in breach, unusable, learning, or has too little data.",
+            ["predicate", "outcome"],
+            registry=registry,
+        )
         self.outbox = Gauge(
             "detector_outbox_messages", "Messages not yet acknowledged.", ["outbox"], registry=registry
         )

@@ -12,14 +12,16 @@ from detector.service.metrics import Metrics
 from detector.service.ownership import Phase
 from detector.service.settings import Settings
 from detector.service.shell import Shell
+from detector.service.survey import Standing
 from detector.service.topics_admin import Cluster
 
 COUNTS = {"judged": 90, "late": 3, "clamped": 4, "verdicts": 5, "verdicts_skipped": 2, "evicted": 1}
+FOUND = {"errors": Standing(routes={"armed": 4, "unusable": 2}, named={"unusable": ["a", "b"]})}
 
 
 def worker(**armed: float) -> Any:
     return SimpleNamespace(
-        cover=SimpleNamespace(counts=lambda: COUNTS),
+        cover=SimpleNamespace(counts=lambda: COUNTS, survey=SimpleNamespace(found=dict(FOUND))),
         pipeline=SimpleNamespace(armed=lambda: armed),
         catching_up=False,
         position={"telemetry": 7, "evaluations": 0},
@@ -32,12 +34,11 @@ def shell(workers: dict[int, Any], *, generation: int = 1) -> Any:
         metrics=Metrics(),
         workers=workers,
         generation=generation,
+        contract=SimpleNamespace(predicates=["errors", "silence"]),
         topic_of={"telemetry": "t", "evaluations": "e"},
         seen=lambda name, number: (10, None),
         feed=SimpleNamespace(reached_s=time.monotonic()),
-        control=box,
-        bulk=box,
-        snapshots=box,
+        outboxes={"control": box, "bulk": box, "snapshots": box},
         desk=SimpleNamespace(
             owner_id="w", active=dict, phase=lambda number: Phase.OWNING, epoch=lambda number: 9
         ),
@@ -45,7 +46,7 @@ def shell(workers: dict[int, Any], *, generation: int = 1) -> Any:
 
 
 def series(rendered: bytes) -> dict[tuple[str, ...], float]:
-    """Value by name and label values."""
+    """Value by name and label values, in the order of the labels' names."""
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(rendered.decode())
@@ -60,6 +61,22 @@ def test_every_count_of_the_pipeline_is_exported() -> None:
     assert found["detector_judged_records", "3"] == 90
     assert found["detector_late_records", "3"] == 3
     assert found["detector_clamped_records", "3"] == 4
+    assert found["detector_judged_verdicts", "3"] == 5
+    assert found["detector_skipped_verdicts", "3"] == 2
+    assert found["detector_evicted_routes", "3"] == 1
+
+
+def test_what_is_deaf_is_exported_over_all_partitions() -> None:
+    """Routes per predicate and outcome add up over partitions; with the last partition gone there are none."""
+    known = shell({3: worker(), 4: worker()})
+    found = series(render_metrics(known))
+    known.workers.clear()
+    left = series(render_metrics(known))
+
+    assert found["detector_predicate_routes", "unusable", "errors"] == 4
+    assert found["detector_predicate_routes", "armed", "errors"] == 8
+    assert found["detector_predicate_routes", "learning", "silence"] == 0
+    assert left["detector_predicate_routes", "unusable", "errors"] == 0
 
 
 def test_a_partition_that_is_gone_leaves_no_series() -> None:

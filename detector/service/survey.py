@@ -1,0 +1,106 @@
+"""How each predicate stands on the routes held: a bounded summary, taken a few routes at a time. Pure."""
+
+import math
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from detector.pipeline import Pipeline
+from detector.predicates.base import Judge, Outcome
+
+# What is worth a name first: breaches, then what is deaf for good, then what is deaf for now.
+NAMED = ("breach", "unusable", "learning", "insufficient")
+OUTCOMES = ("armed", *NAMED)
+MOST_NAMES = 50
+_EVERY_S = 2.0
+_ROUTES_A_TURN = 64
+
+
+class Standing(msgspec.Struct, kw_only=True):
+    """One predicate on the routes of one partition, or of several.
+
+    Attributes:
+        routes: per outcome (`armed`, `breach`, `unusable`, `learning`, `insufficient`): how many routes; an
+            armed one would notice a breach and sees none.
+        named: per outcome but `armed`: names of such routes, at most 50 in all.
+    """
+
+    routes: dict[str, int] = {}
+    named: dict[str, list[str]] = {}
+
+
+def outcome_of(judge: Judge) -> str:
+    """Where a judge stands, one of `OUTCOMES`."""
+    said = judge.verdict.outcome
+    if said is Outcome.UNUSABLE:
+        return "unusable"
+    if judge.latched:
+        return "breach"
+    if judge.armed:
+        return "armed"
+    return "learning" if said is Outcome.LEARNING else "insufficient"
+
+
+def together(standings: Iterable[Standing]) -> Standing:
+    """Several partitions' standings of one predicate as one."""
+    whole, named = Standing(routes=dict.fromkeys(OUTCOMES, 0)), dict[str, list[str]]()
+    for standing in standings:
+        for outcome, number in standing.routes.items():
+            whole.routes[outcome] = whole.routes.get(outcome, 0) + number
+        for outcome, names in standing.named.items():
+            named.setdefault(outcome, []).extend(names)
+    whole.named = _bounded(named)
+    return whole
+
+
+def _bounded(named: dict[str, list[str]]) -> dict[str, list[str]]:
+    left, kept = MOST_NAMES, {}
+    for outcome in NAMED:
+        if names := sorted(named.get(outcome, ()))[:left]:
+            kept[outcome] = names
+            left -= len(names)
+    return kept
+
+
+class Survey:
+    """Goes over a pipeline's routes again and again.
+
+    Attributes:
+        found: per predicate, how it stood on the last whole round; empty before there was one.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.found: dict[str, Standing] = {}
+        self._pipeline = pipeline
+        self._round: Iterator[None] | None = None
+        self._began = -math.inf
+
+    def turn(self, now: float) -> None:
+        """Look at some dozens of routes, or wait for the next round; `now`: any clock, seconds."""
+        if self._round is None:
+            if 0 <= now - self._began < _EVERY_S:
+                return
+            self._began, self._round = now, self._look()
+        for _ in range(_ROUTES_A_TURN):
+            if next(self._round, self) is self:
+                self._round = None
+                return
+
+    def _look(self) -> Iterator[None]:
+        """One round, a step for each route; those that are forgotten meanwhile are left out."""
+        pipeline = self._pipeline
+        found = {name: Standing(routes=dict.fromkeys(OUTCOMES, 0)) for name in pipeline.contract.predicates}
+        for route in list(pipeline.routes):
+            if route in pipeline.routes:
+                for name, judge in pipeline.route(route).judges.items():
+                    outcome = outcome_of(judge)
+                    standing = found[name]
+                    standing.routes[outcome] += 1
+                    if outcome != "armed":
+                        names = standing.named.setdefault(outcome, [])
+                        if len(names) < MOST_NAMES:
+                            names.append(route)
+            yield
+        for standing in found.values():
+            standing.named = _bounded(standing.named)
+        self.found = found
