@@ -21,6 +21,12 @@ def note(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def found_wrong(message: str) -> NoReturn:
+    """End the command with exit code 1 and what was found on stderr."""
+    note(f"detector: {message}")
+    raise SystemExit(FOUND)
+
+
 def wrong_use(message: str) -> NoReturn:
     """End the command with exit code 2 and the reason on stderr."""
     note(f"detector: {message}")

@@ -1,11 +1,16 @@
 """`detector state`: what is active now and why."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
-from detector.cli.output import print_json
+from detector.cli.output import found_wrong, print_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_NAMES_SHOWN = 5
 
 
 def state(
@@ -14,7 +19,7 @@ def state(
     settings_file: SettingsFile = None,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Show what is active now and why, who owns each partition, and what was judged.
+    """Show what is active now and why, which predicates are armed, who owns each partition, what was judged.
 
     Read from the topics alone; no worker is asked, so it works while all of them are away.
 
@@ -22,23 +27,47 @@ def state(
     detector state --bootstrap kafka:9092
     detector state --bootstrap kafka:9092 --json
 
-    Exit code 0: shown. 1: the broker cannot be reached.
+    Exit code 0: shown. 1: the broker cannot be reached, or no detector has run on it.
     """
     import asyncio
 
     from aiokafka.errors import KafkaError
 
-    from detector.service.inspect import inspect
+    from detector.service.inspect import NothingHereError, inspect
 
     settings = read_settings(bootstrap, topic_prefix, settings_file)
     try:
         found = asyncio.run(inspect(settings))
+    except NothingHereError as error:
+        found_wrong(str(error))
     except (KafkaError, OSError) as error:
         unreachable(settings.bootstrap, error)
     if json_output:
         print_json(found)
     else:
         _show(found)
+
+
+def _predicates(found: dict[str, Any]) -> "Table":
+    """How each predicate stands: routes per outcome, and which routes they are, where it is not armed."""
+    from rich.table import Table
+
+    from detector.service.survey import NAMED, OUTCOMES
+
+    table = Table(
+        "predicate", *OUTCOMES, "routes", title="predicates: on how many routes", title_justify="left"
+    )
+    for name, standing in found.items():
+        shown = []
+        for outcome in NAMED:
+            if routes := standing["named"].get(outcome):
+                more = standing["routes"][outcome] - len(routes[:_NAMES_SHOWN])
+                shown.append(
+                    f"{outcome}: {', '.join(routes[:_NAMES_SHOWN])}" + (f" and {more:,} more" if more else "")
+                )
+        numbers = (f"{standing['routes'].get(outcome, 0):,}" for outcome in OUTCOMES)
+        table.add_row(name, *numbers, "; ".join(shown))
+    return table
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -57,6 +86,8 @@ def _show(found: dict[str, Any]) -> None:
         console.print(table)
     else:
         console.print("nothing is active: every route uses its primary")
+    if found["predicates"]:
+        console.print(_predicates(found["predicates"]))
     table = Table("partition", "owner", "heard", "judged", "armed", title="partitions", title_justify="left")
     for number, partition in found["partitions"].items():
         heard = partition["heard_s_ago"]

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
-from detector.cli.output import print_json
+from detector.cli.output import found_wrong, print_json
 
 
 def tail(
@@ -23,7 +23,7 @@ def tail(
     detector tail --bootstrap kafka:9092
     detector tail --bootstrap kafka:9092 --from-beginning --json | jq .reason
 
-    Exit code 0: interrupted. 1: the broker cannot be reached.
+    Exit code 0: interrupted. 1: the broker cannot be reached, or no detector has run on it.
     """
     import asyncio
     from contextlib import suppress
@@ -31,6 +31,7 @@ def tail(
     from aiokafka.errors import KafkaError
 
     from detector.lab.report import clock
+    from detector.service.inspect import NothingHereError
     from detector.service.inspect import tail as follow
 
     settings = read_settings(bootstrap, topic_prefix, settings_file)
@@ -46,5 +47,7 @@ def tail(
     with suppress(KeyboardInterrupt):
         try:
             asyncio.run(show())
+        except NothingHereError as error:
+            found_wrong(str(error))
         except (KafkaError, OSError) as error:
             unreachable(settings.bootstrap, error)

@@ -12,10 +12,15 @@ from detector.service.headernames import tolerate_header_names
 from detector.service.marks import Mark
 from detector.service.settings import Settings
 from detector.service.snapshots import SnapshotReader
-from detector.service.topics_admin import partition_count
+from detector.service.survey import together
+from detector.service.topics_admin import partition_count, topic_names
 from topics.control import ControlRecord, OwnerRecord, decode_control
 from topics.errors import DecodeError
 from topics.names import topics
+
+
+class NothingHereError(LookupError):
+    """The broker has none of an installation's topics; the message names what was looked for."""
 
 
 async def inspect(settings: Settings) -> dict[str, Any]:
@@ -24,13 +29,17 @@ async def inspect(settings: Settings) -> dict[str, Any]:
     Returns:
         JSON-able: `active` (names of scopes), `scopes` (every record held, active ones first),
         `partitions` (owner, epoch, age of its last heartbeat, whether its lease has lapsed, counts as the
-        snapshots carry them, what they cover, share of records judged while armed), and `counts` (their
-        sums). `complete` is false while some judged records are not covered yet.
+        snapshots carry them, what they cover, share of records judged while armed, how each predicate
+        stands on their routes), `counts` (their sums) and `predicates` (over all partitions: on how many
+        routes each is armed, learning and so on, and the names of those where it is not simply armed).
+        `complete` is false while some judged records are not covered yet, or nothing is owned.
 
     Raises:
         KafkaError: the broker cannot be reached.
+        NothingHereError: it has none of this installation's topics.
     """
     declared = topics(settings.topic_prefix)
+    await _see_that_there_is(settings, declared.control.name, declared.snapshots.name)
     now = time.time()
     fold = Fold()
     owners: dict[int, OwnerRecord] = {}
@@ -51,12 +60,19 @@ async def inspect(settings: Settings) -> dict[str, Any]:
     for mark in marks.values():
         for name, value in mark.counts.items():
             counts[name] = counts.get(name, 0) + value
+    predicates = sorted({name for mark in marks.values() for name in mark.predicates})
     return {
         "active": [record.scope for record in held if record.state == "active"],
         "scopes": [to_builtins(record) for record in held],
         "partitions": partitions,
         "counts": counts,
-        "complete": all(mark.complete for mark in marks.values()),
+        "predicates": {
+            name: to_builtins(
+                together(mark.predicates[name] for mark in marks.values() if name in mark.predicates)
+            )
+            for name in predicates
+        },
+        "complete": bool(partitions) and all(partition["complete"] for partition in partitions.values()),
     }
 
 
@@ -71,7 +87,23 @@ def _partition(owner: OwnerRecord | None, mark: Mark | None, now: float) -> dict
         "complete": mark.complete if mark else False,
         "counts": mark.counts if mark else {},
         "armed": mark.armed if mark else {},
+        "predicates": to_builtins(mark.predicates) if mark else {},
     }
+
+
+async def _see_that_there_is(settings: Settings, *wanted: str) -> None:
+    """Look without asking for a topic by its name: many a broker would make it."""
+    present = await topic_names(settings.client_options())
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise NothingHereError(
+            f"{settings.bootstrap} has no topic {' and no topic '.join(missing)}: no detector has run there"
+            + (
+                f" with the prefix {settings.topic_prefix!r}"
+                if settings.topic_prefix
+                else " without a prefix"
+            )
+        )
 
 
 async def _marks(settings: Settings, topic: str) -> dict[int, Mark]:
@@ -88,8 +120,8 @@ async def _read(settings: Settings, topic: str) -> list[Any]:
     consumer = AIOKafkaConsumer(
         **settings.client_options(), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
     )
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign([place])
         end = (await consumer.end_offsets([place]))[place]
         await consumer.seek_to_beginning(place)
@@ -103,14 +135,20 @@ async def _read(settings: Settings, topic: str) -> list[Any]:
 
 
 async def tail(settings: Settings, *, from_beginning: bool = False) -> AsyncIterator[ControlRecord]:
-    """The transitions as they happen, without end; `from_beginning`: those still on the topic first."""
+    """The transitions as they happen, without end; `from_beginning`: those still on the topic first.
+
+    Raises:
+        KafkaError: the broker cannot be reached.
+        NothingHereError: it has none of this installation's topics.
+    """
     topic = topics(settings.topic_prefix).transitions.name
+    await _see_that_there_is(settings, topic)
     place = TopicPartition(topic, 0)
     consumer = AIOKafkaConsumer(
         **settings.client_options(), group_id=None, enable_auto_commit=False, auto_offset_reset="latest"
     )
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign([place])
         if from_beginning:
             await consumer.seek_to_beginning(place)

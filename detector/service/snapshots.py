@@ -49,8 +49,8 @@ class SnapshotReader:
             max_partition_fetch_bytes=8 * 1024 * 1024,
             fetch_max_wait_ms=self._fetch_max_wait_ms,
         )
-        await consumer.start()
         try:
+            await consumer.start()
             consumer.assign(places)
             ends = await consumer.end_offsets(places)
             found: dict[int, dict[bytes, Message]] = {place.partition: {} for place in places}

@@ -12,6 +12,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from detector.embedded.broker import EmbeddedBroker
+from detector.service.marks import MARK_KEY, Mark, encode_mark
+from detector.service.survey import Standing
 from topics.codec import encode
 from topics.control import ControlRecord, Evidence, OwnerRecord, owner_key
 from topics.names import DEFAULT_PARTITIONS, topics
@@ -49,6 +51,20 @@ def bootstrap():
                 await producer.send_and_wait(declared.control.name, encode(each), key=b"chat")
                 await producer.send_and_wait(declared.transitions.name, encode(each), key=b"chat")
             # A zombie's word, below the fence.
+            mark = encode_mark(
+                Mark(
+                    partition=6,
+                    owner="worker-1",
+                    epoch=5,
+                    issued_at=time.time(),
+                    complete=True,
+                    predicates={
+                        "errors": Standing(routes={"breach": 1, "armed": 3}, named={"breach": ["chat"]}),
+                        "drift": Standing(routes={"learning": 9}, named={"learning": list("abcdefg")}),
+                    },
+                )
+            )
+            await producer.send_and_wait(declared.snapshots.name, mark, key=MARK_KEY, partition=6)
             stale = encode(record(9, "inactive", contract="old")).replace(b'"epoch":5', b'"epoch":4')
             await producer.send_and_wait(declared.control.name, stale, key=b"chat")
         finally:
@@ -82,6 +98,9 @@ def test_state_tells_what_is_active_why_and_who_owns_it(bootstrap):
     assert found["active"] == ["chat"]
     assert (found["scopes"][0]["revision"], found["scopes"][0]["reason"]) == (3, "reason 3")
     assert found["partitions"]["6"]["owner"] == "worker-1"
+    assert found["predicates"]["errors"]["named"] == {"breach": ["chat"]}
+    assert found["predicates"]["drift"]["routes"]["learning"] == 9
+    assert found["complete"]
 
 
 def test_state_is_readable(bootstrap):
@@ -90,8 +109,23 @@ def test_state_is_readable(bootstrap):
         out, errors = process.communicate(timeout=60)
 
     assert process.returncode == 0, errors
-    for word in ("chat", "error_spike", "rule", "worker-1"):
+    for word in ("chat", "error_spike", "rule", "worker-1", "drift", "learning", "unusable"):
         assert word in out
+
+
+@pytest.mark.parametrize("verb", ["state", "tail"])
+def test_a_broker_without_a_detector_is_exit_code_1_and_stays_as_it_is(verb):
+    """The message names what was looked for, and to look makes no topic."""
+    with EmbeddedBroker({"other": 1}) as broker:
+        for _ in range(2):
+            with detector(
+                verb, "--bootstrap", broker.bootstrap, "--json", "--topic-prefix", "eu."
+            ) as process:
+                out, errors = process.communicate(timeout=60)
+
+            assert (process.returncode, out) == (1, "")
+            assert "no topic eu.detector." in errors
+            assert "Traceback" not in errors
 
 
 def test_tail_gives_one_document_a_line_and_ends_when_interrupted(bootstrap):
@@ -113,3 +147,4 @@ def test_no_broker_is_exit_code_1_with_the_address():
     assert process.returncode == 1
     assert "127.0.0.1:1" in errors
     assert "Traceback" not in errors
+    assert "Unclosed" not in errors
