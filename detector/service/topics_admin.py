@@ -173,20 +173,6 @@ async def topic_names(options: dict[str, Any]) -> set[str]:
         await admin.close()
 
 
-async def topic_names(options: dict[str, Any]) -> set[str]:
-    """All topics that there are.
-
-    Raises:
-        KafkaError: the broker cannot be reached.
-    """
-    admin = AIOKafkaAdminClient(**options, client_id="detector-admin", request_timeout_ms=10_000)
-    try:
-        await admin.start()
-        return set(await admin.list_topics())
-    finally:
-        await admin.close()
-
-
 async def refusal(options: dict[str, Any]) -> str | None:
     """Why the brokers will never let us in, None if they may: a client hides that behind "unreachable"."""
     others = {name: value for name, value in options.items() if name != "bootstrap_servers"}
