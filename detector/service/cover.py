@@ -7,6 +7,7 @@ then the mark, then the commit.
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from msgspec import structs
@@ -73,6 +74,7 @@ class Cover:
         self._pace = Pace(period_s)
         self._covered = Covered({})
         self._held: deque[_Taken] = deque()
+        self._taken = 0
         self._since = 0
         self._mark: Mark | None = None
         self._marked_at = 0.0
@@ -104,6 +106,11 @@ class Cover:
         for offset in decoded.repeats:
             counted.add("repeats", offset)
 
+    @property
+    def kept_back(self) -> int:
+        """How many routes keep the partition from being covered: their snapshots are refused."""
+        return self._covered.kept_back
+
     def counts(self) -> dict[str, int]:
         """The pipeline's counts and those of what was not judged, since the partition's beginning."""
         found = asdict(self._pipeline.counts)
@@ -133,15 +140,28 @@ class Cover:
                 self.send_mark()
             return
         self._take(elapsed_s, budget_s, hurry)
-        epoch = self._desk.epoch(self._partition)
         while self._held and self._held[0].after <= self._control.acked_through:
-            group = self._held.popleft()
-            for route, data in group.routes:
-                number = self._writer.send_route(self._partition, route, data, epoch, group.covers)
-            self._covered.took(number, group.uncovered)
+            self._send(self._held.popleft())
         self._settle()
         if hurry:
             self.send_mark()
+
+    def _send(self, group: _Taken) -> None:
+        epoch, sent = self._desk.epoch(self._partition), None
+        for route, data in group.routes:
+            self._taken += 1
+            number = self._writer.send_route(
+                self._partition,
+                route,
+                data,
+                epoch,
+                group.covers,
+                on_ack=partial(self._covered.let_go, route, self._taken),
+                on_refused=partial(self._covered.keep_back, route, self._taken),
+            )
+            sent = number or sent
+        if sent is not None:
+            self._covered.took(sent, group.uncovered)
 
     def _take(self, elapsed_s: float, budget_s: float, hurry: bool) -> None:
         dirty = self._pipeline.dirty()

@@ -51,6 +51,7 @@ def render_metrics(shell: Shell) -> bytes:
         metrics.epoch.labels(label).set(shell.desk.epoch(number))
         metrics.judged.labels(label).set(counts["judged"])
         metrics.late.labels(label).set(counts["late"])
+        metrics.kept_back.labels(label).set(worker.cover.kept_back)
         metrics.clamped.labels(label).set(counts["clamped"])
         metrics.verdicts.labels(label).set(counts["verdicts"])
         metrics.verdicts_skipped.labels(label).set(counts["verdicts_skipped"])
@@ -66,6 +67,7 @@ def render_metrics(shell: Shell) -> bytes:
                 )
     for name, outbox in shell.outboxes.items():
         metrics.outbox.labels(name).set(outbox.under_way)
+        metrics.refused.labels(name).set(outbox.refused)
     for predicate in shell.contract.predicates:
         held = [worker.cover.survey.found.get(predicate) for worker in shell.workers.values()]
         for outcome, routes in together(standing for standing in held if standing).routes.items():

@@ -138,6 +138,21 @@ class Covered:
     def __init__(self, covered: Mapping[str, int]) -> None:
         self.acked = dict(covered)
         self._taken: deque[tuple[int, dict[str, int]]] = deque()
+        self._kept_back: dict[str, int] = {}
+
+    def keep_back(self, route: str, taken: int) -> None:
+        """The route's snapshot number `taken` is refused: no more is covered until a later one is not."""
+        self._kept_back[route] = max(taken, self._kept_back.get(route, taken))
+
+    def let_go(self, route: str, taken: int) -> None:
+        """The route's snapshot number `taken` is acknowledged."""
+        if self._kept_back.get(route, taken) < taken:
+            del self._kept_back[route]
+
+    @property
+    def kept_back(self) -> int:
+        """How many routes keep what is covered back."""
+        return len(self._kept_back)
 
     def took(self, number: int, uncovered: Mapping[str, int]) -> None:
         """A snapshot was sent as message `number`; `uncovered`: what remains below the position then."""
@@ -150,6 +165,8 @@ class Covered:
 
     def advance(self, uncovered: Mapping[str, int]) -> None:
         """Everything below these offsets is covered; nothing goes back."""
+        if self._kept_back:
+            return
         for name, offset in uncovered.items():
             self.acked[name] = max(self.acked.get(name, offset), offset)
 

@@ -114,6 +114,18 @@ class Metrics:
         self.outbox = Gauge(
             "detector_outbox_messages", "Messages not yet acknowledged.", ["outbox"], registry=registry
         )
+        self.refused = Gauge(
+            "detector_outbox_refused_messages",
+            "Messages that the broker will never take.",
+            ["outbox"],
+            registry=registry,
+        )
+        self.kept_back = Gauge(
+            "detector_uncovered_routes",
+            "Routes whose snapshots are refused; the partition is not covered beyond them.",
+            ["partition"],
+            registry=registry,
+        )
         self.restarts = Counter(
             "detector_restarts", "Times that this process began again after a failure.", registry=registry
         )

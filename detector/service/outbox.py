@@ -35,6 +35,7 @@ class _Item:
     partition: int | None
     lane: Hashable
     on_ack: Callable[[], object] | None
+    on_refused: Callable[[], object] | None
     done: bool = False
 
 
@@ -95,12 +96,19 @@ class Outbox:
         partition: int | None = None,
         lane: Hashable = None,
         on_ack: Callable[[], object] | None = None,
+        on_refused: Callable[[], object] | None = None,
     ) -> int:
-        """Put a message behind those before it; returns its number, which `acked` takes."""
+        """Put a message behind those before it; returns its number, which `acked` takes.
+
+        One that will never be taken counts as acknowledged, so that the others go on. `on_refused` is called
+        for it then; where there is none, `on_ack` is.
+        """
         self._sent += 1
         if not self.under_way:
             self._moved_s = time.monotonic()
-        self._waiting.append(_Item(self._sent, topic, key, value, headers, partition, lane, on_ack))
+        self._waiting.append(
+            _Item(self._sent, topic, key, value, headers, partition, lane, on_ack, on_refused)
+        )
         self._by_lane[lane] += 1
         self._wake.set()
         return self._sent
@@ -225,6 +233,8 @@ class Outbox:
         """It will never be taken: sending it again would stop everything behind it."""
         self.refused += 1
         self._log.error("message_refused", topic=item.topic, bytes=len(item.value or b""), error=repr(error))
+        if item.on_refused is not None:
+            item.on_ack = item.on_refused
         self._finish(item)
         self._advance()
 

@@ -4,7 +4,7 @@ Not a Faust table: when a snapshot may leave, when it counts and how fast a rest
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
@@ -87,14 +87,31 @@ class SnapshotWriter:
         self._log = logger(part="snapshots")
 
     def send_route(
-        self, partition: int, route: str, data: bytes, epoch: int, position: dict[str, int]
-    ) -> int:
-        """Send one route's snapshot; returns the outbox's number for it."""
+        self,
+        partition: int,
+        route: str,
+        data: bytes,
+        epoch: int,
+        position: dict[str, int],
+        *,
+        on_ack: Callable[[], object],
+        on_refused: Callable[[], object],
+    ) -> int | None:
+        """Send one route's snapshot; returns its number in the outbox, None if it is too large."""
         if len(data) > MAX_SNAPSHOT_BYTES:
-            self._log.error("snapshot_too_large", route=route, bytes=len(data))
+            self._log.error("snapshot_too_large", route=route, bytes=len(data), limit=MAX_SNAPSHOT_BYTES)
+            on_refused()
+            return None
         headers = [(EPOCH_HEADER, b"%d" % epoch), (COVERS_HEADER, write_covers(position))]
         return self._outbox.send(
-            self._topic, route.encode(), data, headers, partition=partition, lane=("snapshot", partition)
+            self._topic,
+            route.encode(),
+            data,
+            headers,
+            partition=partition,
+            lane=("snapshot", partition),
+            on_ack=on_ack,
+            on_refused=on_refused,
         )
 
     def remove(self, partition: int, route: bytes, epoch: int) -> int:

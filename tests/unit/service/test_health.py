@@ -21,7 +21,7 @@ FOUND = {"errors": Standing(routes={"armed": 4, "unusable": 2}, named={"unusable
 
 def worker(**armed: float) -> Any:
     return SimpleNamespace(
-        cover=SimpleNamespace(counts=lambda: COUNTS, survey=SimpleNamespace(found=dict(FOUND))),
+        cover=SimpleNamespace(counts=lambda: COUNTS, kept_back=0, survey=SimpleNamespace(found=dict(FOUND))),
         pipeline=SimpleNamespace(armed=lambda: armed),
         catching_up=False,
         position={"telemetry": 7, "evaluations": 0},
@@ -29,7 +29,7 @@ def worker(**armed: float) -> Any:
 
 
 def shell(workers: dict[int, Any], *, generation: int = 1) -> Any:
-    box = SimpleNamespace(under_way=0)
+    box = SimpleNamespace(under_way=0, refused=0, stuck_s=0.0)
     return SimpleNamespace(
         metrics=Metrics(),
         workers=workers,

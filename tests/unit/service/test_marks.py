@@ -97,3 +97,16 @@ def test_a_restart_accepts_the_same_rekeyed_records_again(offsets: list[int], cr
     again = Origins(first.as_of(covered))
 
     assert [again.accept("t/0", offsets[at], at) for at in range(covered, len(offsets))] == taken[covered:]
+
+
+def test_an_earlier_snapshot_does_not_make_up_for_a_refused_one() -> None:
+    """It may be acknowledged after the later one was refused; what came between would be lost."""
+    covered = Covered({"telemetry": 5})
+    covered.keep_back("r", 2)
+    covered.let_go("r", 1)
+    covered.advance({"telemetry": 9})
+    assert covered.acked == {"telemetry": 5}
+
+    covered.let_go("r", 3)
+    covered.advance({"telemetry": 9})
+    assert covered.acked == {"telemetry": 9}
