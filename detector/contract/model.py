@@ -164,6 +164,11 @@ class Contract:
         rest = chosen.get("*")
         return {name: names for name, names in chosen.items() if name == "*" or names != rest}
 
+    def fallbacks_at_will(self, route: str) -> dict[str, list[str]]:
+        """Fallbacks for one who wants some while no mode holds: those for any mode, else the first mode's."""
+        found = (self.fallbacks_for(mode, route) for mode in ("*", *self.modes))
+        return next(filter(None, found), {})
+
     def _row(self, mode: str, input_class: str) -> MatrixRow | None:
         for wanted_mode in (mode, "*"):
             for wanted_class in (input_class, "*"):

@@ -30,10 +30,15 @@ class Desk:
         owner_id: str,
         partitions: int,
         lease_s: float,
+        fallbacks_of: Callable[[str], Mapping[str, list[str]]],
         clock: Callable[[], float],
         changed: Callable[[int], None],
     ) -> None:
-        """Args: `clock`: wall clock, Unix s; `changed`: told the partition whose owner changed its phase."""
+        """Args:
+        fallbacks_of: by route, what an operator's order uses where nothing is judged wrong.
+        clock: wall clock, Unix s.
+        changed: told the partition whose owner changed its phase.
+        """
         self.owner_id = owner_id
         self.partitions = partitions
         self.log = ControlLog()
@@ -43,6 +48,7 @@ class Desk:
         self._topic_of = {"control": declared.control.name, "transitions": declared.transitions.name}
         self._overrides = declared.overrides.name
         self._lease_s = lease_s
+        self._fallbacks_of = fallbacks_of
         self._clock = clock
         self._changed = changed
         self._log = logger(part="owner")
@@ -59,6 +65,7 @@ class Desk:
             self.log,
             partition_of=self.partition_of,
             event_id=event_id,
+            fallbacks_of=self._fallbacks_of,
             lease_s=self._lease_s,
         )
         owner.assigned()

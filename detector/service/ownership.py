@@ -57,8 +57,8 @@ class PartitionOwner:
         log: what the worker reads of the control topic; fed before this object sees an entry.
         partition_of: the partitioner over the partition count as it is known now.
         event_id: the hash of (scope, transition) that the pipeline uses too.
+        fallbacks_of: what an order uses where nothing is judged wrong: route -> input class -> names.
         lease_s, heartbeat_s: seconds.
-        fallbacks: what an operator's order uses where nothing is judged wrong: input class -> names.
 
     Attributes:
         phase: see `Phase`.
@@ -77,9 +77,9 @@ class PartitionOwner:
         *,
         partition_of: Callable[[str], int],
         event_id: Callable[[str, int], str],
+        fallbacks_of: Callable[[str], Mapping[str, list[str]]],
         lease_s: float = 15.0,
         heartbeat_s: float = HEARTBEAT_S,
-        fallbacks: Mapping[str, list[str]] | None = None,
     ) -> None:
         self.partition = partition
         self.owner_id = owner_id
@@ -95,7 +95,7 @@ class PartitionOwner:
         self._event_id = event_id
         self._lease_s = lease_s
         self._heartbeat_s = heartbeat_s
-        self._fallbacks = dict(fallbacks or {})
+        self._fallbacks_of = fallbacks_of
         self._pending: list[Judged] = []
         self._inactive_since: dict[str, float] = {}
         self._beat_at = 0.0
@@ -309,7 +309,7 @@ class PartitionOwner:
         said = None if self.caught_up else self.published.get(scope) or found
         base = said or (content_of(decision) if decision is not None else nothing_wrong(scope, now))
         order = self._log.override(scope, now)
-        return forced(order, base, self._fallbacks) if order is not None else base
+        return forced(order, base, self._fallbacks_of(base.route)) if order is not None else base
 
     def _say_what_is_missing(self, now: float) -> list[Message]:
         """What is judged, or ordered, and the topic does not tell; with what differs, once caught up."""

@@ -63,6 +63,7 @@ class Shell:
             owner_id=owner_id,
             partitions=cluster.partitions,
             lease_s=contract.defaults.lease_s,
+            fallbacks_of=contract.fallbacks_at_will,
             clock=time.time,
             changed=self._owner_changed,
         )

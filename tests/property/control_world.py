@@ -175,7 +175,7 @@ class Worker:
             self.log,
             partition_of=self.partition_of,
             event_id=event_id,
-            fallbacks={"*": ["rule"]},
+            fallbacks_of=lambda _: {"*": ["rule"]},
         )
         owner.assigned()
         self._want_end(partition)

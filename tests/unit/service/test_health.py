@@ -67,7 +67,7 @@ def test_every_count_of_the_pipeline_is_exported() -> None:
 
 
 def test_what_is_deaf_is_exported_over_all_partitions() -> None:
-    """Routes per predicate and outcome add up over partitions; with the last partition gone there are none."""
+    """Routes per predicate and outcome add up over partitions; with the last one gone there are none."""
     known = shell({3: worker(), 4: worker()})
     found = series(render_metrics(known))
     known.workers.clear()

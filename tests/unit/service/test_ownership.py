@@ -20,7 +20,12 @@ class _Desk:
         self.log = log or ControlLog()
         self.written: list[Message] = []
         self.owner = PartitionOwner(
-            0, owner_id, self.log, partition_of=lambda _: 0, event_id=event_id, fallbacks={"*": ["rule"]}
+            0,
+            owner_id,
+            self.log,
+            partition_of=lambda _: 0,
+            event_id=event_id,
+            fallbacks_of=lambda route: {"*": [f"rule of {route}"]},
         )
 
     def put(self, messages: list[Message], now: float) -> list[Message]:
@@ -168,7 +173,8 @@ def test_an_order_forces_a_scope_until_its_time_is_over() -> None:
     order = Override(scope="chat", state="active", until=NOW + 60, who="ann", reason="test", issued_at=NOW)
     (said,) = _scopes(desk.order(NOW, order))
     assert (said.state, said.source, said.override_until) == ("active", "operator", NOW + 60)
-    assert (said.fallbacks, said.transition, said.event_id) == ({"*": ["rule"]}, 1, event_id("chat", 1))
+    assert (said.fallbacks, said.transition) == ({"*": ["rule of chat"]}, 1)
+    assert said.event_id == event_id("chat", 1)
     assert "ann" in said.reason
 
     assert _scopes(desk.put(desk.owner.tick(NOW + 59), NOW + 59)) == []

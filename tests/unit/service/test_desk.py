@@ -1,0 +1,57 @@
+"""An operator's order on its way through a whole worker, from the topic to the topic."""
+
+from typing import Any
+
+from detector.contract.model import Contract, Fallback, MatrixRow, Mode
+from detector.service.controlfeed import Read
+from detector.service.settings import Settings
+from detector.service.shell import Shell
+from detector.service.topics_admin import Cluster
+from topics.codec import encode
+from topics.control import Override, decode_control
+from topics.names import topics
+
+CONTRACT = Contract(
+    modes={"errors": Mode(name="errors", when="errors")},
+    fallbacks={name: Fallback(name=name) for name in ("rule", "cache")},
+    matrix=(
+        MatrixRow(mode="errors", input_class="*", fallbacks=("rule",)),
+        MatrixRow(mode="*", input_class="*", fallbacks=("cache", "rule")),
+    ),
+)
+
+
+def test_an_order_where_nothing_is_wrong_brings_the_contracts_fallbacks() -> None:
+    """Without names a gateway that is told to leave the primary would not know where to go."""
+    declared = topics()
+    shell = Shell(Settings(), CONTRACT, Cluster(1, 1_000_000), owner_id="w")
+    sent: list[tuple[str, Any, Any, Any]] = []
+
+    def send(topic: str, key: Any, value: Any, headers: Any, **_: Any) -> int:
+        sent.append((topic, key, value, headers))
+        return len(sent)
+
+    shell.control.send = send  # type: ignore[method-assign]
+
+    def read_back() -> None:
+        for topic, key, value, headers in sent[:]:
+            if topic == declared.control.name:
+                shell.desk.on_read([Read(topic, 0, key, value, tuple(headers), 0.0)])
+
+    shell.desk.assign(0)
+    shell.desk.claim(0)
+    read_back()
+    order = Override(scope="chat", state="active", until=4e9, who="ann", issued_at=1.0)
+    shell.desk.on_read([Read(declared.overrides.name, 0, b"chat", encode(order), (), 0.0)])
+
+    said = decode_control(sent[-1][2])
+    assert (said.scope, said.state, said.source) == ("chat", "active", "operator")
+    assert said.fallbacks == {"*": ["cache", "rule"]}
+
+
+def test_without_a_row_for_any_mode_the_first_modes_fallbacks_serve() -> None:
+    """A contract may name each mode; an order still has somewhere to go, and none is made up."""
+    named = Contract(modes=CONTRACT.modes, matrix=CONTRACT.matrix[:1])
+
+    assert named.fallbacks_at_will("chat") == {"*": ["rule"]}
+    assert Contract().fallbacks_at_will("chat") == {}
