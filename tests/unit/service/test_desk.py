@@ -41,7 +41,7 @@ def test_an_order_where_nothing_is_wrong_brings_the_contracts_fallbacks() -> Non
     shell.desk.assign(0)
     shell.desk.claim(0)
     read_back()
-    order = Override(scope="chat", state="active", until=4e9, who="ann", issued_at=1.0)
+    order = Override(scope="chat", state="active", until=4e9, who="ann", issued_at=1.7e9)
     shell.desk.on_read([Read(declared.overrides.name, 0, b"chat", encode(order), (), 0.0)])
 
     said = decode_control(sent[-1][2])
