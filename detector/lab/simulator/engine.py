@@ -17,7 +17,7 @@ DECODE_S = 0.9e-3  # per token of the answer, alone in the batch, at full clock
 SCHEDULING_S = 1.5e-3  # mean time until the scheduler sees a call
 CROWDING = 1.2  # a full batch takes 1 + CROWDING times as long per token as an empty one
 BATCH_LIMIT = 32  # sequences that one engine runs at once
-PATIENCE_S = 20.0  # a call that has waited so long fails
+PATIENCE_S = 10.0  # a call that has waited so long fails
 _HOT, _HOT_FOR_S = 0.6, 60.0
 _IDLE, _IDLE_FOR_S = 0.15, 300.0
 _STEP, _MOST = 1.3, 6.0
@@ -54,11 +54,13 @@ class Deployment:
 
     Attributes:
         slots: sequences that may run at once; a change takes effect on the calls that come after it.
-        engines: how many engines share them; batch sizes are per engine.
+        engines: how many share them, each as large as those there were first; batch sizes are per engine,
+            so what a batch costs per token does not depend on how many engines there are.
         blocked_until: no call is taken up before (the engine stands still).
     """
 
     def __init__(self, slots: int) -> None:
+        self._full = slots / -(-slots // BATCH_LIMIT)
         self.resize(slots)
         self.blocked_until = 0.0
         self._ends: list[float] = []  # a heap: when each slot in use gets free
@@ -66,7 +68,7 @@ class Deployment:
     def resize(self, slots: int) -> None:
         """Grow or shrink; what runs already runs on."""
         self.slots = max(1, slots)
-        self.engines = -(-self.slots // BATCH_LIMIT)
+        self.engines = self.slots / self._full
 
     def busy(self, now: float) -> float:
         """Share of the slots in use; after a shrinking it can be above 1 for a while."""

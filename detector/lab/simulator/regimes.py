@@ -37,7 +37,7 @@ class Regime:
         day_amplitude, day_peak_s: rate is 1 + amplitude * cos of the day; when it peaks, seconds of the UTC
         day.
         speed_sd, speed_tau_s: log speed of each deployment, an AR(1): calls close in time are alike.
-        utilisation: load at the start over what all slots can carry; later on an autoscaler follows.
+        utilisation: load at the start over what large deployments carry; later on an autoscaler follows.
         stalls_per_hour, stall_s: an engine holds all of its calls now and then, for so long on average.
         upstream_share, upstream_s: share of calls that ask an external API first, median time that it takes.
     """

@@ -1,5 +1,6 @@
 """One route: arrivals, gateway, external API, engines, and the calls as they end."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -62,9 +63,9 @@ class Route:
         weights = self._source.weights(start)
         self._asking = Asking(regime, self.population, profile, len(deployments), weights, rngs[0])
         self._full_s = self._service_s()
-        load = self._source.calls_per_s(start) * self._full_s
-        slots = round(load / regime.utilisation / len(deployments))
-        self._slots = max(2, slots)
+        load = self._source.calls_per_s(start) * self._full_s / len(deployments)
+        # The square root: small deployments need relatively more room for the same waiting.
+        self._slots = round(load / regime.utilisation + 2.0 * math.sqrt(load) + 2.0)
         self._autoscaler = Autoscaler()
         self._engines = [Deployment(self._slots) for _ in deployments]
         self._speed = rngs[6].standard_normal(len(deployments)) * regime.speed_sd

@@ -21,7 +21,7 @@ def residual(calls, reference):
 @pytest.fixture(scope="module")
 def healthy():
     """Undamaged engines under all loads, from idle to overcrowded: every batch size is seen."""
-    runs = [run("flash_crowd", seed=9, size=factor) for factor in (1.0, 1.5, 2.0, 2.5, 3.0)]
+    runs = [run("flash_crowd", size=factor) for factor in (1.0, 2.0, 3.0, 4.0, 5.0)]
     return np.concatenate([calls_of(each) for each in runs])
 
 
@@ -101,8 +101,7 @@ def test_overload_queues_but_does_not_slow_tokens_at_the_same_batch(kind, health
 
     assert np.median(calls["queue"]) > 0.5 > 100 * np.median(calm["queue"])
     assert calls["clock"].min() > 0.95
-    if kind == "inference_overload":  # a brown-out takes slots away, so the same batch is a fuller one
-        assert residual(calls, healthy) == pytest.approx(0, abs=0.06)
+    assert residual(calls, healthy) == pytest.approx(0, abs=0.06)
 
 
 def test_a_slow_external_api_slows_nothing_else(healthy):
@@ -213,7 +212,6 @@ def test_the_autoscaler_follows_lasting_load_alone():
 def test_healthy_traffic_seldom_waits():
     """While the mix wanders and the day begins, under two calls in a hundred wait for a tenth of a second."""
     for regime in ("small", "large"):
-        healthy = run(
-            regime=regime, calls_per_s=15.0, duration_s=5400.0, block_s=15.0, start=1_767_254_400.0, profile="api_only"
-        )  # fmt: skip
+        changes = {"calls_per_s": 15.0, "duration_s": 5400.0, "block_s": 15.0, "profile": "api_only"}
+        healthy = run(regime=regime, start=1_767_254_400.0, **changes)
         assert np.mean(calls_of(healthy)["queue"] > 0.1) < 0.02
