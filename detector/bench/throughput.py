@@ -60,12 +60,15 @@ async def measure(place: Place, *, records: int, routes: int, history_s: int = H
     say, topic = place.say, place.names.telemetry.name
     calls = Calls.over(routes)
     before = routes * history_s * HISTORY_PER_ROUTE_S
+    with WorkerProcess(place, "topics") as worker:
+        await worker.ready()
+    # Written before the worker reads: to one that waits for more, an hour-old record is a late one.
+    feed = Feed(librdkafka_options(place.settings), topic, place.partitions, calls)
+    now = time.time()
+    say(f"history: {before:,} records over {routes} routes")
+    feed.many(before, lambda i: now - history_s + i * history_s / max(1, before))
     with WorkerProcess(place, "history") as worker:
         await worker.ready()
-        feed = Feed(librdkafka_options(place.settings), topic, place.partitions, calls)
-        now = time.time()
-        say(f"history: {before:,} records over {routes} routes")
-        feed.many(before, lambda i: now - history_s + i * history_s / max(1, before))
         await _until_judged(worker, before)
     starts = await _ends(place, topic)
     say(f"writing {records:,} records")

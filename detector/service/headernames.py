@@ -71,11 +71,10 @@ class _Batch:
 
     def __iter__(self) -> Iterator[Any]:
         try:
-            yield from self._batch
+            return iter(list(self._batch))
         except (UnicodeDecodeError, CorruptRecordException):
-            # From its first record again: the fetcher passes over those that it has had. What is corrupt in
-            # another way raises again here.
-            yield from _PatientBatch(self._data[self._begin : self._end])
+            # From its first record again. What is corrupt in another way raises again here.
+            return iter(_PatientBatch(self._data[self._begin : self._end]))
 
 
 class _PatientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka closes it to type checkers

@@ -55,7 +55,7 @@ class Settings:
     session_timeout_s: float = 6.0
     heartbeat_s: float = 1.0
     commit_interval_s: float = 0.5
-    snapshot_period_s: float = 2.0
+    snapshot_period_s: float = 5.0
     http_host: str = "127.0.0.1"
     http_port: int = 8080
     log_level: str = "info"

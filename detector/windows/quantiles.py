@@ -40,10 +40,10 @@ class LogBuckets:
             self.count += len(values)
             return
         buckets = np.ceil(np.log(np.maximum(values, _SMALLEST)) * _SCALE).astype(np.int64)
-        for bucket, count in zip(
-            *map(np.ndarray.tolist, np.unique(buckets, return_counts=True)), strict=True
-        ):
-            self._counts[bucket] += count
+        lowest = int(buckets.min())
+        for bucket, count in enumerate(np.bincount(buckets - lowest).tolist(), lowest):
+            if count:
+                self._counts[bucket] += count
         self.count += len(values)
 
     def merge(self, other: "LogBuckets") -> None:
@@ -90,13 +90,12 @@ class QuantileWindow:
     Quantiles are asked for rarely and values come in drops: they are put into buckets some hundreds at once.
     """
 
-    __slots__ = ("_pane_s", "_panes", "_size", "_total", "_unsorted")
+    __slots__ = ("_pane_s", "_panes", "_size", "_unsorted")
 
     def __init__(self, pane_s: int = 10, panes: int = 6) -> None:
         self._pane_s = pane_s
         self._size = panes
         self._panes: deque[tuple[int, LogBuckets]] = deque()
-        self._total = LogBuckets()
         self._unsorted: list[float] = []  # values of the open pane that are in no bucket yet
 
     def add(self, second: float, values: Sequence[float]) -> None:
@@ -106,28 +105,28 @@ class QuantileWindow:
             self._sort()
             self._panes.append((pane, LogBuckets()))
             while self._panes[0][0] <= pane - self._size:
-                self._total.subtract(self._panes.popleft()[1])
+                self._panes.popleft()
         self._unsorted.extend(values)
         if len(self._unsorted) >= _UNSORTED:
             self._sort()
 
     def _sort(self) -> None:
         if self._unsorted:
-            added = LogBuckets()
-            added.add(self._unsorted)
+            self._panes[-1][1].add(self._unsorted)
             self._unsorted.clear()
-            self._panes[-1][1].merge(added)
-            self._total.merge(added)
 
     def quantile(self, q: float) -> float | None:
         """Quantile over the window, within 1 %; None when it is empty."""
         self._sort()
-        return self._total.quantile(q)
+        # Put together when somebody asks, which is seldom: at a breach.
+        total = LogBuckets()
+        for _, buckets in self._panes:
+            total.merge(buckets)
+        return total.quantile(q)
 
     def clear(self) -> None:
         """Forget every value."""
         self._panes.clear()
-        self._total = LogBuckets()
         self._unsorted.clear()
 
     def state(self) -> list[tuple[int, dict[int, int]]]:
@@ -142,4 +141,3 @@ class QuantileWindow:
             buckets = LogBuckets()
             buckets.load(counts)
             self._panes.append((pane, buckets))
-            self._total.merge(buckets)
