@@ -1,7 +1,10 @@
 """CloudEvents 1.0 in Kafka's binary mode: attributes as headers, the record itself as the value.
 
-`ce_id` is scope/epoch/revision, so that a tombstone still says which epoch wrote it.
+`ce_id` is scope/epoch/revision, so that a tombstone still says which epoch wrote it. What goes to the audit
+alone has no revision: there the last part is its disposition and a number, as in `chat/7/stale-12`.
 """
+
+from datetime import UTC, datetime
 
 from topics.control import ControlRecord, OwnerRecord, owner_key
 from topics.errors import DecodeError
@@ -16,7 +19,7 @@ _DIGITS = 20  # of an epoch or revision
 Headers = list[tuple[str, bytes]]
 
 
-def _headers(kind: str, identity: str, time: str | None, subject: str) -> Headers:
+def _headers(kind: str, identity: str, time: float | None, subject: str) -> Headers:
     headers = [
         ("ce_specversion", b"1.0"),
         ("ce_type", kind.encode()),
@@ -26,19 +29,21 @@ def _headers(kind: str, identity: str, time: str | None, subject: str) -> Header
         ("content-type", b"application/json"),
     ]
     if time is not None:
-        headers.insert(5, ("ce_time", time.encode()))
+        said = datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds")
+        headers.insert(5, ("ce_time", said.replace("+00:00", "Z").encode()))
     return headers
 
 
-def control_headers(record: ControlRecord, kind: str, time: str | None = None) -> Headers:
-    """Headers of a scope's record. `time`: RFC 3339, or None to leave it out."""
-    return _headers(kind, f"{record.scope}/{record.epoch}/{record.revision}", time, record.scope)
+def control_headers(record: ControlRecord, kind: str, number: int | None = None) -> Headers:
+    """Headers of a scope's record. `number`: tells records of the audit alone apart within an epoch."""
+    last = record.revision if number is None else f"{record.disposition}-{number}"
+    return _headers(kind, f"{record.scope}/{record.epoch}/{last}", record.issued_at, record.scope)
 
 
 def owner_headers(record: OwnerRecord) -> Headers:
     """Headers of a claim or heartbeat."""
     key = owner_key(record.partition).decode()
-    return _headers(OWNER, f"{key}/{record.epoch}/0", None, key)
+    return _headers(OWNER, f"{key}/{record.epoch}/0", record.issued_at, key)
 
 
 def tombstone_headers(scope: str, epoch: int, revision: int) -> Headers:

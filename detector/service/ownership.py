@@ -97,6 +97,7 @@ class PartitionOwner:
         self._heartbeat_s = heartbeat_s
         self._fallbacks_of = fallbacks_of
         self._pending: list[Judged] = []
+        self._audited = 0
         self._inactive_since: dict[str, float] = {}
         self._beat_at = 0.0
         self._swept_at = 0.0
@@ -375,7 +376,8 @@ class PartitionOwner:
         if decision.kind == "extended":
             return []
         record = replace(content_of(decision), partition=self.partition, epoch=self.epoch, issued_at=now)
-        return [transition_message(record, disposition, news=decision.kind != "revised")]
+        self._audited += 1
+        return [transition_message(record, disposition, news=decision.kind != "revised", number=self._audited)]
 
     def _note_inactivity(self, record: ControlRecord, since: float) -> None:
         if record.state == "active":

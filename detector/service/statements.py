@@ -98,10 +98,12 @@ def control_message(record: ControlRecord, *, news: bool) -> Message:
     return Message("control", record.scope.encode(), record, headers)
 
 
-def transition_message(record: ControlRecord, disposition: Disposition, *, news: bool) -> Message:
-    """The same for the audit, with what came of it."""
+def transition_message(
+    record: ControlRecord, disposition: Disposition, *, news: bool, number: int | None = None
+) -> Message:
+    """The same for the audit, with what came of it; `number`: for one that has no revision of its own."""
     said = replace(record, disposition=disposition)
-    headers = cloudevents.control_headers(said, _kind(said, news))
+    headers = cloudevents.control_headers(said, _kind(said, news), number)
     return Message("transitions", said.scope.encode(), said, headers)
 
 

@@ -151,13 +151,18 @@ def test_what_is_judged_while_catching_up_is_only_audited_as_stale() -> None:
 
 
 def test_only_decisions_that_act_reach_gateways() -> None:
-    """Notices and shadows are audited under their own names; a failed attempt to revert is not audited."""
+    """Notices and shadows are audited, each under an id of its own; a failed attempt to revert is not."""
     desk = _Desk()
     desk.own()
 
     out = desk.owner.decided([_decision(disposition="notice"), _decision(disposition="shadow")], NOW)
     assert _scopes(out) == []
     assert [said.disposition for said in _scopes(out, "transitions")] == ["notice", "shadow"]
+
+    again = desk.owner.decided([_decision(disposition="notice")], NOW + 1)
+    identities = [dict(message.headers)["ce_id"] for message in out + again]
+    assert len(set(identities)) == 3
+    assert dict(again[0].headers)["ce_time"] == b"2027-01-15T08:00:01.000Z"
 
     desk.put(desk.owner.decided([_decision()], NOW), NOW)
     out = desk.owner.decided([_decision(kind="extended", next_revert_at=NOW + 10)], NOW)

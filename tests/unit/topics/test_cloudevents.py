@@ -28,7 +28,7 @@ SCOPES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=
 
 def test_the_sdk_reads_an_activation():
     """Type, source, id, subject, time and data of a scope's record arrive at the SDK as they were sent."""
-    headers = control_headers(RECORD, ACTIVATED, time="2023-11-14T22:13:20Z")
+    headers = control_headers(RECORD, ACTIVATED)
     event = from_binary(KafkaMessage(dict(headers), b"chat@gpu-1", encode(RECORD)), JSONFormat())
 
     assert event.get_specversion() == "1.0"
@@ -46,6 +46,7 @@ def test_the_sdk_reads_a_heartbeat():
     event = from_binary(KafkaMessage(dict(owner_headers(record)), owner_key(4), encode(record)), JSONFormat())
 
     assert (event.get_type(), event.get_id()) == (OWNER, "owner/4/9/0")
+    assert event.get_time().timestamp() == record.issued_at
     assert event.get_data() == json.loads(encode(record))
 
 
