@@ -73,6 +73,7 @@ class Cover:
         self._clock = clock
         self._pace = Pace(period_s)
         self._covered = Covered({})
+        self._starts: dict[str, int] = {}
         self._held: deque[_Taken] = deque()
         self._taken = 0
         self._since = 0
@@ -86,6 +87,7 @@ class Cover:
     def restore(self, found: Snapshots, starts: Mapping[str, int]) -> None:
         """Begin where a mark ends; `starts`: where reading begins, per input."""
         self.position = dict(starts)
+        self._starts = dict(starts)
         self._since = found.end
         self._covered = Covered(starts)
         self._dropped = list(found.dropped)
@@ -105,6 +107,11 @@ class Cover:
             counted.add("rekeyed", raw.offset)
         for offset in decoded.repeats:
             counted.add("repeats", offset)
+
+    @property
+    def committed(self) -> dict[str, int]:
+        """Per input: what may be committed even where nothing has come since; empty before the restore."""
+        return self._starts | self.committable
 
     @property
     def kept_back(self) -> int:

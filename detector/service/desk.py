@@ -119,12 +119,6 @@ class Desk:
         """Partitions whose owner has met another one."""
         return [number for number, owner in self.owners.items() if owner.phase is Phase.YIELDED]
 
-    def confirmed(self, partition: int) -> None:
-        """The group stands by the assignment: read to the ends again, then `claim`."""
-        if owner := self.owners.get(partition):
-            owner.confirmed()
-            self._changed(partition)
-
     def suspects(self) -> bool:
         """Whether another partition wrote under a scope of ours: the partition count is wanted."""
         return any(owner.suspects for owner in self.owners.values())

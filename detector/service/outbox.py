@@ -37,6 +37,7 @@ class _Item:
     on_ack: Callable[[], object] | None
     on_refused: Callable[[], object] | None
     done: bool = False
+    dropped: bool = False
 
 
 class Outbox:
@@ -138,13 +139,15 @@ class Outbox:
         return len(self._waiting) + len(self._flying)
 
     def drop(self, lane: Hashable) -> None:
-        """Forget a lane's messages that have not left: their owner has lost its partition."""
-        kept = [item for item in self._waiting if item.lane != lane]
+        """Forget a lane's messages: their owner has lost its partition. What has left is not sent again."""
+        for item in (*self._waiting, *self._flying):
+            if item.lane == lane:
+                item.on_ack = item.on_refused = None
+                item.dropped = True
         for item in self._waiting:
             if item.lane == lane:
-                item.on_ack = None
                 self._finish(item)
-        self._waiting = deque(kept)
+        self._waiting = deque(item for item in self._waiting if item.lane != lane)
         self._advance()
 
     async def acked(self, number: int) -> None:
@@ -260,7 +263,10 @@ class Outbox:
             self._waiters = [item for item in self._waiters if item[0] > self._acked]
 
     def _take_back(self) -> None:
-        """Everything unacknowledged goes in front again, in its order."""
+        """Everything unacknowledged goes in front again, in its order, but for what was dropped."""
+        for item in self._flying:
+            if item.dropped and not item.done:
+                self._finish(item)
         self._waiting.extendleft(reversed([item for item in self._flying if not item.done]))
         self._flying.clear()
         self._advance()

@@ -44,6 +44,9 @@ class Shell:
         self.metrics.info.labels(contract.digest).set(1)
         self.workers: dict[int, PartitionWorker] = {}
         self.generation = -1
+        self._rounds: dict[int, int] = {}
+        self._going_back: set[int] = set()
+        self._asked: set[int] = set()
         self.consumer: Any = None  # the transport's, see `attach`
         self.stopping = False
         self.topic_of = {
@@ -138,11 +141,19 @@ class Shell:
         inputs = frozenset(tp for tp in assigned if tp.topic in self._input_of)
         if not inputs:
             return {}
+        starts = await self._begin(inputs)
+        self._log.info("assigned", partitions=sorted(self.workers), generation=self.generation)
+        return starts
+
+    async def _begin(self, inputs: frozenset[TP]) -> dict[TP, int]:
+        """Claim and restore the partitions of these inputs; returns where to read on."""
         started = time.monotonic()
-        for partition in sorted({tp.partition for tp in inputs}):
+        workers = {
+            partition: self._worker(partition) for partition in sorted({tp.partition for tp in inputs})
+        }
+        for partition, worker in workers.items():
             self.desk.assign(partition)
-            self.workers[partition] = self._worker(partition)
-        workers = dict(self.workers)
+            self.workers[partition] = worker
         self._spawn(self._claim(list(workers)), "claim")
         while True:
             try:
@@ -153,6 +164,8 @@ class Shell:
                 self._log.warning("restore_waits", error=repr(error))
                 await asyncio.sleep(0.5)
         for partition, worker in workers.items():
+            if self.workers.get(partition) is not worker:
+                continue  # the group has gone on
             own = {self._input_of[tp.topic]: tp for tp in inputs if tp.partition == partition}
             await worker.restore(
                 found[partition],
@@ -160,8 +173,20 @@ class Shell:
                 {name: ends[tp] for name, tp in own.items()},
             )
         self.metrics.restore.observe(time.monotonic() - started)
-        self._log.info("assigned", partitions=sorted(workers), generation=self.generation)
         return starts
+
+    async def _begin_again(self, partition: int) -> None:
+        """One that gave way may claim: what it judged last was said to nobody, so it is restored anew."""
+        generation = self.generation
+        self._going_back.add(partition)
+        try:
+            starts = await self._begin(frozenset(TP(topic, partition) for topic in self._input_of))
+            if self.generation == generation:
+                await self.consumer.read_again(starts)
+                self._rounds[partition] = self.round_of(partition) + 1
+                self._log.info("began_again", partition=partition, starts=list(starts.values()))
+        finally:
+            self._going_back.discard(partition)
 
     def committable(self) -> Mapping[TP, int]:
         """What the partitions' marks cover."""
@@ -171,11 +196,26 @@ class Shell:
             for name, offset in worker.cover.committable.items()
         }
 
+    def unconfirmed(self) -> Mapping[TP, int]:
+        """What is safe of partitions whose owner gave way: a commit that is taken says they are ours."""
+        self._asked = set(self.desk.yielded())
+        return {
+            TP(self.topic_of[name], partition): offset
+            for partition in self._asked
+            if (worker := self.workers.get(partition)) is not None
+            for name, offset in worker.cover.committed.items()
+        }
+
+    def round_of(self, partition: int) -> int:
+        """How often the partition was begun again."""
+        return self._rounds.get(partition, 0)
+
     def committed(self, offsets: Mapping[TP, int]) -> None:
         """The group still takes our commits: an owner that gave way may claim again."""
-        for partition in self.desk.yielded():
+        asked, self._asked = self._asked, set()
+        for partition in asked.intersection(self.desk.yielded(), self.workers):
             if any(tp.partition == partition for tp in offsets):
-                self.desk.confirmed(partition)
+                self._spawn(self._begin_again(partition), "begin-again")
 
     async def revoked(self) -> None:
         """Hand over before the group goes on: cover, mark, commit; then forget."""
@@ -188,14 +228,18 @@ class Shell:
         self._drop_all()
 
     def _drop_all(self) -> None:
-        for partition, worker in self.workers.items():
-            worker.close()
+        for partition in self.workers:
+            self._silence(partition)
             self.desk.release(partition)
-            self.refused.forget(partition)
-            self.snapshots.drop(("snapshot", partition))
             self.metrics.forget(partition)
         self.workers = {}
         self.generation = -1
+
+    def _silence(self, partition: int) -> None:
+        """Judge and write no more for a partition."""
+        self.workers[partition].close()
+        self.refused.forget(partition)
+        self.snapshots.drop(("snapshot", partition))
 
     # What the agents bring.
 
@@ -203,6 +247,8 @@ class Shell:
         """A fetched list; one from before the last assignment is dropped, since it is read again."""
         worker = self.workers.get(message.partition)
         if worker is None or message.generation_id != self.generation:
+            return
+        if message.partition in self._going_back or message.value.round != self.round_of(message.partition):
             return
         self._notice_stall()
         self.refused.saw(len(message.value))
@@ -217,6 +263,7 @@ class Shell:
         phase = self.desk.phase(partition)
         if phase is Phase.YIELDED:
             self.metrics.fenced.inc()
+            self._silence(partition)
         elif phase is Phase.READING and partition in self.desk.owners:
             self._spawn(self._claim([partition]), "claim")
         worker.look()

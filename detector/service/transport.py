@@ -9,7 +9,7 @@ acknowledged snapshots, and reading goes on from what the snapshots cover. Both 
 Every private name of Faust and aiokafka that is leaned on here is held by a contract test.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from aiokafka import OffsetAndMetadata, TopicPartition
@@ -32,8 +32,22 @@ class Offsets(Protocol):
     def committable(self) -> Mapping[TP, int]:
         """Offsets that acknowledged snapshots cover; only these are ever committed."""
 
+    def unconfirmed(self) -> Mapping[TP, int]:
+        """Offsets to commit although they may be no news: the group's answer is wanted."""
+
+    def round_of(self, partition: int) -> int:
+        """Grows each time that reading of a partition begins again within one assignment."""
+
     def committed(self, offsets: Mapping[TP, int]) -> None:
         """The broker has taken these."""
+
+
+class Batch(list[Any]):
+    """Records of one fetch, and the round of reading that they belong to."""
+
+    def __init__(self, round_: int, records: Iterable[Any]) -> None:
+        super().__init__(records)
+        self.round = round_
 
 
 class BatchSchema(Schema[Any, Any]):
@@ -131,6 +145,12 @@ class BatchConsumer(driver.Consumer):
             await self._thread.seek_wait(starts)
         self._read_offset.update(starts)
 
+    async def read_again(self, starts: Mapping[TP, int]) -> None:
+        """Go back with some partitions, while the others are read on."""
+        await self._thread.seek_wait(dict(starts))
+        self._seeks = getattr(self, "_seeks", 0) + 1
+        self._read_offset.update(starts)
+
     def ack(self, message: Any) -> bool:
         """An agent is done with a batch. That frees the batch; it moves no offset."""
         if message.acked:
@@ -148,8 +168,10 @@ class BatchConsumer(driver.Consumer):
         wanted = {
             tp: offset
             for tp, offset in self.offsets.committable().items()
-            if tp in assigned and offset > (self._committed_offset[tp] or -1)
+            if tp in assigned and ((before := self._committed_offset[tp]) is None or offset > before)
         }
+        if self.flow_active:
+            wanted |= {tp: at for tp, at in self.offsets.unconfirmed().items() if tp in assigned}
         if not wanted or not await self.in_thread("commit_quietly", wanted):
             return False
         self._committed_offset.update(wanted)
@@ -172,7 +194,7 @@ class BatchConsumer(driver.Consumer):
                 elif seeks != getattr(self, "_seeks", 0):
                     await self._fetch_again(records)
                 else:
-                    await self._deliver(records, active)
+                    await self._deliver(records, active, seeks)
         except self.consumer_stopped_errors:
             if not self.transport.app.should_stop:
                 raise
@@ -190,10 +212,13 @@ class BatchConsumer(driver.Consumer):
             await self._thread.seek_wait(targets)
             self._read_offset.update(targets)
 
-    async def _deliver(self, records: Mapping[Any, list[Any]], active: set[TP] | None) -> None:
+    async def _deliver(self, records: Mapping[Any, list[Any]], active: set[TP] | None, seeks: int) -> None:
         generation = self.app.consumer_generation_id
         for found, fetched in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            if seeks != getattr(self, "_seeks", 0):
+                await self._fetch_again(records)
                 return
             tp = TP(found.topic, found.partition)
             if active is not None and tp not in active and tp not in self._buffered_partitions:
@@ -214,7 +239,7 @@ class BatchConsumer(driver.Consumer):
                     last.timestamp_type,
                     None,
                     None,
-                    cast(Any, fetched),
+                    cast(Any, Batch(self.offsets.round_of(tp.partition), fetched)),
                     None,
                     0,
                     0,

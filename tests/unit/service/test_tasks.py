@@ -60,3 +60,19 @@ def test_an_outbox_knows_for_how_long_it_is_stuck(monkeypatch: pytest.MonkeyPatc
     assert box.stuck_s == 3
     box.drop(2)
     assert box.stuck_s == 0
+
+
+def test_what_was_dropped_is_not_sent_again() -> None:
+    """A producer that fails leaves what was under way to the next one, but for lanes that were dropped."""
+    box, told = Outbox({}, name="o"), []
+    for lane in (1, 2, 1):
+        box.send("t", b"%d" % lane, b"v", [], lane=lane, on_ack=lambda lane=lane: told.append(lane))
+    box._flying.extend(box._waiting)
+    box._waiting.clear()
+    box.drop(1)
+    assert box.acked_through == 0
+    box._take_back()
+
+    assert [item.key for item in box._waiting] == [b"2"]
+    assert (box.acked_through, box.pending(1), box.pending(2)) == (1, 0, 1)
+    assert told == []
