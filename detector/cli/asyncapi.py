@@ -21,7 +21,7 @@ _HEADERS: dict[str, Any] = {
         "ce_specversion": {"type": "string", "const": "1.0"},
         "ce_type": {"type": "string", "enum": [ACTIVATED, REVISED, DEACTIVATED, OWNER]},
         "ce_source": {"type": "string"},
-        "ce_id": {"type": "string", "description": "scope/epoch/revision; in the audit also scope/epoch/stale-1"},
+        "ce_id": {"type": "string", "description": "scope/epoch/revision; audited only: scope/epoch/stale-1"},
         "ce_subject": {"type": "string"},
         "ce_time": {"type": "string", "format": "date-time"},
     },

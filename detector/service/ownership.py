@@ -376,8 +376,8 @@ class PartitionOwner:
         if decision.kind == "extended":
             return []
         record = replace(content_of(decision), partition=self.partition, epoch=self.epoch, issued_at=now)
-        self._audited += 1
-        return [transition_message(record, disposition, news=decision.kind != "revised", number=self._audited)]
+        number = self._audited = self._audited + 1
+        return [transition_message(record, disposition, news=decision.kind != "revised", number=number)]
 
     def _note_inactivity(self, record: ControlRecord, since: float) -> None:
         if record.state == "active":

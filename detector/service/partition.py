@@ -94,7 +94,7 @@ class PartitionWorker:
         self._open = asyncio.Event()
         self._restored = False
         self._ends: dict[str, int] = {}
-        self._origin_of: dict[int, str] = {}
+        self._origin_of: dict[tuple[str, int], str] = {}  # by topic and own offset
         self._progress = False
         self._passed_at: float | None = None
 
@@ -200,7 +200,8 @@ class PartitionWorker:
         self._metrics.malformed.labels(name).inc(len(decoded.bad))
         self._metrics.rekeyed.inc(len(decoded.strays))
         self._metrics.repeats.inc(len(decoded.repeats))
-        self._origin_of |= decoded.origins
+        topic = self._refused.topic(name)
+        self._origin_of |= {(topic, offset): origin for offset, origin in decoded.origins.items()}
         while len(self._origin_of) > _ORIGINS_KEPT:
             del self._origin_of[next(iter(self._origin_of))]
 
@@ -222,7 +223,7 @@ class PartitionWorker:
         self._desk.decided(self.partition, named)
 
     def _with_origin(self, decision: Decision) -> Decision:
-        origin = self._origin_of.get(decision.evidence.offset)
+        origin = self._origin_of.get((decision.evidence.topic, decision.evidence.offset))
         if not origin:
             return decision
         return replace(decision, evidence=structs.replace(decision.evidence, origin=origin))

@@ -1,0 +1,78 @@
+"""One partition's worker, with all around it standing still."""
+
+import time
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from detector.modes.decision import Decision
+from detector.pipeline import Pipeline
+from detector.service.decode import ORIGIN_HEADER, Homes
+from detector.service.marks import Origins, Snapshots
+from detector.service.metrics import Metrics
+from detector.service.ownership import Phase
+from detector.service.partition import EVALUATIONS, TELEMETRY, PartitionWorker
+from tests.builders import contract, spec
+from topics.codec import encode
+from topics.telemetry import Evaluation, TelemetryRecord
+
+TOPIC_OF = {TELEMETRY: "llm.telemetry", EVALUATIONS: "llm.evaluations"}
+
+
+async def working(decided: Callable[[int, list[Decision]], None]) -> PartitionWorker:
+    """A worker that owns partition 0 of one and has nothing to restore."""
+    cover = SimpleNamespace(
+        position={},
+        origins={name: Origins({}) for name in TOPIC_OF},
+        restore=lambda *_: None,
+        send_mark=lambda: None,
+        count=lambda *_: None,
+    )
+    desk = SimpleNamespace(phase=lambda _: Phase.OWNING, restored=lambda *_: None, decided=decided)
+    worker = PartitionWorker(
+        0,
+        Pipeline(contract([spec("rate", field="error", ceiling=0.01)])),
+        cover,  # type: ignore[arg-type]
+        desk=desk,  # type: ignore[arg-type]
+        homes=Homes(1),
+        refused=SimpleNamespace(topic=TOPIC_OF.__getitem__),  # type: ignore[arg-type]
+        outboxes=(),
+        metrics=Metrics(),
+        clock=time.time,
+        ask_ends=None,  # type: ignore[arg-type]
+    )
+    await worker.restore(Snapshots(), {}, {})
+    return worker
+
+
+def fetched(records: Iterable[Any], topic: str = "") -> list[Any]:
+    """As a fetch brings them; `topic`: they were re-keyed from there."""
+    return [
+        SimpleNamespace(
+            value=encode(record),
+            offset=i,
+            headers=((ORIGIN_HEADER, f"{topic}/3/{i}".encode()),) if topic else (),
+            timestamp=0,
+            timestamp_type=0,
+        )
+        for i, record in enumerate(records)
+    ]
+
+
+@pytest.mark.parametrize("rekeyed", [TELEMETRY, EVALUATIONS])
+async def test_evidence_names_the_origin_of_its_own_record(rekeyed: str) -> None:
+    """An offset of the other input says nothing: only a re-keyed record's own decision names an origin."""
+    made: list[Decision] = []
+    worker = await working(lambda _, decisions: made.extend(decisions))
+    now = time.time()
+    verdicts = [Evaluation(event_time=now, route="r", name="other") for _ in range(50)]
+    calls = [TelemetryRecord(event_time=now, route="r", error="500") for _ in range(50)]
+
+    for name, records in ((EVALUATIONS, verdicts), (TELEMETRY, calls)):
+        await worker.take(name, fetched(records, TOPIC_OF[name] if name == rekeyed else ""))
+
+    (first, *_) = made
+    offset = first.evidence.offset
+    assert first.evidence.origin == (f"llm.telemetry/3/{offset}" if rekeyed == TELEMETRY else "")
