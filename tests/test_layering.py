@@ -36,6 +36,8 @@ def test_every_import_goes_down_the_arrow() -> None:
         ("detector/modes/planted.py", "from datetime import datetime\nnow = datetime.now()"),
         ("detector/modes/planted.py", "import datetime\nnow = datetime.datetime.now(datetime.UTC)"),
         ("detector/modes/planted.py", "import faust"),
+        ("detector/lab/simulator/planted.py", "from detector.modes import catalog"),
+        ("detector/lab/simulator/planted.py", "import detector.predicates"),
         ("detector/pipeline.py", "import logging"),
         ("detector/pipeline.py", "from detector.service import settings"),
         ("detector/gateway/planted.py", "from detector.contract import model"),

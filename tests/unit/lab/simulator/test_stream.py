@@ -128,6 +128,16 @@ def test_diverted_calls_are_answered_by_the_fallback_and_the_rest_are_probes():
     assert any(record.error for record in real), "the fault goes on"
 
 
+def test_equal_diversions_give_equal_streams():
+    """A closed loop that decides the same gets the same records."""
+    one, two = (
+        [block.records for block in stepped(run(duration_s=10.0), {"chat": Diversion(0.3)}, 2, 8)]
+        for _ in range(2)
+    )
+
+    assert one == two
+
+
 def test_diverting_changes_no_arrival():
     """What callers ask does not depend on who answers them."""
     asked = [
