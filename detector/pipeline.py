@@ -8,8 +8,9 @@ Everything is kept per route, so that a replay of a file, eight partitions and o
 come to the same decisions.
 """
 
+import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, KeysView, Sequence
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -91,6 +92,7 @@ class Pipeline:
         self._skipped = self._evicted = 0
         self._gone = Counts()
         self._forgotten: dict[str, int] = {}
+        self._just_evicted: dict[str, None] = {}
         self._silence = CommonSilence(contract, partition)
 
     def step(
@@ -186,6 +188,9 @@ class Pipeline:
                     self._forgotten[route] = judge.machine.status.transition
                     if len(self._forgotten) > _FORGOTTEN_KEPT:
                         del self._forgotten[next(iter(self._forgotten))]
+                self._just_evicted[route] = None
+                if len(self._just_evicted) > _FORGOTTEN_KEPT:
+                    del self._just_evicted[next(iter(self._just_evicted))]
                 del self._routes[route]
                 self._dirty.pop(route, None)
                 return
@@ -229,8 +234,25 @@ class Pipeline:
         self._dirty.pop(route, None)
         return msgspec.msgpack.encode({"version": _VERSION} | self._routes[route].state())
 
+    def take_evicted(self) -> list[str]:
+        """Routes evicted since this was asked last: a snapshot of theirs is not to be restored any more."""
+        evicted, self._just_evicted = list(self._just_evicted), {}
+        return evicted
+
+    @property
+    def gone(self) -> Counts:
+        """What evicted routes had counted, and how many they are: no snapshot tells it."""
+        return dataclasses.replace(self._gone, evicted=self._evicted)
+
+    def restore_gone(self, gone: Mapping[str, int]) -> None:
+        """Take over what `gone` told, as a mapping; names that are missing count nothing."""
+        self._gone = Counts(**{name: gone.get(name, 0) for name in Counts.__slots__})
+        self._evicted = self._gone.evicted
+
     def restore(self, data: bytes) -> str | None:
         """Take over a route's snapshot; return its name, None if it is of another version and was left out.
+
+        Of more routes than there is room for, those restored last stay.
 
         Raises:
             msgspec.DecodeError: not a snapshot.
@@ -243,6 +265,8 @@ class Pipeline:
             name: msgspec.convert(found, Evidence) for name, found in state["findings"]["holds"].items()
         }
         judge.load(state, evidence)
+        if judge.route not in self._routes and len(self._routes) >= self._limits.routes:
+            self._evict()
         self._routes[judge.route] = judge
         return judge.route
 

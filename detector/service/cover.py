@@ -28,10 +28,11 @@ _ARMED_EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """Snapshots of one turn, kept until the control message `after` is acknowledged."""
+    """Snapshots of one turn, kept until the control message `after` is acknowledged; None: to be removed."""
 
     after: int
-    routes: list[tuple[str, bytes]]
+    routes: list[tuple[str, bytes | None]]
+    gone: dict[str, int]
     covers: dict[str, int]
     uncovered: dict[str, int]
 
@@ -83,6 +84,7 @@ class Cover:
         self._armed: dict[str, float] = {}
         self._armed_at = 0.0
         self._dropped: list[bytes] = []
+        self._gone: dict[str, int] = {}
 
     def restore(self, found: Snapshots, starts: Mapping[str, int]) -> None:
         """Begin where a mark ends; `starts`: where reading begins, per input."""
@@ -91,6 +93,8 @@ class Cover:
         self._since = found.end
         self._covered = Covered(starts)
         self._dropped = list(found.dropped)
+        self._gone = dict(found.mark.gone) if found.mark else {}
+        self._pipeline.restore_gone(self._gone)
         seen = found.mark.origins if found.mark else {}
         refused = found.mark.refused if found.mark else {}
         for name in starts:
@@ -157,6 +161,10 @@ class Cover:
         epoch, sent = self._desk.epoch(self._partition), None
         for route, data in group.routes:
             self._taken += 1
+            if data is None:
+                on_ack = partial(self._removed, route, self._taken, group.gone)
+                sent = self._writer.remove(self._partition, route.encode(), epoch, on_ack=on_ack)
+                continue
             number = self._writer.send_route(
                 self._partition,
                 route,
@@ -170,11 +178,16 @@ class Cover:
         if sent is not None:
             self._covered.took(sent, group.uncovered)
 
+    def _removed(self, route: str, taken: int, gone: dict[str, int]) -> None:
+        self._covered.let_go(route, taken)
+        self._gone = gone
+
     def _take(self, elapsed_s: float, budget_s: float, hurry: bool) -> None:
         dirty = self._pipeline.dirty()
         self._pace.elapse(elapsed_s, len(dirty))
         turn = Turn(budget_s)
-        taken: list[tuple[str, bytes]] = []
+        taken: list[tuple[str, bytes | None]] = [(route, None) for route in self._pipeline.take_evicted()]
+        gone = asdict(self._pipeline.gone) if taken else {}
         for route in dirty:
             if not hurry and (turn.over() or not self._pace.allowed()):
                 break
@@ -182,7 +195,8 @@ class Cover:
             self._pace.took(len(data))
             taken.append((route, data))
         if taken:
-            self._held.append(_Taken(self._control.last, taken, dict(self.position), self._uncovered()))
+            group = _Taken(self._control.last, taken, gone, dict(self.position), self._uncovered())
+            self._held.append(group)
 
     def _settle(self) -> None:
         """With no snapshot under way, all that none is needed for is covered."""
@@ -217,6 +231,7 @@ class Cover:
             position=dict(self.position),
             complete=not self._held and not self._covered.waiting and covered == self.position,
             counts=self.counts(),
+            gone=self._gone,
             refused={name: counted.as_of(covered.get(name, 0)) for name, counted in self._counted.items()},
             armed=self._armed,
             predicates=self.survey.found,

@@ -28,6 +28,7 @@ class Mark(msgspec.Struct, kw_only=True):
         covered: per input (`telemetry`, `evaluations`): least offset that a restore must read from.
         position: per input: next offset to be judged when it was written.
         complete: every judged record was covered then, so `counts` are exactly those of the snapshots.
+        gone: what of `counts` evicted routes had counted, and how many of them there were.
         counts: judged, malformed and so on, since the partition's beginning.
         refused: per input, what of `counts` the pipeline does not keep, below `covered`.
         armed: per predicate, share of records judged while armed.
@@ -44,6 +45,7 @@ class Mark(msgspec.Struct, kw_only=True):
     position: dict[str, int] = {}
     complete: bool = False
     counts: dict[str, int] = {}
+    gone: dict[str, int] = {}
     refused: dict[str, dict[str, int]] = {}
     armed: dict[str, float] = {}
     predicates: dict[str, Standing] = {}
@@ -59,7 +61,7 @@ class Snapshots(msgspec.Struct, kw_only=True):
 
     Attributes:
         mark: the mark with the greatest epoch, None where there is none.
-        routes: route to snapshot.
+        routes: route to snapshot, those that changed last behind the others.
         covers: route to what its snapshot covers, per input.
         dropped: routes whose snapshots do not count and are to be removed from the topic.
         covered: where to read on from; empty without a mark.
@@ -109,7 +111,11 @@ def collect(messages: Iterable[Message], end: int) -> Snapshots:
             if offset >= mark.since and int(headers.get(EPOCH_HEADER, b"0")) < mark.epoch:
                 for name, until in covers[key].items():
                     covered[name] = min(covered.get(name, until), until)
-    routes = {key: value for key, (_, _, value, _) in values.items() if value is not None}
+    routes = {
+        key: value
+        for key, (_, _, value, _) in sorted(values.items(), key=lambda item: sum(covers[item[0]].values()))
+        if value is not None
+    }
     return Snapshots(mark=mark, routes=routes, covers=covers, covered=covered, end=end)
 
 

@@ -114,11 +114,16 @@ class SnapshotWriter:
             on_refused=on_refused,
         )
 
-    def remove(self, partition: int, route: bytes, epoch: int) -> int:
+    def remove(self, partition: int, route: bytes, epoch: int, *, on_ack: Any = None) -> int:
         """Send a tombstone: the route has no state any more; returns the outbox's number for it."""
-        headers = [(EPOCH_HEADER, b"%d" % epoch)]
         return self._outbox.send(
-            self._topic, route, None, headers, partition=partition, lane=("snapshot", partition)
+            self._topic,
+            route,
+            None,
+            [(EPOCH_HEADER, b"%d" % epoch)],
+            partition=partition,
+            lane=("snapshot", partition),
+            on_ack=on_ack,
         )
 
     def send_mark(self, mark: Mark, *, on_ack: Any = None) -> int:

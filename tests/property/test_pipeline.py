@@ -1,6 +1,7 @@
 """The pipeline's result depends on each route's records in their order, and on nothing else."""
 
 from collections import Counter
+from dataclasses import asdict
 
 import msgspec
 import numpy as np
@@ -400,6 +401,24 @@ def test_the_least_recently_seen_route_is_forgotten_first():
     assert list(pipeline.routes) == ["a", "d", "e"]
     assert pipeline.counts.evicted == 2
     assert pipeline.counts.judged == 6
+
+
+def test_the_cap_and_the_counts_of_the_forgotten_survive_a_restore():
+    """Of more snapshots than there is room for the last ones stay; who is forgotten is named, once."""
+    pipeline, saved = Pipeline(errors(), limits=Limits(routes=3)), []
+    for i, route in enumerate("abcd"):
+        pipeline.step([record(i, route)], [i], [T0 + i])
+        saved.append(pipeline.snapshot(route))
+    assert pipeline.take_evicted() == ["a"]
+    assert pipeline.take_evicted() == []
+
+    restored = Pipeline(errors(), limits=Limits(routes=2))
+    restored.restore_gone(asdict(pipeline.gone))
+    for data in saved[1:]:
+        restored.restore(data)
+    assert list(restored.routes) == ["c", "d"]
+    assert restored.take_evicted() == ["b"]
+    assert (restored.counts.judged, restored.counts.evicted) == (4, 2)
 
 
 def test_a_route_with_something_open_is_never_forgotten():

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from detector.contract.model import Contract
-from detector.pipeline import Pipeline
+from detector.pipeline import Limits, Pipeline
 from detector.service import snapshots
 from detector.service.cover import Cover
-from detector.service.marks import MARK_KEY, Snapshots
+from detector.service.marks import MARK_KEY, Snapshots, decode_mark
 from detector.service.outbox import Outbox
 from detector.service.ownership import Phase
 from detector.service.refused import Refused
@@ -52,9 +52,9 @@ class Box(Outbox):
 class Partition:
     """A partition's pipeline and cover."""
 
-    def __init__(self, *dropped: bytes) -> None:
+    def __init__(self, *dropped: bytes, limits: Limits | None = None) -> None:
         self.box, self.control = Box(), Box()
-        self.pipeline = Pipeline(Contract())
+        self.pipeline = Pipeline(Contract(), limits=limits)
         refused = Refused(self.box, deadletter="d", inputs={"telemetry": "t"}, max_bytes=1000)
         self.cover = Cover(
             0,
@@ -117,6 +117,23 @@ def test_a_refused_snapshot_keeps_the_offset_back(by_broker: bool, monkeypatch: 
     partition.turn()
     assert partition.cover.kept_back == 0
     assert partition.cover.committable == {"telemetry": 6}
+
+
+def test_an_evicted_route_is_removed_and_what_it_counted_is_kept() -> None:
+    """A restart holds no more routes than the worker did, and counts the same."""
+    partition = Partition(limits=Limits(routes=1))
+    partition.judge("a")
+    partition.turn()
+    partition.judge("b")
+    partition.cover.turn(1.0, hurry=True)
+    taken = partition.box.answer()
+    partition.cover.turn(1.0, hurry=True)
+    (mark,) = [decode_mark(value) for key, value in partition.box.answer() if key == MARK_KEY]
+
+    assert (b"a", None) in taken
+    assert [key for key, value in taken if key != MARK_KEY] == [b"a", b"b"]
+    assert (mark.gone["judged"], mark.gone["evicted"], mark.counts["judged"]) == (1, 1, 2)
+    assert partition.cover.committable == {"telemetry": 2}
 
 
 def test_routes_that_do_not_count_are_removed_before_the_first_mark() -> None:
