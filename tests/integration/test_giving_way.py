@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
 from detector.service.inspect import inspect
 from detector.service.settings import Settings
 from tests.harness.brokers import TestKafka
@@ -11,6 +13,7 @@ from topics.codec import encode
 from topics.control import OWNER_PREFIX, OwnerRecord
 from topics.names import topics
 from topics.partitioner import partition_for
+from topics.telemetry import Evaluation
 
 
 async def test_an_owner_that_gave_way_claims_again_and_loses_nothing(
@@ -28,11 +31,25 @@ async def test_an_owner_that_gave_way_claims_again_and_loses_nothing(
         state = await inspect(settings)
         return bool(state["complete"] and state["counts"].get("judged") == number)
 
+    async def committed() -> bool:
+        """Whether the group has taken all that there is: no later commit is one by chance."""
+        reader = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=settings.group_id)
+        await reader.start()
+        try:
+            wanted = {declared.telemetry.name: 300, declared.evaluations.name: 1}
+            found = {name: await reader.committed(TopicPartition(name, busy)) for name in wanted}
+            return found == wanted
+        finally:
+            await reader.stop()
+
     with workers(worker):
         await worker.ready()
         async with producer(bootstrap) as to:
             await publish(to, topic_prefix, [call("r") for _ in range(300)])
+            verdict = Evaluation(event_time=time.time(), route="r", name="toxicity", score=0.9)
+            await to.send_and_wait(declared.evaluations.name, encode(verdict), b"r", partition=busy)
             await until(lambda: judged(300), saying=worker.tail())
+            await until(committed, saying=worker.tail())
             for partition in (busy, idle):
                 claim = OwnerRecord(
                     partition=partition, owner="rival", epoch=rival, issued_at=time.time(), lease_s=15.0
