@@ -12,6 +12,7 @@ from detector.service.inspect import inspect
 from detector.service.settings import Settings
 from tests.harness.brokers import TestKafka
 from tests.integration.kit import (
+    CONTRACT,
     Worker,
     call,
     control,
@@ -24,6 +25,11 @@ from tests.integration.kit import (
 from topics.partitioner import partition_for
 
 ROUNDS = int(os.environ.get("DETECTOR_TEST_TAKEOVERS", "2"))
+CONTRACT_WITH_NOTICE = CONTRACT.replace(
+    "modes:",
+    "  slow: {type: exceedance, field: latency_s, above_ms: 200, ceiling: 0.01}\n"
+    "modes:\n  latency_spike: {when: slow, severity: notice}",
+)
 HEALTHY = [f"healthy-{number}" for number in range(12)]
 
 
@@ -31,9 +37,16 @@ HEALTHY = [f"healthy-{number}" for number in range(12)]
 async def test_a_killed_worker_loses_no_transition_and_judges_no_record_twice(
     real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """After each SIGKILL during an activation: one event id per transition, every record counted once."""
+    """After each SIGKILL during an activation: one event id per transition, every record counted once.
+
+    A notice of the same scope, given before, has an identity of its own.
+    """
     bootstrap = real_kafka.bootstrap
-    living = [Worker(tmp_path, bootstrap, topic_prefix, name=f"w{number}") for number in range(2)]
+
+    def start(name: str) -> Worker:
+        return Worker(tmp_path, bootstrap, topic_prefix, name=name, contract=CONTRACT_WITH_NOTICE)
+
+    living = [start(f"w{number}") for number in range(2)]
     sent = 0
     stop = asyncio.Event()
     with workers(*living) as made:
@@ -55,7 +68,9 @@ async def test_a_killed_worker_loses_no_transition_and_judges_no_record_twice(
             for number in range(ROUNDS):
                 route = f"bad-{number}"
                 partition = partition_for(route.encode(), 8)
-                sent += await publish(to, topic_prefix, [call(route) for _ in range(300)])
+                calm = [call(route, latency_s=0.1) for _ in range(300)]
+                slow = [call(route, latency_s=0.5) for _ in range(100)]
+                sent += await publish(to, topic_prefix, calm + slow)
                 victim = await until(
                     lambda partition=partition: next(
                         (w for w in living if partition in w.partitions()), None
@@ -71,7 +86,7 @@ async def test_a_killed_worker_loses_no_transition_and_judges_no_record_twice(
                     victim.send(signal.SIGKILL)
                 sent += burst.result()
                 living.remove(victim)
-                fresh = Worker(tmp_path, bootstrap, topic_prefix, name=f"r{number}")
+                fresh = start(f"r{number}")
                 made.append(fresh)
                 living.append(fresh)
 
@@ -104,9 +119,12 @@ async def test_a_killed_worker_loses_no_transition_and_judges_no_record_twice(
     assert counts["late"] == 0
     ids = defaultdict(set)
     for record in audit:
-        ids[record.scope, record.transition].add(record.event_id)
-    assert {scope for scope, _ in ids} == {f"bad-{number}" for number in range(ROUNDS)}
+        ids[record.scope, record.mode == "latency_spike", record.transition].add(record.event_id)
+    bad = {f"bad-{number}" for number in range(ROUNDS)}
+    assert {scope for scope, noticed, _ in ids if noticed} == bad
+    assert {scope for scope, noticed, _ in ids if not noticed} == bad
     assert all(len(found) == 1 for found in ids.values()), ids
+    assert len(set().union(*ids.values())) == len(ids)
     for number in range(ROUNDS):
         assert last[f"bad-{number}"].state == "active"
-        assert (f"bad-{number}", last[f"bad-{number}"].transition) in ids
+        assert (f"bad-{number}", False, last[f"bad-{number}"].transition) in ids
