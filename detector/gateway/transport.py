@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from detector.gateway.headernames import tolerate_header_names
 from topics.names import topics
 
 logger = logging.getLogger("detector.gateway")
@@ -100,6 +101,7 @@ class KafkaTransport:
 
     async def connect(self) -> None:
         """Connect, ready to read from the beginning."""
+        tolerate_header_names()
         fixed = {"group_id": None, "enable_auto_commit": False, "auto_offset_reset": "none"}
         consumer = AIOKafkaConsumer(**(self._consumer_options | fixed))
         try:

@@ -16,8 +16,8 @@ from aiokafka.errors import KafkaError
 from faust.sensors.prometheus import FaustMetrics, PrometheusMonitor
 
 from detector.contract.model import Contract
+from detector.gateway.headernames import tolerate_header_names
 from detector.service import topics_admin
-from detector.service.headernames import tolerate_header_names
 from detector.service.health import readiness, render_metrics
 from detector.service.http import HttpServer
 from detector.service.logs import logger

@@ -96,9 +96,9 @@ def decode_batch(
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
         return _decode_each(fetched, kind, partition=partition, homes=homes, origins=origins, now=now)
     at_home = all(homes.of(route) == partition for route in {record.route for record in records})
-    if not at_home or any([origin_of(raw.headers) for raw in fetched if raw.headers]):
+    if not at_home or any(map(origin_of, [raw.headers for raw in fetched if raw.headers])):
         return _decode_each(fetched, kind, partition=partition, homes=homes, origins=origins, now=now)
-    stamped = any([raw.timestamp_type == _LOG_APPEND_TIME for raw in fetched])
+    stamped = _LOG_APPEND_TIME in [raw.timestamp_type for raw in fetched]
     arrivals = [_arrival(raw, now) for raw in fetched] if stamped else [now] * len(fetched)
     return Decoded(records, [raw.offset for raw in fetched], arrivals)
 

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from msgspec import to_builtins
 
 from detector.gateway.fold import Fold, parse
-from detector.service.headernames import tolerate_header_names
+from detector.gateway.headernames import tolerate_header_names
 from detector.service.marks import Mark
 from detector.service.settings import Settings
 from detector.service.snapshots import SnapshotReader

@@ -9,7 +9,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.structs import TopicPartition
 
-from detector.service.headernames import TolerantRecords, tolerate_header_names
+from detector.gateway.headernames import TolerantRecords, tolerate_header_names
 
 GZIP = 1
 
