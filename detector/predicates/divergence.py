@@ -61,6 +61,7 @@ class Divergence(JudgeBase):
         self._least = max(spec.min_samples or 0, LEAST_RECORDS * spec.design_effect)
         self._alpha = budget.alpha / len(self._spans)
         self._clear_run = 0
+        self._settled = False  # without new records the verdict stays what it is
         self._armed_from: int | None = None
         self._over_since = -np.inf
         self._lengths = np.array(self._spans)
@@ -107,7 +108,8 @@ class Divergence(JudgeBase):
             self._clean_since = boundary
         else:
             self._admit(left, evicted)
-        self._judge(boundary, frozen)
+        if evicted is not ring.nothing or not self._settled:
+            self._judge(boundary, frozen)
 
     def _admit(self, second: int, counts: Counts) -> None:
         """Let a pane that left the longest window into the reference, which counts from the next minute on.
@@ -130,12 +132,14 @@ class Divergence(JudgeBase):
         self._bias = BiasTable(self._q, n)
 
     def _judge(self, boundary: int, frozen: bool) -> None:
+        self._settled = self._q is None
         if self._q is None:
             self.verdict = Verdict(Outcome.LEARNING, samples=int(self._reference.totals.sum()))
             return
         totals = self._ring.totals
         n = totals.sum(axis=1)
         if n[-1] < self._least:
+            self._settled = True
             self.verdict = Verdict(Outcome.INSUFFICIENT, samples=int(n[-1]))
             self._clear_run = 0
             return
@@ -224,6 +228,7 @@ class Divergence(JudgeBase):
     def restart(self, at: float) -> None:
         """Only calls made from now on say how the primary is; inputs do not depend on who answers."""
         self._clear_run = 0
+        self._settled = False
         if not self._is_input:
             self._ring.clear()
 

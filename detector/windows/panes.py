@@ -39,9 +39,10 @@ class PaneRing:
     Attributes:
         boundary: the second whose pane closes next, or None before the first record.
         totals: int64 array (len(spans), bins); row i is the window of spans[i] seconds.
+        nothing: what `close` returns where no window has changed; not to be written to.
     """
 
-    __slots__ = ("_open", "_ring", "_spans", "boundary", "longest", "spans", "totals")
+    __slots__ = ("_filled", "_open", "_ring", "_spans", "boundary", "longest", "nothing", "spans", "totals")
 
     def __init__(self, bins: int, spans: Sequence[int]) -> None:
         self.spans = tuple(spans)
@@ -49,6 +50,8 @@ class PaneRing:
         self._spans = np.array(self.spans)
         self._ring = np.zeros((self.longest, bins), dtype=np.int32)
         self._open: dict[int, Counts] = {}
+        self._filled: set[int] = set()  # closed seconds in the longest window that hold records
+        self.nothing: Counts = np.zeros(bins, dtype=np.int64)
         self.totals: Counts = np.zeros((len(self.spans), bins), dtype=np.int64)
         self.boundary: int | None = None
 
@@ -78,6 +81,7 @@ class PaneRing:
             return False
         added = np.asarray(counts, dtype=np.int64)
         self._ring[second % self.longest] += added.astype(np.int32)
+        self._filled.add(second)
         self.totals[self._spans >= age] += added
         return True
 
@@ -86,6 +90,9 @@ class PaneRing:
         second = self.boundary
         if second is None:
             raise RuntimeError("start() comes before close()")
+        self.boundary = second + 1
+        if not self._moves(second):
+            return self.nothing
         slot = second % self.longest
         evicted: Counts = self._ring[slot].astype(np.int64)
         self.totals -= self._ring[(second - self._spans) % self.longest]
@@ -95,8 +102,16 @@ class PaneRing:
         else:
             self._ring[slot] = pane
             self.totals += pane
-        self.boundary = second + 1
+            self._filled.add(second)
+        self._filled.discard(second - self.longest)
         return evicted
+
+    def _moves(self, second: int) -> bool:
+        """Whether closing the pane of `second` changes a window: it or one that leaves holds records."""
+        if second in self._open:
+            return True
+        filled = self._filled
+        return bool(filled) and not filled.isdisjoint([second - span for span in self.spans])
 
     def jump(self, boundary: int) -> list[tuple[int, Counts]]:
         """Close all panes before `boundary`; return the filled ones that leave the longest window, in order.
@@ -119,6 +134,7 @@ class PaneRing:
             left.append((second, self._ring[slot].astype(np.int64)))
             self._ring[slot] = 0
         self.boundary = boundary
+        self._filled = {second for second in self._filled if second >= boundary - self.longest}
         self._add_up()
         return left
 
@@ -133,6 +149,7 @@ class PaneRing:
         self._ring[:] = 0
         self.totals[:] = 0
         self._open.clear()
+        self._filled.clear()
 
     def idle(self) -> bool:
         """Whether no pane that is still to be closed holds a record."""
@@ -156,4 +173,8 @@ class PaneRing:
         cells = np.cumsum(_unpack(state["cells"]))
         self._ring.ravel()[cells] = _unpack(state["counts"])
         self._open = {second: np.array(pane, dtype=np.int64) for second, pane in state["open"]}
+        if self.boundary is not None:
+            newest = self.boundary - 1
+            used = np.flatnonzero(self._ring.any(axis=1))
+            self._filled = set((newest - (newest - used) % self.longest).tolist())
         self._add_up()
