@@ -4,6 +4,8 @@ from detector.contract.model import Contract
 from detector.predicates.base import Budget
 from detector.windows.segment import Columns
 
+_SHORTEST_HISTORY_S = 60.0
+
 
 class Plan:
     """What the judges of all routes of a partition share.
@@ -12,6 +14,9 @@ class Plan:
         contract: what to watch and what to do.
         partition: whose records these are.
         topics: names of the telemetry and of the evaluations topic, for the evidence.
+
+    Attributes:
+        history_s: a record older than this, seconds behind the oldest open pane, is late.
     """
 
     def __init__(self, contract: Contract, partition: int, topics: tuple[str, str]) -> None:
@@ -20,3 +25,5 @@ class Plan:
         self.topics = topics
         self.budget = Budget.of(contract)
         self.columns = Columns(spec.field for spec in contract.predicates.values())
+        spans = [spec.window_s for spec in contract.predicates.values() if spec.type == "divergence"]
+        self.history_s = max([_SHORTEST_HISTORY_S, *spans])

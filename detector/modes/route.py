@@ -33,7 +33,6 @@ from topics.partitioner import murmur2
 from topics.scope import scope_of
 from topics.telemetry import Evaluation, TelemetryRecord
 
-_SHORTEST_HISTORY_S = 60
 _PHASES = 1024
 _FEW = 16  # calls of one batch; more are cheaper to read as columns at once
 _LONGEST_GAP_S = 86_400  # attempts to revert are made through longer gaps, but not for years
@@ -67,12 +66,7 @@ class RouteJudge:
         self._watermark = Watermark(self._lateness_s)
         self._boundary: int | None = None
         self._now = self._stepped = -math.inf
-        self._history_s = max(
-            [
-                _SHORTEST_HISTORY_S,
-                *(s.window_s for s in contract.predicates.values() if s.type == "divergence"),
-            ]
-        )
+        self._history_s = plan.history_s
         # Rows, times and offsets of calls that were put off: while every judge is calm, none can matter.
         self._unwalked: tuple[list[Any], list[float], list[int]] = ([], [], [])
         self._suspicions = [judge.suspicious for judge in self._walkers]
