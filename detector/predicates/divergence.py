@@ -61,7 +61,7 @@ class Divergence(JudgeBase):
         self._least = max(spec.min_samples or 0, LEAST_RECORDS * spec.design_effect)
         self._alpha = budget.alpha / len(self._spans)
         self._clear_run = 0
-        self._settled = False  # without new records the verdict stays what it is
+        self._settled = False  # too little to judge: stays so until records come
         self._armed_from: int | None = None
         self._over_since = -np.inf
         self._lengths = np.array(self._spans)
@@ -228,7 +228,6 @@ class Divergence(JudgeBase):
     def restart(self, at: float) -> None:
         """Only calls made from now on say how the primary is; inputs do not depend on who answers."""
         self._clear_run = 0
-        self._settled = False
         if not self._is_input:
             self._ring.clear()
 
