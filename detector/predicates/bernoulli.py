@@ -89,7 +89,7 @@ class BernoulliJudge(JudgeBase):
             self._test.gap = undo
             return
         test, self._recovery, recovery, self.latched, self._unusable, self._before, self.verdict = undo
-        self._test.load(test)
+        self._test.undo(test)
         if self._recovery is not None:
             self._recovery.load(recovery)
 

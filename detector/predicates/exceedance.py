@@ -4,7 +4,7 @@ Testing the share above the limit is testing the percentile: p99 <= 200 ms is "a
 200 ms". Failed calls are left out. The percentiles of the last minute go into the evidence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from detector.contract.model import PredicateSpec
@@ -27,18 +27,16 @@ class Exceedance(BernoulliJudge):
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
         super().__init__(spec, budget)
         self._limit = limit_of(spec)
-        self._value = value_of(spec.field)
+        # Asked of every call by itself: one call less than a method, which the class has as well.
+        self.suspicious = _above(spec.field, self._limit)  # type: ignore[method-assign, assignment]
         self._quantiles = QuantileWindow()
-
-    def suspicious(self, record: TelemetryRecord) -> bool:
-        """See `Judge.suspicious`."""
-        value = self._value(record)
-        return value is not None and not isinstance(value, str) and value > self._limit
 
     def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
         """See `BernoulliJudge.flags`."""
         positions, values = measured(segment, self.spec.field)
         limit = self._limit
+        if not values or max(values) <= limit:
+            return positions, ()
         return positions, [i for i, value in enumerate(values) if value > limit]
 
     def absorb(self, segment: Segment) -> None:
@@ -76,6 +74,23 @@ def limit_of(spec: PredicateSpec) -> float:
     if spec.above_ms is None:
         raise ValueError(f"predicate {spec.name} needs above_ms")
     return spec.above_ms / 1000.0
+
+
+def _above(field: str, limit: float) -> Callable[[TelemetryRecord], bool]:
+    """Whether a call's `field` is a number above `limit`."""
+    value_in = value_of(field)
+    if field.startswith(FEATURE):
+
+        def above(record: TelemetryRecord) -> bool:
+            value = value_in(record)
+            return value is not None and not isinstance(value, str) and value > limit
+    else:
+
+        def above(record: TelemetryRecord) -> bool:
+            value = value_in(record)
+            return value is not None and value > limit
+
+    return above
 
 
 def measured(segment: Segment, field: str) -> tuple[Sequence[int], Sequence[float]]:

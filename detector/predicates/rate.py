@@ -10,7 +10,6 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget
 from detector.predicates.bernoulli import BernoulliJudge
 from detector.windows.segment import Segment, value_of
-from topics.telemetry import TelemetryRecord
 
 # Verdicts that say "as it should be"; all others say that something is wrong.
 GOOD_WHEN_TRUE = frozenset({"golden_ok"})
@@ -21,13 +20,11 @@ class Rate(BernoulliJudge):
 
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
         super().__init__(spec, budget)
-        self._value = value_of(spec.field)
-        self._bad_when_false = spec.field in GOOD_WHEN_TRUE
-
-    def suspicious(self, record: TelemetryRecord) -> bool:
-        """See `Judge.suspicious`."""
-        value = self._value(record)
-        return value is False if self._bad_when_false else bool(value)
+        # Asked of every call by itself: the value as it stands is true where the call was bad.
+        value_in = value_of(spec.field)
+        self.suspicious = (  # type: ignore[method-assign, assignment]
+            (lambda record: value_in(record) is False) if spec.field in GOOD_WHEN_TRUE else value_in
+        )
 
     def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
         """See `BernoulliJudge.flags`."""

@@ -12,17 +12,54 @@ bound is then an estimate.
 Beside each R_j runs a CUSUM of the same likelihood ratios; the place where it last left zero
 estimates the change point, hence the rate since and how long the fault has been there.
 
-Work is done on bad calls only: m good ones in between have a closed form.
+Work is done on bad calls only: m good ones in between have a closed form, and its powers are kept
+in tables that all detectors of one ceiling share. State is replaced, never changed in place, so
+that to remember it is to hold on to it.
 
 Source: J. Shin, A. Ramdas, A. Rinaldo (2023), E-detectors, New England J. Statistics in Data Science.
 """
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 ALTERNATIVES = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # times p0
 HIGHEST = 0.9
+_GAPS_KEPT = 2048  # gaps between bad calls whose powers are kept, of each ceiling and design effect
+
+Saved = tuple[list[float], list[float], list[tuple[int, int]], int, int, int]
+
+
+class _Factors:
+    """Factors of one ceiling and design effect, by alternative."""
+
+    __slots__ = ("_gaps", "down", "lift", "up")
+
+    def __init__(self, p0: float, design_effect: float) -> None:
+        rates = sorted({min(HIGHEST, p0 * factor) for factor in ALTERNATIVES})
+        self.up = [math.log(p / p0) / design_effect for p in rates]
+        self.down = [math.log((1 - p) / (1 - p0)) / design_effect for p in rates]
+        self.lift = [math.exp(up) for up in self.up]
+        self._gaps: dict[int, list[tuple[float, float, float, float, float]]] = {}
+
+    def after(self, good: int) -> list[tuple[float, float, float, float, float]]:
+        """What `good` good calls and a bad one do, by alternative.
+
+        They turn the statistic R into (1 + (R * decay + restarts)) * lift, the CUSUM C into C + fall + up.
+        """
+        found = self._gaps.get(good)
+        if found is None:
+            found = []
+            for up, down, lift in zip(self.up, self.down, self.lift, strict=True):
+                decay, factor = math.exp(good * down), math.exp(down)
+                found.append((decay, factor * (1.0 - decay) / (1.0 - factor), lift, good * down, up))
+            if len(self._gaps) < _GAPS_KEPT:
+                self._gaps[good] = found
+        return found
+
+
+_factors = lru_cache(maxsize=256)(_Factors)
 
 
 class MixtureShiryaevRoberts:
@@ -38,19 +75,17 @@ class MixtureShiryaevRoberts:
     5
     """
 
-    __slots__ = ("_cusum", "_down", "_start", "_statistic", "_up", "bad", "gap", "limit", "p0", "seen")
+    __slots__ = ("_cusum", "_factors", "_start", "_statistic", "bad", "gap", "limit", "p0", "seen")
 
     def __init__(self, p0: float, run_length: float, design_effect: float = 1.0) -> None:
-        rates = sorted({min(HIGHEST, p0 * factor) for factor in ALTERNATIVES})
         self.p0 = p0
-        self._up = [math.log(p / p0) / design_effect for p in rates]
-        self._down = [math.log((1 - p) / (1 - p0)) / design_effect for p in rates]
-        self.limit = run_length * len(rates)
+        self._factors = _factors(p0, design_effect)
+        self.limit = run_length * len(self._factors.up)
         self.restart()
 
     def restart(self) -> None:
         """Forget everything."""
-        size = len(self._up)
+        size = len(self._factors.up)
         self._statistic = [0.0] * size
         self._cusum = [0.0] * size
         # Of each alternative: records and bad ones seen before its present excursion began.
@@ -84,21 +119,24 @@ class MixtureShiryaevRoberts:
 
     def _hit(self, good: int) -> bool:
         """`good` good calls, then a bad one."""
-        self.seen += good + 1
-        self.bad += 1
         total = 0.0
-        for j, (up, down) in enumerate(zip(self._up, self._down, strict=True)):
-            decay = math.exp(good * down)
-            factor = math.exp(down)
-            statistic = self._statistic[j] * decay + factor * (1.0 - decay) / (1.0 - factor)
-            statistic = (1.0 + statistic) * math.exp(up)
-            self._statistic[j] = statistic
+        statistics, cusums = [], []
+        start, here = self._start, None
+        for j, (decay, restarts, lift, fall, up) in enumerate(self._factors.after(good)):
+            statistic = (1.0 + (self._statistic[j] * decay + restarts)) * lift
+            statistics.append(statistic)
             total += statistic
-            cusum = self._cusum[j] + good * down
+            cusum = self._cusum[j] + fall
             if cusum <= 0.0:
                 cusum = 0.0
-                self._start[j] = (self.seen - 1, self.bad - 1)
-            self._cusum[j] = cusum + up
+                if here is None:
+                    here = (self.seen + good, self.bad)
+                    start = list(start)
+                start[j] = here
+            cusums.append(cusum + up)
+        self._statistic, self._cusum, self._start = statistics, cusums, start
+        self.seen += good + 1
+        self.bad += 1
         return total >= self.limit
 
     @property
@@ -112,13 +150,17 @@ class MixtureShiryaevRoberts:
         start, bad_before = self._start[best]
         return start, self.seen - start, self.bad - bad_before
 
-    def save(self) -> tuple[Any, ...]:
-        """Return what `load` takes back."""
-        return (list(self._statistic), list(self._cusum), list(self._start), self.gap, self.seen, self.bad)
+    def save(self) -> Saved:
+        """Return what `load` takes back; it stays as it is, whatever comes."""
+        return self._statistic, self._cusum, self._start, self.gap, self.seen, self.bad
 
     def load(self, saved: Sequence[Any]) -> None:
-        """Take over what `save` returned."""
+        """Take over what `save` returned, plain lists included."""
         statistic, cusum, start, self.gap, self.seen, self.bad = saved
         self._statistic = list(statistic)
         self._cusum = list(cusum)
         self._start = [(records, bad) for records, bad in start]
+
+    def undo(self, saved: Saved) -> None:
+        """Go back to what `save` returned in this process."""
+        self._statistic, self._cusum, self._start, self.gap, self.seen, self.bad = saved
