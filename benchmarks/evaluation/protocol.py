@@ -1,0 +1,156 @@
+"""One contract, one calibration rule, one way to count, for every set of real data. See PROTOCOL.md."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+from scipy.stats import beta
+
+from benchmarks.evaluation.traces import LONGEST_S, Case
+from detector.contract import example_text, load_contract
+from detector.contract.model import Contract, Mode, PredicateSpec
+from detector.lab.feed import Feed
+from detector.lab.outcome import Activation, activations_of
+from detector.pipeline import Pipeline
+from topics.telemetry import TelemetryRecord
+
+PREFIX_S = 600.0
+PREFIX_SHARE = 0.25
+LEAST_JUDGED = 50
+JUST_BEFORE_S = 60.0
+FIELDS = {
+    "input_drift": "input_tokens",
+    "output_drift": "output_tokens",
+    "hallucinations": "hallucinated",
+    "slow_responses": "latency_s",
+}
+
+
+def example() -> Contract:
+    """The contract that ships with the package, and a divergence of a feature for the sets that have no tokens."""
+    contract = load_contract(example_text())
+    drift = PredicateSpec(name="value_drift", type="divergence", field="features.value")
+    return replace(
+        contract,
+        predicates={**contract.predicates, drift.name: drift},
+        modes={**contract.modes, drift.name: Mode(name=drift.name, when=drift.name)},
+    )
+
+
+def prefix_of(case: Case) -> Sequence[TelemetryRecord]:
+    """Records to calibrate on: 10 minutes of a set with times, else 25 %, and at least 50 judged ones."""
+    if case.prefix is not None:
+        return case.prefix
+    records = case.records
+    if case.timed:
+        end = bisect_right(records, records[0].event_time + PREFIX_S, key=lambda each: each.event_time)
+    else:
+        end = ceil(PREFIX_SHARE * len(records))
+    return records[: max(end, LEAST_JUDGED)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a replay of a case came to.
+
+    Attributes:
+        false: acting activations that no fault explains.
+        found: the one that tells of the fault; `delay` from the first faulty record to the decision, records
+            that had ended by then, and `delay_s` in event time.
+        active_before: whether something was active in the minute before the fault.
+        armed: predicate -> share of records judged while it was armed.
+        unusable: predicates that said so.
+    """
+
+    case: Case
+    activations: tuple[Activation, ...]
+    false: tuple[Activation, ...]
+    found: Activation | None
+    delay: int | None
+    delay_s: float | None
+    active_before: bool
+    armed: dict[str, float]
+    unusable: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Positives: found, inactive just before, nothing false. Controls: silent while armed for half."""
+        if self.case.fault is not None:
+            return self.found is not None and not self.active_before and not self.false
+        return not self.false and all(self.armed[name] >= 0.5 for name in self.case.watched)
+
+
+def judge(case: Case, contract: Contract) -> Outcome:
+    """Replay a case, as `detector replay` would, and match what was activated with what is known."""
+    pipeline = Pipeline(contract)
+    feed = Feed([pipeline], contract.defaults.lateness_s, 67.0)
+    for index, record in enumerate(case.records):
+        feed.add(record, index)
+    feed.finish()
+    acting = tuple(each for each in activations_of(feed.decisions) if each.disposition == "act")
+    unusable = sorted(
+        {each.evidence.predicate for each in feed.decisions if "is unusable" in each.reason}
+        & set(contract.predicates)
+    )
+    return _match(case, acting, pipeline.armed(), tuple(unusable))
+
+
+def _match(
+    case: Case, acting: tuple[Activation, ...], armed: dict[str, float], unusable: tuple[str, ...]
+) -> Outcome:
+    if case.fault is None:
+        return Outcome(case, acting, acting, None, None, None, False, armed, unusable)
+    begins = case.records[case.fault].event_time
+    ends = case.records[case.until - 1].event_time + LONGEST_S if case.until else float("inf")
+    inside = [each for each in acting if begins <= each.activated_at <= ends]
+    expected = [each for each in inside if each.predicate in case.expected]
+    found = expected[0] if expected else None
+    false = tuple(each for each in acting if each not in inside and not _excused(case, each))
+    before = any(
+        each.activated_at < begins
+        and (each.deactivated_at is None or each.deactivated_at > begins - JUST_BEFORE_S)
+        for each in acting
+    )
+    delay = None
+    if found is not None:
+        delay = sum(record.event_time <= found.activated_at for record in case.records[case.fault :])
+    return Outcome(
+        case,
+        acting,
+        false,
+        found,
+        delay,
+        found.activated_at - begins if found else None,
+        before,
+        armed,
+        unusable,
+    )
+
+
+def _excused(case: Case, activation: Activation) -> bool:
+    return any(begins <= activation.activated_at <= ends for begins, ends in case.excused)
+
+
+def calibrated(contract: Contract, prefix: Sequence[TelemetryRecord]) -> Contract:
+    """The contract with what a calibration prefix teaches."""
+    span = max(r.event_time for r in prefix) - min(r.event_time for r in prefix)
+    rate = len(prefix) / max(span, 1.0)
+    predicates = dict(contract.predicates)
+    judged = [r.hallucinated for r in prefix if r.hallucinated is not None]
+    if judged:
+        upper = float(beta.ppf(0.95, sum(judged) + 0.5, len(judged) - sum(judged) + 0.5))
+        predicates["hallucinations"] = replace(predicates["hallucinations"], ceiling=upper)
+    slow = sorted(r.latency_s for r in prefix if r.latency_s is not None)
+    if slow:
+        limit = 1000.0 * slow[ceil(0.99 * len(slow)) - 1]
+        predicates["slow_responses"] = replace(
+            predicates["slow_responses"],
+            above_ms=limit,
+            ceiling=float(beta.ppf(0.95, 0.01 * len(slow) + 0.5, 0.99 * len(slow) + 0.5)),
+        )
+    return replace(
+        contract,
+        predicates=predicates,
+        defaults=replace(contract.defaults, fleet_records_per_s=rate),
+    )
