@@ -28,7 +28,7 @@ FIELDS = {
 
 
 def example() -> Contract:
-    """The contract that ships with the package, and a divergence of a feature for the sets that have no tokens."""
+    """The contract that ships with the package, and a divergence for the sets without tokens."""
     contract = load_contract(example_text())
     drift = PredicateSpec(name="value_drift", type="divergence", field="features.value")
     return replace(

@@ -1,6 +1,6 @@
 """Real data under the one protocol of PROTOCOL.md: what is found, how fast, and what is falsely said.
 
-DETECTOR_DATA=/where/the/traces/are python -m benchmarks.evaluation.real_data [--only WORD] [--example] [--json]
+DETECTOR_DATA=/where/the/traces/are python -m benchmarks.evaluation.real_data [--only WORD] [--example]
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.evaluation.protocol import Outcome, calibrated, example, judge, prefix_of
 from benchmarks.evaluation.traces import NOMINAL_PER_S, SEED, cases, petshop
+from detector.lab.report import evidence
 
 
 def line(outcome: Outcome, seconds: float) -> str:
@@ -25,11 +26,12 @@ def line(outcome: Outcome, seconds: float) -> str:
     else:
         said = "armed " + ", ".join(f"{name} {outcome.armed[name]:.0%}" for name in case.watched)
     if outcome.false:
-        said += f"; {len(outcome.false)} false: " + ", ".join(
-            f"{each.predicate}@{each.activated_at - case.records[0].event_time:.0f}s"
-            f"({each.evidence.value:.3g}>{each.evidence.threshold:.3g} n={each.evidence.samples} w={each.evidence.window_s})"
+        start = case.records[0].event_time
+        shown = (
+            f"{each.predicate} at {each.activated_at - start:.0f} s ({evidence(each)})"
             for each in outcome.false[:4]
         )
+        said += f"; {len(outcome.false)} false: {', '.join(shown)}"
     if outcome.unusable:
         said += f"; unusable: {', '.join(outcome.unusable)}"
     return f"| {case.name} | {len(case.records):,} | {verdict} | {said} | {seconds:.1f} |"

@@ -1,8 +1,8 @@
-"""Published traces as telemetry: each case a stream, where a fault begins in it, if one does, and what may say so.
+"""Published traces as telemetry: each case a stream, where a fault begins in it, and what may say so.
 
-The protocol is the same for every set (PROTOCOL.md). A set that has times keeps them; one that has none is given a
-nominal rate. A set whose rows lie grouped by question, not by time, is shuffled inside each of its parts with one
-seed. Rows keep their values.
+The protocol is the same for every set (PROTOCOL.md). A set that has times keeps them; one that has none is
+given a nominal rate. A set whose rows lie grouped by question, not by time, is shuffled inside each of its
+parts with one seed. Rows keep their values.
 """
 
 import csv
@@ -178,9 +178,9 @@ def _expanded(row: Row, at: float) -> Iterator[TelemetryRecord]:
 
 def petshop(folder: Path, *, calls: bool) -> Iterator[Case]:
     """
-    For each traffic: its days without an issue; and each latency issue, moved in time behind the last hours of
-    those. The first half of the days is what is calibrated on. `calls`: each step as its calls, by the step's quantiles;
-    else one record a step, its mean.
+    For each traffic: its days without an issue; and each latency issue, moved in time behind the last hours
+    of those. The first half of the days is what is calibrated on. `calls`: each step as its calls, by the
+    step's quantiles; else one record a step, its mean.
     """
     kind = "calls" if calls else "means"
     rows = rows_of(folder / "petshop", "petsite.csv.gz")
