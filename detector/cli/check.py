@@ -19,7 +19,7 @@ def check(
     detector check contract.yaml
     detector check contracts/*.yaml --json
 
-    Exit code 0: no finding. 1: findings, warnings included. 2: a file that cannot be read.
+    Exit code 0: no finding, or notes alone. 1: findings, warnings included. 2: a file that cannot be read.
     """
     from detector.contract import Finding, check_text
 
@@ -27,15 +27,16 @@ def check(
     findings: list[Finding] = []
     for name, text in texts:
         findings += check_text(text, name)
+    wrong = [found for found in findings if found.severity != "note"]
     if json:
-        print_json({"findings": [asdict(found) for found in findings], "ok": not findings})
+        print_json({"findings": [asdict(found) for found in findings], "ok": not wrong})
     else:
         for found in findings:
-            level = " (warning)" if found.severity == "warning" else ""
+            level = "" if found.severity == "error" else f" ({found.severity})"
             print(f"{found.file}:{found.line}:{found.column} {found.rule} {found.message}{level}")
             print(f"    {found.advice}")
         print(_count(len(files), len({found.file for found in findings}), len(findings)))
-    if findings:
+    if wrong:
         raise typer.Exit(FOUND)
 
 

@@ -6,12 +6,12 @@ from operator import ge, gt, le, lt
 from typing import Any, cast
 
 from detector.contract.finding import RULES, Finding
-from detector.contract.grammar import LONGEST_NAME, Key, Keys
-from detector.contract.nodes import Listing, Mapping, Mark, Node, Scalar, plain_value
+from detector.contract.grammar import LONGEST_NAME, LONGEST_WINDOW_S, Key, Keys
+from detector.contract.nodes import Listing, Mapping, Mark, Node, Scalar
 
 Path = tuple[str | int, ...]
 _MOST_COMPARED = 200  # a comparison takes microseconds, and a broken file can ask for very many
-_NAMED = {"predicates": "predicate", "modes": "mode", "fallbacks": "fallback"}
+_NAMED = {"predicates": "predicate", "modes": "mode", "fallbacks": "fallback", "routes": "route"}
 _TYPES = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "text": "text"}
 
 
@@ -108,16 +108,18 @@ class Draft:
 
     def _read(self, node: Node, key: Key, path: Path) -> Any:
         """A sound value, or None."""
+        if key.nullable and isinstance(node, Scalar) and node.value is None:
+            return None
         if key.kind in ("number", "integer", "boolean", "text", "choice"):
             return self._scalar(node, key, path)
         if key.kind == "section":
             return self.read_mapping(node, cast("Keys", key.of), path)
         if key.kind == "named":
             return self._named(node, cast("Keys", key.of), path)
-        if key.kind == "free":
-            return self._free(node, path)
+        if key.kind == "spans":
+            return self._spans(node, cast("Key", key.entry), path)
         if not isinstance(node, Listing):
-            wanted = "a list" if key.kind == "list" else "a list of names"
+            wanted = f"a list of {key.kind}" if key.kind != "list" else "a list"
             advice = f"write [{node.text}]" if isinstance(node, Scalar) and node.text else ""
             self._wrong_type(path, node, wanted, advice)
             return None
@@ -128,6 +130,9 @@ class Draft:
             self._values[(*path, index)] = item.mark
         if key.kind == "names":
             return self._names(node.items, path)
+        if key.kind in ("numbers", "texts"):
+            read = self._texts if key.kind == "texts" else self._numbers
+            return read(node.items, key, path)
         # A list of mappings keeps unreadable ones as None, so that an index stays the file's own.
         return [
             self.read_mapping(item, cast("Keys", key.of), (*path, index))
@@ -149,7 +154,8 @@ class Draft:
             self._wrong_type(path, node, "a mapping of names", "write names with their keys, or {} for none")
             return None
         named: dict[str, Any] = {}
-        self._names_of[str(path[0])] = list(node.entries)
+        if len(path) == 1:
+            self._names_of[str(path[0])] = list(node.entries)
         for name, (mark, child) in node.entries.items():
             here = (*path, name)
             self._keys[here] = mark
@@ -162,7 +168,7 @@ class Draft:
             ):
                 self._break(here)
                 self.report(
-                    "bad-name", here, f"{shown(name)} is no name for a {_NAMED[str(path[0])]}", key=True
+                    "bad-name", here, f"{shown(name)} is no name for a {_NAMED[str(path[-1])]}", key=True
                 )
             named[name] = self.read_mapping(child, keys, here)
         return named
@@ -231,22 +237,37 @@ class Draft:
         self._fail(rule, path, f"{path[-1]!r} is {number:g}, and has to be {need}")
         return None
 
-    def _free(self, node: Node, path: Path) -> dict[str, object] | None:
+    def _numbers(self, items: list[Node], key: Key, path: Path) -> tuple[float, ...] | None:
+        entry = cast("Key", key.entry)
+        numbers = [self._scalar(item, entry, (*path, index)) for index, item in enumerate(items)]
+        return None if None in numbers else tuple(numbers)
+
+    def _texts(self, items: list[Node], key: Key, path: Path) -> tuple[str, ...] | None:
+        """Any texts at all, empty ones too: they are values of telemetry, not names of the contract."""
+        texts: list[str] = []
+        for index, item in enumerate(items):
+            value = item.value if isinstance(item, Scalar) else None
+            if not isinstance(value, str):
+                self._wrong_type((*path, index), item, "text", "put it in quotes")
+                return None
+            texts.append(value)
+        return tuple(texts)
+
+    def _spans(self, node: Node, entry: Key, path: Path) -> dict[int, float] | None:
         if not isinstance(node, Mapping):
-            self._wrong_type(path, node, "a mapping", "write {} for none")
+            self._wrong_type(path, node, "a mapping of seconds to numbers")
             return None
-        pending: list[Node] = [node]
-        while pending:
-            part = pending.pop()
-            if isinstance(part, Scalar):
-                if isinstance(part.value, float) and not isfinite(part.value):
-                    self.report_at("out-of-range", part.mark, f"{part.text[:30]} is not finite")
-                    self._break(path)
-            else:
-                pending += (
-                    part.items if isinstance(part, Listing) else [child for _, child in part.entries.values()]
-                )
-        return cast("dict[str, object]", plain_value(node))
+        spans: dict[int, float] = {}
+        for name, (mark, child) in node.entries.items():
+            here = (*path, name)
+            self._keys[here], self._values[here] = mark, child.mark
+            value = self._scalar(child, entry, here)
+            if not (name.isascii() and name.isdecimal() and 1 <= int(name[:9]) <= LONGEST_WINDOW_S):
+                self._break(here)
+                self.report("window-length", here, f"{shown(name)} is no window", key=True)
+            elif value is not None:
+                spans[int(name[:9])] = value
+        return spans
 
     def _break(self, path: Path) -> None:
         self._broken.update(path[:length] for length in range(len(path) + 1))

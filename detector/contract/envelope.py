@@ -88,7 +88,7 @@ def runs(draft: Draft, contract: Contract) -> None:
             continue
         run = LITERAL_RUN if spec.consecutive is None else spec.consecutive
         budget = contract.defaults.false_alarms_per_week / 7
-        records_per_s = contract.defaults.fleet_records_per_s
+        records_per_s = contract.fleet_records_per_s
         alarms = false_runs_per_day(run, spec.ceiling, records_per_s)
         if alarms > budget:
             need = shortest_run(contract, spec)
@@ -113,10 +113,10 @@ def false_runs_per_day(run: int, bad_share: float, records_per_s: float) -> floa
 def shortest_run(contract: Contract, spec: PredicateSpec) -> int:
     """The least `consecutive` within the contract's budget: the formula above solved for p^k."""
     budget = contract.defaults.false_alarms_per_week / 7
-    scale = CORRELATION_MARGIN * _SECONDS_PER_DAY * contract.defaults.fleet_records_per_s * (1 - spec.ceiling)
+    scale = CORRELATION_MARGIN * _SECONDS_PER_DAY * contract.fleet_records_per_s * (1 - spec.ceiling)
     ratio = budget / scale
     run = max(1, ceil((log(ratio) - log(1 + ratio)) / log(spec.ceiling))) if ratio > 0 else 1
     # Rounding can leave the solution one off either way, where the budget is all but spent.
-    rate = contract.defaults.fleet_records_per_s
+    rate = contract.fleet_records_per_s
     near = (max(1, run - 1), run)
     return next((k for k in near if false_runs_per_day(k, spec.ceiling, rate) <= budget), run + 1)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Level = Literal["error", "warning"]
+Level = Literal["error", "warning", "note"]  # a note is worth knowing and nothing is wrong
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -125,6 +125,30 @@ _TABLE = (
     ),
     Rule("unreachable-row", "other rows decide in every case of this one", "remove it or merge it"),
     Rule("repeated-name", "a name stands twice in one list", "keep the first"),
+    # What was learnt.
+    Rule(
+        "calibration-bins",
+        "bins that do not fit their counts",
+        "run `detector calibrate` again; it writes this part",
+    ),
+    Rule(
+        "stale-calibration",
+        "something was learnt about a predicate that is not declared",
+        "run `detector calibrate` again, or remove this part",
+        "warning",
+    ),
+    Rule(
+        "ceiling-under-traffic",
+        "the ceiling is lower than healthy traffic comes",
+        "the contract's own value stands; raise it, or leave it out to use what was learnt",
+        "note",
+    ),
+    Rule(
+        "threshold-under-wander",
+        "the threshold is lower than healthy windows stray",
+        "raise threshold_nats to what is meant, or split the route by what makes it wander",
+        "note",
+    ),
     # Not wrong, but not meant either.
     Rule("unused-predicate", "no mode rests on this predicate", "add a mode for it or remove it", "warning"),
     Rule(

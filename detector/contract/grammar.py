@@ -3,9 +3,23 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from detector.contract.calibration import Basis
 from detector.contract.model import Method, OnExpiry, PredicateType, Severity
 
-Kind = Literal["number", "integer", "boolean", "text", "choice", "names", "free", "section", "named", "list"]
+Kind = Literal[
+    "number",
+    "integer",
+    "boolean",
+    "text",
+    "choice",
+    "names",
+    "texts",
+    "numbers",
+    "spans",
+    "section",
+    "named",
+    "list",
+]
 
 HEARTBEAT_S = 3.0
 SESSION_TIMEOUT_S = 6.0
@@ -24,10 +38,12 @@ class Key:
     Attributes:
         says: its meaning in a few words, for the schema.
         of: keys of the mapping (`section`), of each named mapping (`named`) or of each list entry (`list`).
+        entry: bounds of each number in a list (`numbers`) or in a mapping by whole seconds (`spans`).
         above, least, below, most: bounds of a number; `above` and `below` are themselves out of range.
         whole: a float without a fraction.
         rule: the rule that a positive number out of bounds breaks.
         filled: a list (`names`, `list`) that may not be empty.
+        nullable: null stands for "not there".
     """
 
     kind: Kind
@@ -35,6 +51,7 @@ class Key:
     required: bool = False
     choices: tuple[str, ...] = ()
     of: "Keys | None" = None
+    entry: "Key | None" = None
     above: float | None = None
     least: float | None = None
     below: float | None = None
@@ -42,6 +59,7 @@ class Key:
     whole: bool = False
     rule: str = "out-of-range"
     filled: bool = False
+    nullable: bool = False
 
 
 Keys = dict[str, Key]
@@ -145,6 +163,55 @@ ROW: Keys = {
     "fallbacks": Key(kind="names", says="fallbacks, best first", required=True, filled=True),
 }
 
+_COUNT = Key(kind="integer", says="records", least=0)
+_NATS = _number("nats", least=0)
+
+CALIBRATED: Keys = {
+    "records": Key(kind="integer", says="calls that it was learnt from", least=0),
+    "design_effect": _number("variance inflation by dependence", least=1),
+    "basis": Key(
+        kind="choice",
+        says="guaranteed: the ceiling bounds the rate and calls are independent",
+        choices=get_args(Basis),
+    ),
+    "false_per_week": _number("false activations per week to expect", least=0),
+    "tolerance_nats": _number("divergence that healthy traffic wanders by", least=0),
+    "thresholds_nats": Key(kind="spans", says="window length, seconds: how far it may stray", entry=_NATS),
+    "edges": Key(
+        kind="numbers", says="bin edges, ascending", entry=_number("edge"), filled=True, nullable=True
+    ),
+    "categories": Key(kind="texts", says="values with a bin of their own", nullable=True),
+    "reference": Key(kind="numbers", says="counts per bin", entry=_COUNT, filled=True, nullable=True),
+    "smallest_detectable_nats": Key(
+        kind="number", says="smallest divergence found with 99 % power", least=0, nullable=True
+    ),
+    "rate": _number("healthy share of bad calls", least=0, most=1),
+    "ceiling": _number("upper limit of the healthy share", above=0, below=1),
+    "run_length": _number("threshold in records for the wanted run between false alarms", above=1),
+    "usable": Key(kind="boolean", says="whether healthy traffic keeps the contract's own ceiling"),
+    "proposed_above_ms": Key(
+        kind="number", says="a limit that healthy traffic keeps, milliseconds", above=0, nullable=True
+    ),
+    "smallest_detectable_rate": Key(
+        kind="number", says="smallest share found with 99 % power", least=0, most=1, nullable=True
+    ),
+}
+
+CALIBRATED_ROUTE: Keys = {
+    "records_per_s": _number("usual rate of the route", least=0),
+    "predicates": Key(kind="named", says="what was learnt, by predicate", of=CALIBRATED),
+}
+
+CALIBRATION: Keys = {
+    "made_at": Key(kind="text", says="when, ISO 8601"),
+    "made_from": Key(kind="texts", says="files that it was made from"),
+    "records": Key(kind="integer", says="records read", least=0),
+    "first_event_time": _number("least event time, Unix seconds", least=0),
+    "last_event_time": _number("greatest event time, Unix seconds", least=0),
+    "fleet_records_per_s": _number("mean rate of all routes together", above=0),
+    "routes": Key(kind="named", says="what was learnt, by route", of=CALIBRATED_ROUTE),
+}
+
 CONTRACT: Keys = {
     "version": Key(kind="integer", says="version of this format", required=True),
     "defaults": Key(kind="section", says="values for the whole contract", of=DEFAULTS),
@@ -153,7 +220,7 @@ CONTRACT: Keys = {
     "modes": Key(kind="named", says="failure modes; their order is their precedence", of=MODE),
     "fallbacks": Key(kind="named", says="what a gateway can do instead of the primary", of=FALLBACK),
     "matrix": Key(kind="list", says="failure mode and input class to fallbacks", of=ROW),
-    "calibration": Key(kind="free", says="written by detector calibrate"),
+    "calibration": Key(kind="section", says="written by detector calibrate", of=CALIBRATION),
 }
 
 # Which keys of a predicate its type reads; the rest of them read the same for every type.

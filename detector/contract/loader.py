@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from detector.contract import envelope, matrix, references
+from detector.contract import calibration_rules, envelope, matrix, references
+from detector.contract.calibration import build_calibration
 from detector.contract.digest import digest
 from detector.contract.draft import Draft
 from detector.contract.finding import ContractError, Finding
@@ -31,6 +32,9 @@ CHECKS: tuple[Callable[[Draft, Contract], None], ...] = (
     envelope.latency,
     envelope.runs,
     references.unused,
+    calibration_rules.bins,
+    calibration_rules.known,
+    calibration_rules.agreement,
 )
 
 
@@ -94,7 +98,7 @@ def build(values: dict[str, Any]) -> Contract:
     fallbacks: dict[str, Any] = values.get("fallbacks", {})
     sections: dict[str, Any] = {
         "predicates": {
-            name: PredicateSpec(name=name, **keys)
+            name: PredicateSpec(name=name, stated=tuple(sorted(keys)), **keys)
             for name, keys in predicates.items()
             if "type" in (keys or ())
         },
@@ -103,13 +107,13 @@ def build(values: dict[str, Any]) -> Contract:
             name: Fallback(name=name, **keys) for name, keys in fallbacks.items() if keys is not None
         },
         "matrix": tuple(_row(keys or {}) for keys in values.get("matrix", ())),
-        "defaults": Defaults(**values.get("defaults", {})),
+        "defaults": Defaults(**values.get("defaults", {}), stated=tuple(sorted(values.get("defaults", {})))),
+        "calibration": build_calibration(values.get("calibration", {})),
     }
     if "routes" in values:
         sections["routes"] = tuple(_route(keys or {}) for keys in values["routes"])
-    for key in ("version", "calibration"):
-        if key in values:
-            sections[key] = values[key]
+    if "version" in values:
+        sections["version"] = values["version"]
     return Contract(**sections)
 
 

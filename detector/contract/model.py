@@ -3,9 +3,12 @@
 The loader builds these; nothing in them is checked again. Durations in seconds unless the name says `_ms`.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
+
+from detector.contract.calibration import CalibratedPredicate, Calibration
 
 Severity = Literal["act", "notice"]
 OnExpiry = Literal["revert", "hold"]
@@ -24,6 +27,7 @@ class Defaults:
         revert_within_s: the longest wait between two attempts to revert.
         probe_share: share of calls that goes to the primary while a scope is active, 0..1.
         lateness_s: how far a record may lag behind the route's newest and still be on time.
+        stated: keys that the file gives; only where it gives none does calibration fill in.
     """
 
     false_alarms_per_week: float = 0.15
@@ -32,6 +36,7 @@ class Defaults:
     revert_within_s: float = 10.0
     probe_share: float = 0.05
     lateness_s: float = 2.0
+    stated: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,7 @@ class PredicateSpec:
         consecutive: literal run rule: so many bad calls in a row.
         design_effect: variance inflation by dependence, >= 1; 1 is independent calls.
         min_samples: fewest records on which anything is judged; None leaves it to the method.
+        stated: keys that the file gives; only where it gives none does calibration fill in.
     """
 
     name: str
@@ -86,6 +92,8 @@ class PredicateSpec:
     consecutive: int | None = None
     design_effect: float = 1.0
     min_samples: int | None = None
+    # Not part of what a predicate is: a default that is written out changes nothing.
+    stated: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,8 +151,20 @@ class Contract:
     modes: dict[str, Mode] = field(default_factory=dict)
     fallbacks: dict[str, Fallback] = field(default_factory=dict)
     matrix: tuple[MatrixRow, ...] = ()
-    calibration: dict[str, object] = field(default_factory=dict)
+    calibration: Calibration = field(default_factory=Calibration)
     digest: str = ""
+
+    @property
+    def fleet_records_per_s(self) -> float:
+        """Records per second of the whole fleet: as stated, else as calibrated, else the default."""
+        measured = self.calibration.fleet_records_per_s
+        if measured is None or "fleet_records_per_s" in self.defaults.stated:
+            return self.defaults.fleet_records_per_s
+        return measured
+
+    def calibrated(self, route: str, predicate: str) -> CalibratedPredicate | None:
+        """What was learnt from healthy traffic about a predicate on a route; None if nothing was."""
+        return self.calibration.of(route, predicate)
 
     def route_rule(self, route: str) -> RouteRule:
         """First rule that matches, else the default one."""

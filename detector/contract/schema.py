@@ -36,6 +36,11 @@ def _mapping(keys: Keys) -> dict[str, Any]:
 
 
 def _value(key: Key) -> dict[str, Any]:
+    schema = _present(key)
+    return {"anyOf": [schema, {"type": "null"}]} if key.nullable else schema
+
+
+def _present(key: Key) -> dict[str, Any]:
     match key.kind:
         case "number" | "integer":
             bounds = {
@@ -58,8 +63,14 @@ def _value(key: Key) -> dict[str, Any]:
         case "named":
             names = {"minLength": 1, "maxLength": LONGEST_NAME, "not": {"const": "*"}}
             return {"type": "object", "propertyNames": names, "additionalProperties": _mapping(key.of or {})}
-        case "free":
-            return {"type": "object"}
+        case "texts":
+            return _list(key, {"type": "string"})
+        case "numbers" if key.entry:
+            return _list(key, _value(key.entry))
+        case "spans" if key.entry:
+            seconds = {"pattern": "^0*[1-9][0-9]{0,3}$"}
+            return {"type": "object", "propertyNames": seconds, "additionalProperties": _value(key.entry)}
+    raise TypeError(f"no schema for a key of kind {key.kind!r}")
 
 
 def _list(key: Key, items: dict[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,8 @@ class RouteJudge:
         self._lateness_s = contract.defaults.lateness_s
         self._evaluations_topic = plan.topics[1]
         self.judges: dict[str, Judge] = {
-            name: judge_for(spec, budget) for name, spec in contract.predicates.items()
+            name: judge_for(spec, budget, contract.calibrated(route, name))
+            for name, spec in contract.predicates.items()
         }
         self._walkers = [judge for judge in self.judges.values() if judge.walks]
         self._silences = [judge for judge in self.judges.values() if isinstance(judge, Absence)]
@@ -372,7 +373,7 @@ class RouteJudge:
             "watermark": self._watermark.value,
             "now": self._now,
             "stepped": self._stepped,
-            "judges": {name: (repr(judge.spec), judge.state()) for name, judge in self.judges.items()},
+            "judges": {name: (judge.identity, judge.state()) for name, judge in self.judges.items()},
             "machine": self.machine.state(),
             "findings": self._findings.state(),
             "counts": [self.judged, self.late, self.clamped, self.verdicts, self.verdicts_skipped],
@@ -385,9 +386,9 @@ class RouteJudge:
         self.covers = list(state["covers"])
         self._boundary, self._now, self._stepped = state["boundary"], state["now"], state["stepped"]
         self._watermark.value = state["watermark"]
-        for name, (spec, saved) in state["judges"].items():
+        for name, (identity, saved) in state["judges"].items():
             judge = self.judges.get(name)
-            if judge is not None and repr(judge.spec) == spec:
+            if judge is not None and judge.identity == identity:
                 judge.load(saved)
         self.machine.load(state["machine"])
         self._calm = self._is_calm()

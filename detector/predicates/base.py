@@ -63,7 +63,7 @@ class Budget:
         windowed = sum(spec.type == "divergence" for spec in contract.predicates.values())
         weekly = contract.defaults.false_alarms_per_week / (2 if sequential and windowed else 1)
         return cls(
-            run_length=WEEK_S * contract.defaults.fleet_records_per_s * max(1, sequential) / weekly,
+            run_length=WEEK_S * contract.fleet_records_per_s * max(1, sequential) / weekly,
             alpha=min(1e-4, weekly / (WEEK_S * DIVERGENCE_STREAMS * max(1, windowed))),
         )
 
@@ -75,6 +75,11 @@ class Judge(Protocol):
     spec: PredicateSpec
     latched: bool
     verdict: Verdict
+
+    @property
+    def identity(self) -> str:
+        """What its state depends on: only a judge of the same identity can take it over."""
+        ...
 
     @property
     def armed(self) -> bool:
@@ -148,6 +153,11 @@ class JudgeBase:
         self.spec = spec
         self.latched = False
         self.verdict = Verdict(Outcome.INSUFFICIENT)
+
+    @property
+    def identity(self) -> str:
+        """The predicate as it is judged: as stated, and as calibrated where nothing is stated."""
+        return repr(self.spec)
 
     @property
     def armed(self) -> bool:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from detector.contract.calibration import CalibratedPredicate
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
 from detector.predicates.bins import binner_for
@@ -46,8 +47,11 @@ WANDER_HALF_LIFE_S = 3600.0
 class Divergence(JudgeBase):
     """`type: divergence`, default method."""
 
-    def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
+    def __init__(
+        self, spec: PredicateSpec, budget: Budget, calibrated: CalibratedPredicate | None = None
+    ) -> None:
         super().__init__(spec)
+        self._calibrated = calibrated
         longest = int(spec.window_s)
         self._spans = (*(span for span in SPANS_S if span < longest), longest)
         self._binner = binner_for(spec.field)
@@ -72,6 +76,11 @@ class Divergence(JudgeBase):
         self._most = self._wander + spec.threshold_nats / GATE_SHARE
         self._forget = 0.5 ** (1.0 / WANDER_HALF_LIFE_S)
         self.verdict = Verdict(Outcome.LEARNING)
+
+    @property
+    def identity(self) -> str:
+        """See `JudgeBase.identity`; other bins make another judge."""
+        return super().identity + (self._calibrated.layout if self._calibrated else "")
 
     def absorb(self, segment: Segment) -> None:
         """Count a segment's values into the panes of their seconds."""

@@ -1,7 +1,9 @@
 """Which class judges which predicate: one line for each pair of type and method."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from detector.contract.calibration import CalibratedPredicate
 from detector.contract.model import PredicateSpec
 from detector.predicates.absence import Absence
 from detector.predicates.base import Budget, Judge
@@ -43,8 +45,13 @@ PREDICATES: dict[tuple[str, str], Factory] = {
 }
 
 
-def judge_for(spec: PredicateSpec, budget: Budget) -> Judge:
+def judge_for(spec: PredicateSpec, budget: Budget, calibrated: CalibratedPredicate | None = None) -> Judge:
     """Make the judge of one predicate for one route.
+
+    Args:
+        spec: the predicate as the contract states it.
+        budget: what it may cost in false alarms.
+        calibrated: what was learnt about it on this route.
 
     Raises:
         ValueError: the contract names a pair that does not exist, or a field that cannot be judged so.
@@ -53,4 +60,26 @@ def judge_for(spec: PredicateSpec, budget: Budget) -> Judge:
         make = PREDICATES["evaluation" if spec.evaluation else spec.type, spec.method]
     except KeyError:
         raise ValueError(f"predicate {spec.name}: no method {spec.method!r} for type {spec.type!r}") from None
+    if calibrated is None or spec.method != "default":
+        return make(spec, budget)
+    spec, budget = applied(spec, budget, calibrated)
+    if make is Divergence:
+        return Divergence(spec, budget, calibrated)
     return make(spec, budget)
+
+
+def applied(
+    spec: PredicateSpec, budget: Budget, calibrated: CalibratedPredicate
+) -> tuple[PredicateSpec, Budget]:
+    """Fill in from calibration what the contract leaves open; what it states stands.
+
+    The run length is the greater of the two: dependence only ever asks for more, and a budget made
+    stricter after the calibration counts at once.
+    """
+    learnt: dict[str, float] = {}
+    if "design_effect" not in spec.stated:
+        learnt["design_effect"] = calibrated.design_effect
+    if "ceiling" not in spec.stated and calibrated.ceiling is not None:
+        learnt["ceiling"] = calibrated.ceiling
+    run_length = max(budget.run_length, calibrated.run_length or 0.0)
+    return replace(spec, **learnt), replace(budget, run_length=run_length)  # type: ignore[arg-type]

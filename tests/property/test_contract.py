@@ -199,15 +199,19 @@ def test_the_digest_changes_with_any_value(path: tuple[Any, ...]) -> None:
     assert len(changed) == 16
 
 
+LEARNT = "calibration: {routes: {chat: {predicates: {errors: {ceiling: %s}}}}}"
+
+
 def test_the_digest_sees_calibration() -> None:
     """What was learnt is part of what decides."""
     one, two = (
-        load_contract(EXAMPLE.replace("calibration: {}", f"calibration: {{chat: {{errors: {{p0: {p0}}}}}}}"))
-        for p0 in (0.01, 0.02)
+        load_contract(EXAMPLE.replace("calibration: {}", LEARNT % ceiling)) for ceiling in (0.01, 0.02)
     )
 
     assert len({one.digest, two.digest, DIGEST}) == 3
-    assert one.calibration == {"chat": {"errors": {"p0": 0.01}}}
+    found = one.calibrated("chat", "errors")
+    assert found is not None
+    assert found.ceiling == 0.01
 
 
 def test_a_bomb_of_aliases_costs_no_more_than_its_text() -> None:

@@ -6,7 +6,20 @@ from pathlib import Path
 import pytest
 
 from detector.contract import ContractError, check_text, load_contract
-from detector.contract.grammar import DEFAULTS, FALLBACK, MODE, PREDICATE, ROUTE, ROW, SLO, Keys
+from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
+from detector.contract.grammar import (
+    CALIBRATED,
+    CALIBRATED_ROUTE,
+    CALIBRATION,
+    DEFAULTS,
+    FALLBACK,
+    MODE,
+    PREDICATE,
+    ROUTE,
+    ROW,
+    SLO,
+    Keys,
+)
 from detector.contract.model import (
     Contract,
     Defaults,
@@ -59,7 +72,7 @@ def test_the_example_loads_to_the_values_it_states(example: Contract) -> None:
     assert example.matrix[1] == MatrixRow(
         mode="latency_spike", input_class="high_risk", fallbacks=("cache", "rule")
     )
-    assert example.calibration == {}
+    assert example.calibration == Calibration()
 
 
 def test_the_example_chooses_the_more_specific_row(example: Contract) -> None:
@@ -88,18 +101,21 @@ def test_numbers_arrive_as_the_model_declares_them(example: Contract) -> None:
         (MODE, Mode),
         (FALLBACK, Fallback),
         (ROW, MatrixRow),
+        (CALIBRATION, Calibration),
+        (CALIBRATED_ROUTE, CalibratedRoute),
+        (CALIBRATED, CalibratedPredicate),
     ],
 )
 def test_the_grammar_has_a_key_for_each_value_of_the_model(keys: Keys, made: type) -> None:
     """What the file can say and what the program reads are the same set; names are keys of their own."""
-    assert set(keys) == {field.name for field in fields(made)} - {"name"}
+    assert set(keys) == {field.name for field in fields(made)} - {"name", "stated"}
 
 
 @pytest.mark.parametrize("made", [Defaults, Slo])
 def test_defaults_are_within_the_bounds_of_their_keys(made: type) -> None:
     """A contract that spells out every default has no finding."""
     section = "defaults" if made is Defaults else "slo"
-    spelt = ", ".join(f"{field.name}: {field.default}" for field in fields(made))
+    spelt = ", ".join(f"{field.name}: {field.default}" for field in fields(made) if field.name != "stated")
     line = next(line for line in EXAMPLE.splitlines() if f"{section}: {{" in line)
     spaces = line[: line.index(section)]
 

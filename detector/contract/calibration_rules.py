@@ -1,0 +1,76 @@
+"""Rules about the section `calibration`: whether it fits itself, the contract, and the user's own values."""
+
+from itertools import pairwise
+
+from detector.contract.calibration import CalibratedPredicate
+from detector.contract.draft import Draft, Path, nearest, shown
+from detector.contract.model import Contract, PredicateSpec
+
+
+def _learnt(draft: Draft, contract: Contract) -> list[tuple[Path, str, CalibratedPredicate]]:
+    """(place, name of the predicate, what was learnt) of every sound part."""
+    return [
+        (here, name, one)
+        for route, calibrated in contract.calibration.routes.items()
+        for name, one in calibrated.predicates.items()
+        if draft.sound(*(here := ("calibration", "routes", route, "predicates", name)))
+    ]
+
+
+def bins(draft: Draft, contract: Contract) -> None:
+    """Edges ascend, categories differ, and there is one count for each bin."""
+    for here, _, one in _learnt(draft, contract):
+        if one.edges is not None and one.categories is not None:
+            draft.report("calibration-bins", (*here, "categories"), "both edges and categories", key=True)
+        elif one.edges is not None and any(low >= high for low, high in pairwise(one.edges)):
+            draft.report("calibration-bins", (*here, "edges"), "the edges do not ascend")
+        elif one.categories is not None and len(set(one.categories)) < len(one.categories):
+            draft.report("calibration-bins", (*here, "categories"), "a category stands twice")
+        elif one.bins is not None and len(one.reference or ()) != one.bins:
+            message = f"{len(one.reference or ())} counts for {one.bins} bins"
+            draft.report("calibration-bins", (*here, "reference"), message)
+
+
+def known(draft: Draft, contract: Contract) -> None:
+    """Only predicates that are declared were learnt about."""
+    declared = draft.names("predicates")
+    if declared is None:
+        return
+    told: set[str] = set()
+    for here, name, _ in _learnt(draft, contract):
+        if name not in declared and name not in told:
+            told.add(name)
+            advice = nearest(name, declared)
+            draft.report("stale-calibration", here, f"no predicate {shown(name)} any more", advice, key=True)
+
+
+def agreement(draft: Draft, contract: Contract) -> None:
+    """The user's own values stand; where healthy traffic contradicts them that is said, once per value."""
+    told: set[tuple[str, str]] = set()
+    for here, name, one in _learnt(draft, contract):
+        spec = contract.predicates.get(name)
+        found = None if spec is None else disagreement(spec, one)
+        if found is None or (name, found[0]) in told or not draft.sound("predicates", name):
+            continue
+        key, message = found
+        told.add((name, key))
+        rule = "threshold-under-wander" if key == "threshold_nats" else "ceiling-under-traffic"
+        draft.report(rule, ("predicates", name, key), f"{message} on route {shown(here[2])}")
+
+
+def disagreement(spec: PredicateSpec, one: CalibratedPredicate) -> tuple[str, str] | None:
+    """(key of the user's value that healthy traffic contradicts, what it does), if there is one."""
+    if "ceiling" in spec.stated and one.ceiling is not None and one.ceiling > spec.ceiling:
+        often = f"{one.rate:.3g} on the mean and " if one.rate is not None else ""
+        return (
+            "ceiling",
+            f"{spec.ceiling:g} is stated, healthy calls come to {often}{one.ceiling:.3g} at times",
+        )
+    if "threshold_nats" in spec.stated and one.thresholds_nats:
+        span, highest = max(one.thresholds_nats.items())
+        if highest > spec.threshold_nats:
+            return "threshold_nats", (
+                f"{spec.threshold_nats:g} is stated, windows of {span} s are held to {highest:.3g}, "
+                "so far does healthy traffic stray"
+            )
+    return None
