@@ -4,12 +4,14 @@ A call counts if it was judged (None is "not judged") and the primary answered i
 `error` every call is judged, and bad if it failed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget
 from detector.predicates.bernoulli import BernoulliJudge
 from detector.windows.segment import Segment, value_of
+from topics.telemetry import TelemetryRecord
 
 # Verdicts that say "as it should be"; all others say that something is wrong.
 GOOD_WHEN_TRUE = frozenset({"golden_ok"})
@@ -20,15 +22,19 @@ class Rate(BernoulliJudge):
 
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
         super().__init__(spec, budget)
-        # Asked of every call by itself: the value as it stands is true where the call was bad.
+        # Asked of every call by itself: a reader alone where a true value is a bad call.
         value_in = value_of(spec.field)
-        self.suspicious = (  # type: ignore[method-assign, assignment]
-            (lambda record: value_in(record) is False) if spec.field in GOOD_WHEN_TRUE else value_in
-        )
+        if spec.field in GOOD_WHEN_TRUE:
+            value_in = _is_false(value_in)
+        self.suspicious = value_in  # type: ignore[method-assign, assignment]
 
     def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
         """See `BernoulliJudge.flags`."""
         return bad_calls(segment, self.spec.field)
+
+
+def _is_false(value_in: Callable[[TelemetryRecord], Any]) -> Callable[[TelemetryRecord], bool]:
+    return lambda record: value_in(record) is False
 
 
 def bad_calls(segment: Segment, field: str) -> tuple[Sequence[int], Sequence[int]]:
