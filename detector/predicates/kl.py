@@ -18,6 +18,7 @@ Sources: G. A. Miller (1955), Note on the bias of information estimates; C. J. P
 """
 
 from functools import cache
+from math import log, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -65,23 +66,25 @@ def bias(n: Array, q: Array, reference_n: float) -> Array:
     return own
 
 
+_STEPS = 129
+_STEP = float(np.log(1e8)) / _STEPS
+_SIZES: Array = np.exp(_STEP * np.arange(_STEPS + 1))
+
+
 class BiasTable:
     """`bias` for one reference, tabulated: windows are judged by the second, it changes by the minute."""
 
-    __slots__ = ("_bias", "_grid")
+    __slots__ = ("_bias",)
 
     def __init__(self, q: Array, reference_n: float) -> None:
-        self._grid = _LOG_SIZES
-        self._bias = bias(_SIZES, q, reference_n) * _SIZES
+        self._bias: list[float] = (bias(_SIZES, q, reference_n) * _SIZES).tolist()
 
-    def __call__(self, n: Array) -> Array:
-        """Bias of windows of n >= 1 records, shape (windows,); within 1 % of `bias`."""
-        found: Array = np.interp(np.log(n), self._grid, self._bias) / n
-        return found
-
-
-_SIZES = np.exp(np.linspace(0.0, np.log(1e8), 130))
-_LOG_SIZES = np.log(_SIZES)
+    def at(self, n: int) -> float:
+        """Bias of a window of n >= 1 records, nats; within 1 % of `bias`."""
+        place = min(log(n) / _STEP, _STEPS - 1e-9)
+        index = int(place)
+        low, high = self._bias[index], self._bias[index + 1]
+        return (low + (place - index) * (high - low)) / n
 
 
 @cache
@@ -99,5 +102,5 @@ def noncentral_chi2_quantile(freedom: float, noncentrality: float, alpha: float)
     p = (v + 2 * lam) / (v + lam) ** 2
     m = (h - 1) * (1 - 3 * h)
     z = _normal_quantile(alpha)
-    base = 1 + h * p * (h - 1 - 0.5 * (2 - h) * m * p) + z * h * float(np.sqrt(2 * p)) * (1 + 0.5 * m * p)
+    base = 1 + h * p * (h - 1 - 0.5 * (2 - h) * m * p) + z * h * sqrt(2 * p) * (1 + 0.5 * m * p)
     return float((v + lam) * base ** (1 / h))

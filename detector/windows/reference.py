@@ -22,11 +22,13 @@ class TrailingReference:
         totals: int64 array (bins,), over all whole and open buckets.
     """
 
-    __slots__ = ("_buckets", "_first", "_horizon_s", "_last", "totals")
+    __slots__ = ("_buckets", "_first", "_horizon_s", "_last", "_newest", "totals")
 
     def __init__(self, bins: int, horizon_s: int = 3600) -> None:
         self._horizon_s = horizon_s
-        self._buckets: deque[tuple[int, Counts]] = deque()
+        # Only the newest bucket changes; the others are kept as a snapshot takes them.
+        self._buckets: deque[tuple[int, list[int]]] = deque()
+        self._newest: Counts = np.zeros(bins, dtype=np.int64)
         self._first: int | None = None
         self._last = 0
         self.totals: Counts = np.zeros(bins, dtype=np.int64)
@@ -44,25 +46,31 @@ class TrailingReference:
         bucket = second - second % BUCKET_S
         fresh = not self._buckets or self._buckets[-1][0] != bucket
         if fresh:
-            self._buckets.append((bucket, counts.copy()))
+            self._store()
+            self._buckets.append((bucket, []))
+            self._newest = counts.copy()
             while self._buckets[0][0] <= bucket - self._horizon_s:
                 self.totals -= self._buckets.popleft()[1]
         else:
-            self._buckets[-1][1].__iadd__(counts)
+            self._newest += counts
         self.totals += counts
         return fresh
 
+    def _store(self) -> None:
+        if self._buckets:
+            self._buckets[-1] = (self._buckets[-1][0], self._newest.tolist())
+
     def state(self) -> dict[str, Any]:
         """Plain values that `load` takes back."""
-        buckets = [(second, counts.tolist()) for second, counts in self._buckets]
-        return {"buckets": buckets, "first": self._first, "last": self._last}
+        self._store()
+        return {"buckets": list(self._buckets), "first": self._first, "last": self._last}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned."""
         self._first, self._last = state["first"], state["last"]
-        self._buckets = deque(
-            (second, np.array(counts, dtype=np.int64)) for second, counts in state["buckets"]
-        )
+        self._buckets = deque((second, list(counts)) for second, counts in state["buckets"])
         self.totals[:] = 0
-        for _, counts in self._buckets:
-            self.totals += counts
+        if self._buckets:
+            held = np.array([counts for _, counts in self._buckets], dtype=np.int64)
+            self._newest = held[-1].copy()
+            self.totals += held.sum(axis=0)

@@ -1,0 +1,246 @@
+"""One stream of values against its own past: windows of several lengths, and when they have moved.
+
+Every second, over all windows at once:
+
+    breach  when the gate window (the shortest of >= 10 s with enough records) is beyond 0.7 of its threshold,
+            so that it is still happening, and in some window with n >= 30 phi records the bias-corrected
+            KL exceeds the threshold, and G exceeds its non-central chi-square bound at tolerance d0
+    over    when three evaluations in a row find the shortest window of >= 100 phi records (else the
+            gate window) under 0.7 of its threshold
+
+A threshold is at least what the contract says, and at least 1.25 times as far as windows of that
+length have strayed on this very stream while nothing was wrong (half-life 1 h): a stream that wanders
+or cycles beyond the wish would otherwise always fire. So a stream learns for three times the longest
+window: what the windows hold, a reference of the same length, how far windows stray from it.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from detector.predicates.base import Outcome
+from detector.predicates.yardstick import Yardstick
+from detector.windows.panes import Counts, PaneRing
+from detector.windows.reference import TrailingReference
+
+GATE_S = 10
+GATE_SHARE = 0.7
+CLEAR_EVALUATIONS = 3
+LEAST_REFERENCE = 300
+WANDER_MARGIN = 1.25
+WANDER_HALF_LIFE_S = 3600.0
+_FORGET = 0.5 ** (1.0 / WANDER_HALF_LIFE_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a stream is held to.
+
+    Attributes:
+        threshold_nats: divergence that matters.
+        tolerance_nats: d0, true divergence that is no news.
+        alpha: error probability of one window at one evaluation.
+        design_effect: phi >= 1.
+        least: fewest records of a window that is judged.
+        clear: fewest records of a window that tells that a breach is over.
+    """
+
+    threshold_nats: float
+    tolerance_nats: float
+    alpha: float
+    design_effect: float
+    least: float
+    clear: float
+
+
+class DriftStream:
+    """Windows, reference and latch of one stream of histograms.
+
+    Attributes:
+        outcome, value, threshold, samples, window: the last finding; `window` is an index into `spans`.
+        latched: a breach is open.
+        settled: too little to judge, which stays so until records come.
+    """
+
+    def __init__(self, bins: int, spans: tuple[int, ...], limits: Limits) -> None:
+        self.limits = limits
+        self.spans = spans
+        self.ring = PaneRing(bins, spans)
+        self.reference = TrailingReference(bins)
+        self.yardstick: Yardstick | None = None
+        self.latched = self.settled = False
+        self.clear_run = 0
+        self.outcome = Outcome.LEARNING
+        self.value: float | None = None
+        self.threshold: float | None = None
+        self.samples = 0
+        self.window: int | None = None
+        self._armed_from: int | None = None
+        self._over_since = self._clean_since = -math.inf
+        # Largest bias-corrected KL that each window has shown while nothing was wrong.
+        self._wander = [0.0] * len(spans)
+        # What it may come to later: a drift that creeps must not teach the detector to be deaf.
+        self._most = [limits.threshold_nats / GATE_SHARE] * len(spans)
+
+    def close(self, boundary: int, *, frozen: bool) -> None:
+        """Close the pane that ends at `boundary` and judge; see `Judge.close`."""
+        ring = self.ring
+        left = boundary - 1 - ring.longest
+        evicted = ring.close()
+        if frozen:
+            self._clean_since = boundary
+        elif evicted is not ring.nothing:
+            self._admit(left, evicted)
+        if ring.moved or not self.settled:
+            self.judge(boundary, frozen=frozen)
+
+    def _admit(self, second: int, counts: Counts) -> None:
+        """Let a pane that left the longest window into the reference, which counts from the next minute on.
+
+        A reference shorter than the window it is compared with has not seen the stream's wander.
+        """
+        if second < self._clean_since:
+            return
+        fresh = self.reference.admit(second, counts)
+        if not fresh and self.yardstick is not None:
+            return
+        n = int(self.reference.totals.sum())
+        if n >= LEAST_REFERENCE and self.reference.span_s >= self.ring.longest:
+            self.yardstick = Yardstick(self.reference.totals)
+
+    def judge(self, boundary: int, *, frozen: bool) -> None:
+        """Judge the windows that end at `boundary`."""
+        yardstick = self.yardstick
+        self.settled = yardstick is None
+        if yardstick is None:
+            self._say(Outcome.LEARNING, int(self.reference.totals.sum()))
+            return
+        limits, spans, sizes = self.limits, self.spans, self.ring.sizes.tolist()
+        if sizes[-1] < limits.least:
+            self.settled = True
+            self._say(Outcome.INSUFFICIENT, sizes[-1])
+            self.clear_run = 0
+            return
+        if self._armed_from is None:
+            self._armed_from = boundary + self.ring.longest
+        # Sizes ascend. After a breach a window is asked again once it holds nothing of the breach.
+        since = boundary - self._over_since
+        enough = [i for i, n in enumerate(sizes) if n >= limits.least and spans[i] <= since]
+        if not enough:
+            self._say(Outcome.INSUFFICIENT, sizes[-1])
+            return
+        first = next(i for i, n in enumerate(sizes) if n)
+        raw = [0.0] * first + yardstick.distances(self.ring.totals[first:], sizes[first:])
+        phi = limits.design_effect
+        corrected = [far - phi * yardstick.bias(max(n, 1)) for far, n in zip(raw, sizes, strict=True)]
+        if boundary < self._armed_from:
+            self._learn(corrected, enough, None)
+            floor = limits.threshold_nats / GATE_SHARE
+            self._most = [max(strayed, floor) for strayed in self._wander]
+            self._say(Outcome.LEARNING, sizes[-1])
+            return
+        thresholds = [max(limits.threshold_nats, WANDER_MARGIN * strayed) for strayed in self._wander]
+        gate = next((i for i in enough if spans[i] >= GATE_S), enough[-1])
+        if self.latched:
+            shown = self._clear(corrected, thresholds, sizes, gate, boundary)
+        else:
+            self.clear_run = 0
+            beyond = corrected[gate] > GATE_SHARE * thresholds[gate]
+            found = self._breaching(raw, corrected, thresholds, sizes, enough) if beyond else None
+            self.latched = found is not None
+            shown = max(enough, key=corrected.__getitem__) if found is None else found
+            if found is None and not frozen:
+                self._learn(corrected, enough, self._most)
+        self.value, self.threshold, self.window = corrected[shown], thresholds[shown], shown
+        self.samples = sizes[shown]
+        self.outcome = Outcome.BREACH if self.latched else Outcome.CLEAR
+
+    def _breaching(
+        self,
+        raw: list[float],
+        corrected: list[float],
+        thresholds: list[float],
+        sizes: list[int],
+        enough: list[int],
+    ) -> int | None:
+        """The shortest window that is beyond its threshold for certain."""
+        limits, yardstick = self.limits, self.yardstick
+        for i in enough:
+            if (
+                yardstick is not None
+                and corrected[i] > thresholds[i]
+                and yardstick.certain(
+                    raw[i],
+                    sizes[i],
+                    self.ring.totals[i],
+                    design_effect=limits.design_effect,
+                    tolerance=limits.tolerance_nats,
+                    alpha=limits.alpha,
+                )
+            ):
+                return i
+        return None
+
+    def _clear(
+        self, corrected: list[float], thresholds: list[float], sizes: list[int], gate: int, boundary: int
+    ) -> int:
+        """Count an evaluation towards the end of the breach; return the window that it rests on."""
+        shown = next((i for i, n in enumerate(sizes) if n >= self.limits.clear), gate)
+        over = corrected[shown] <= GATE_SHARE * thresholds[shown]
+        self.clear_run = self.clear_run + 1 if over else 0
+        if self.clear_run == CLEAR_EVALUATIONS:
+            self.latched = False
+            self._over_since = boundary
+        return shown
+
+    def _learn(self, strayed: list[float], enough: list[int], most: list[float] | None) -> None:
+        """Remember how far each healthy window strays; old excursions fade with a half-life of an hour."""
+        wander = self._wander = [_FORGET * before for before in self._wander]
+        for i in enough:
+            new = strayed[i] if most is None else min(strayed[i], most[i])
+            if new > wander[i]:
+                wander[i] = new
+
+    def _say(self, outcome: Outcome, samples: int) -> None:
+        self.outcome, self.samples = outcome, samples
+        self.value = self.threshold = self.window = None
+
+    def skip(self, boundary: int) -> None:
+        """Jump over empty panes; what leaves the longest window still enters the reference."""
+        for left, evicted in self.ring.jump(boundary):
+            self._admit(left, evicted)
+        self.judge(boundary, frozen=False)
+
+    def idle(self) -> bool:
+        """No window has enough records, and closing empty panes can only take some away."""
+        return not self.latched and self.ring.idle() and bool(self.ring.sizes[-1] < self.limits.least)
+
+    def state(self) -> dict[str, Any]:
+        """See `Judge.state`."""
+        return {
+            "ring": self.ring.state(),
+            "reference": self.reference.state(),
+            "compared": None if self.yardstick is None else self.yardstick.counts.tolist(),
+            "latched": self.latched,
+            "clear_run": self.clear_run,
+            "clean_since": self._clean_since,
+            "over_since": self._over_since,
+            "armed_from": self._armed_from,
+            "wander": self._wander,
+            "most": self._most,
+            "outcome": self.outcome.value,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """See `Judge.load`."""
+        self.ring.load(state["ring"])
+        self.reference.load(state["reference"])
+        compared = state["compared"]
+        self.yardstick = None if compared is None else Yardstick(np.array(compared, dtype=np.int64))
+        self.latched, self.clear_run = state["latched"], state["clear_run"]
+        self._clean_since, self._over_since = state["clean_since"], state["over_since"]
+        self._armed_from = state["armed_from"]
+        self._wander, self._most = list(state["wander"]), list(state["most"])
+        self.outcome = Outcome(state["outcome"])
