@@ -10,6 +10,7 @@ from detector.contract.grammar import LONGEST_NAME, LONGEST_WINDOW_S, Key, Keys
 from detector.contract.nodes import Listing, Mapping, Mark, Node, Scalar
 
 Path = tuple[str | int, ...]
+Filter = tuple[tuple[str, tuple[str | bool, ...]], ...]
 _MOST_COMPARED = 200  # a comparison takes microseconds, and a broken file can ask for very many
 _NAMED = {"predicates": "predicate", "modes": "mode", "fallbacks": "fallback", "routes": "route"}
 _TYPES = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "text": "text"}
@@ -118,6 +119,10 @@ class Draft:
             return self._named(node, cast("Keys", key.of), path)
         if key.kind == "spans":
             return self._spans(node, cast("Key", key.entry), path)
+        if key.kind == "condition":
+            return self._condition(node, key, path)
+        if key.kind == "filter":
+            return self._filter(node, path)
         if not isinstance(node, Listing):
             wanted = f"a list of {key.kind}" if key.kind != "list" else "a list"
             advice = f"write [{node.text}]" if isinstance(node, Scalar) and node.text else ""
@@ -148,6 +153,39 @@ class Draft:
             elif name is not None:
                 names[name] = None
         return tuple(names)
+
+    def _condition(self, node: Node, key: Key, path: Path) -> str | dict[str, Any] | None:
+        """A name, or a mapping with one of the condition's keys."""
+        if not isinstance(node, Mapping):
+            return self._name(node, path)
+        found = self.read_mapping(node, cast("Keys", key.of), path)
+        if len(node.entries) != 1:
+            several = "nothing" if not node.entries else "several conditions at once"
+            self._fail("condition-shape", path, f"{path[-1]!r} asks for {several}")
+            return None
+        return found or None
+
+    def _filter(self, node: Node, path: Path) -> Filter | None:
+        """Values by field; which fields there are, and what fits them, is for the rules to say."""
+        if not isinstance(node, Mapping):
+            self._wrong_type(path, node, "a mapping of fields to values", "write {field: value}")
+            return None
+        wanted: list[tuple[str, tuple[str | bool, ...]]] = []
+        for name, (mark, child) in node.entries.items():
+            here = (*path, name)
+            self._keys[here], self._values[here] = mark, child.mark
+            items = child.items if isinstance(child, Listing) else [child]
+            if not items:
+                self._fail("empty-list", here, f"{name!r} is empty")
+            values: dict[str | bool, None] = {}
+            for item in items:
+                value = item.value if isinstance(item, Scalar) else None
+                if isinstance(value, bool):
+                    values[value] = None
+                elif (text := self._name(item, here)) is not None:
+                    values[text] = None
+            wanted.append((name, tuple(values)))
+        return tuple(wanted)
 
     def _named(self, node: Node, keys: Keys, path: Path) -> dict[str, Any] | None:
         if not isinstance(node, Mapping):

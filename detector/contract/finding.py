@@ -116,7 +116,20 @@ _TABLE = (
     Rule("no-source", "a predicate without anything to judge", "name a `field`"),
     Rule("two-sources", "a predicate with both a field and an evaluation", "keep one of the two"),
     Rule("no-limit", "an exceedance that does not say what it is that is exceeded", "give a limit"),
+    Rule(
+        "filter-field",
+        "a filter by a field that has no values to pick from",
+        "filter by a text field, `probe` or `features.<name>`",
+    ),
+    Rule("filter-value", "a filter by a value that the field never has", "write a value of the field's type"),
+    Rule(
+        "filter-unread",
+        "a filter on a predicate that sees no single calls",
+        "remove it, or judge a telemetry field",
+    ),
     # Modes and the matrix.
+    Rule("condition-shape", "a condition that is not one of all, any, at_least", "keep one of them"),
+    Rule("never-holds", "a condition that asks for more predicates than it names", "lower `n` or name more"),
     Rule("mode-without-row", "a mode that acts has no row in the matrix", "add a row for it"),
     Rule("mutes-itself", "a mode mutes itself", "remove it from its own `mutes`"),
     Rule("mute-cycle", "modes mute each other in a circle", "leave only the cause muting the symptom"),

@@ -19,6 +19,8 @@ Kind = Literal[
     "section",
     "named",
     "list",
+    "condition",
+    "filter",
 ]
 
 HEARTBEAT_S = 3.0
@@ -37,7 +39,8 @@ class Key:
 
     Attributes:
         says: its meaning in a few words, for the schema.
-        of: keys of the mapping (`section`), of each named mapping (`named`) or of each list entry (`list`).
+        of: keys of the mapping (`section`), of each named mapping (`named`) or of each list entry (`list`);
+            of a `condition`, which is a name or a mapping with one of them.
         entry: bounds of each number in a list (`numbers`) or in a mapping by whole seconds (`spans`).
         above, least, below, most: bounds of a number; `above` and `below` are themselves out of range.
         whole: a float without a fraction.
@@ -130,10 +133,27 @@ PREDICATE: Keys = {
     "consecutive": Key(kind="integer", says="literal run rule: so many bad calls in a row", least=1),
     "design_effect": _number("variance inflation by dependence; 1 is independent calls", least=1),
     "min_samples": Key(kind="integer", says="fewest records on which anything is judged", least=1),
+    "where": Key(kind="filter", says="fields and the value, or values, that a call must have to be seen"),
+}
+
+AT_LEAST: Keys = {
+    "n": Key(kind="integer", says="how many of them", required=True, least=1),
+    "of": Key(kind="names", says="predicates", required=True, filled=True),
+}
+
+CONDITION: Keys = {
+    "all": Key(kind="names", says="predicates that all hold", filled=True),
+    "any": Key(kind="names", says="predicates of which one holds", filled=True),
+    "at_least": Key(kind="section", says="predicates of which so many hold", of=AT_LEAST),
 }
 
 MODE: Keys = {
-    "when": Key(kind="text", says="predicate that tells the mode", required=True),
+    "when": Key(
+        kind="condition",
+        says="predicate that tells the mode, or all, any or at_least of several",
+        required=True,
+        of=CONDITION,
+    ),
     "mutes": Key(kind="names", says="modes that are symptoms of this one"),
     "severity": Key(
         kind="choice", says="act switches gateways, notice only says so", choices=get_args(Severity)
@@ -241,7 +261,7 @@ READ_BY_TYPE: dict[str, frozenset[str]] = {
     ),
     "absence": frozenset({"after_s"}),
 }
-READ_BY_ALL = frozenset({"type", "method", "design_effect", "min_samples"})
+READ_BY_ALL = frozenset({"type", "method", "design_effect", "min_samples", "where"})
 # Keys that only some methods of a type read. A drift detector's `window_s` is how long a detection holds.
 _DRIFT_DETECTORS = frozenset({"adwin", "kswin", "page_hinkley"})
 READ_BY_METHOD: dict[tuple[str, str], frozenset[str]] = {

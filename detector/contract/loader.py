@@ -11,6 +11,7 @@ from detector.contract.draft import Draft
 from detector.contract.finding import ContractError, Finding
 from detector.contract.grammar import CONTRACT
 from detector.contract.model import (
+    Condition,
     Contract,
     Defaults,
     Fallback,
@@ -102,7 +103,11 @@ def build(values: dict[str, Any]) -> Contract:
             for name, keys in predicates.items()
             if "type" in (keys or ())
         },
-        "modes": {name: Mode(name=name, **keys) for name, keys in modes.items() if "when" in (keys or ())},
+        "modes": {
+            name: Mode(name=name, **keys | {"when": _condition(keys["when"])})
+            for name, keys in modes.items()
+            if "when" in (keys or ())
+        },
         "fallbacks": {
             name: Fallback(name=name, **keys) for name, keys in fallbacks.items() if keys is not None
         },
@@ -115,6 +120,15 @@ def build(values: dict[str, Any]) -> Contract:
     if "version" in values:
         sections["version"] = values["version"]
     return Contract(**sections)
+
+
+def _condition(when: str | dict[str, Any]) -> str | Condition:
+    if isinstance(when, str):
+        return when
+    (way, names), *_ = when.items()
+    if way == "at_least":
+        return Condition(names.get("n", 1), names.get("of", ()))
+    return Condition(1 if way == "any" else len(names), names)
 
 
 def _row(keys: dict[str, Any]) -> MatrixRow:

@@ -74,6 +74,7 @@ class PredicateSpec:
         consecutive: literal run rule: so many bad calls in a row.
         design_effect: variance inflation by dependence, >= 1; 1 is independent calls.
         min_samples: fewest records on which anything is judged; None leaves it to the method.
+        where: fields and the values that a call must have in each of them to be seen; empty: every call is.
         stated: keys that the file gives; only where it gives none does calibration fill in.
     """
 
@@ -92,16 +93,25 @@ class PredicateSpec:
     consecutive: int | None = None
     design_effect: float = 1.0
     min_samples: int | None = None
+    where: tuple[tuple[str, tuple[str | bool, ...]], ...] = ()
     # Not part of what a predicate is: a default that is written out changes nothing.
     stated: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Holds while at least `least` of the predicates `of` do: 1 is any, all of them is all."""
+
+    least: int
+    of: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """A failure mode: which predicate tells it and what it does.
+    """A failure mode: which predicates tell it and what it does.
 
     Attributes:
-        when: name of the predicate that holds when the mode does.
+        when: name of the predicate that holds when the mode does, or a condition on several.
         mutes: modes that are symptoms of this one.
         severity: `act` switches gateways, `notice` only says so.
         shadow: judged and audited, never acted on.
@@ -111,7 +121,7 @@ class Mode:
     """
 
     name: str
-    when: str
+    when: str | Condition
     mutes: tuple[str, ...] = ()
     severity: Severity = "act"
     shadow: bool = False
@@ -119,6 +129,11 @@ class Mode:
     keep_s: float = 5.0
     on_expiry: OnExpiry = "revert"
     hold_max_s: float = 600.0
+
+    @property
+    def predicates(self) -> tuple[str, ...]:
+        """Names of the predicates that the mode rests on."""
+        return (self.when,) if isinstance(self.when, str) else self.when.of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from detector.contract.draft import Draft, nearest, shown
-from detector.contract.fields import FEATURES, FieldKind, field_kind, fits, fitting
+from detector.contract.draft import Draft, Path, nearest, shown
+from detector.contract.fields import FEATURES, KINDS, FieldKind, field_kind, fits, fitting
 from detector.contract.grammar import READ_BY_ALL, READ_BY_METHOD, READ_BY_TYPE
-from detector.contract.model import Contract, Mode, PredicateSpec
+from detector.contract.model import Condition, Contract, Mode, PredicateSpec
 
 _MOST_SHOWN = 8
 _KINDS_SAID: dict[FieldKind, str] = {
@@ -16,6 +16,8 @@ _KINDS_SAID: dict[FieldKind, str] = {
     "list": "a list",
     "identity": "the identity of a call",
 }
+_FILTERS = ("text", "boolean", "feature")
+FILTERING = [name for name, kind in KINDS.items() if kind in _FILTERS]
 _SCORES = ("score_below", "score_above")
 
 
@@ -25,6 +27,7 @@ def predicates(draft: Draft, contract: Contract) -> None:
         if draft.sound("predicates", spec.name):
             _source(draft, spec)
             _limit(draft, spec)
+            _filter(draft, spec)
             _unread(draft, spec)
 
 
@@ -84,6 +87,29 @@ def _limit(draft: Draft, spec: PredicateSpec) -> None:
         draft.report("unit-mismatch", (*here, "above_ms"), message, key=True)
 
 
+def _filter(draft: Draft, spec: PredicateSpec) -> None:
+    here = ("predicates", spec.name, "where")
+    if spec.where and (spec.evaluation or spec.type == "absence"):
+        what = (
+            "an evaluation's verdicts have no fields of a call" if spec.evaluation else "silence has no calls"
+        )
+        draft.report("filter-unread", here, f"{what} to filter by", key=True)
+        return
+    for name, values in spec.where:
+        kind = field_kind(name)
+        if kind not in _FILTERS:
+            advice = nearest(name, FILTERING, f"or {FEATURES}<name> for one of your own")
+            what = "telemetry has no field" if kind is None else "calls cannot be picked by"
+            draft.report("filter-field", (*here, name), f"{what} {shown(name)}", advice, key=True)
+        for value in values:
+            if kind in _FILTERS and isinstance(value, bool) != (kind == "boolean"):
+                fitting_value = (
+                    "true or false" if kind == "boolean" else "text, in quotes where YAML reads it otherwise"
+                )
+                message = f"{name} is never {shown(value)}"
+                draft.report("filter-value", (*here, name), message, f"write {fitting_value}")
+
+
 def _unread(draft: Draft, spec: PredicateSpec) -> None:
     read = READ_BY_TYPE[spec.type] | READ_BY_ALL
     if not spec.evaluation:
@@ -119,9 +145,17 @@ def modes(draft: Draft, contract: Contract) -> None:
         )
     for mode in contract.modes.values():
         here = ("modes", mode.name)
-        if known is not None and mode.when not in predicate_names:
-            advice = nearest(mode.when, known, "declare it under `predicates`")
-            draft.report("unknown-predicate", (*here, "when"), f"no predicate {shown(mode.when)}", advice)
+        for name, at in _rests_on(draft, mode):
+            if known is not None and name not in predicate_names:
+                advice = nearest(name, known, "declare it under `predicates`")
+                draft.report("unknown-predicate", at, f"no predicate {shown(name)}", advice)
+        if (
+            isinstance(mode.when, Condition)
+            and mode.when.least > len(mode.when.of)
+            and draft.sound(*here, "when")
+        ):
+            message = f"{mode.when.least} of {len(mode.when.of)} predicates can never hold"
+            draft.report("never-holds", (*here, "when", "at_least", "n"), message)
         for index, muted in enumerate(mode.mutes):
             # A list with a broken entry has moved up: point at the list then.
             at = (*here, "mutes", index) if draft.sound(*here, "mutes") else (*here, "mutes")
@@ -130,6 +164,21 @@ def modes(draft: Draft, contract: Contract) -> None:
             elif muted not in mode_names:
                 draft.report("unknown-mode", at, f"no mode {shown(muted)}", nearest(muted, declared or []))
     _cycles(draft, contract.modes)
+
+
+def _rests_on(draft: Draft, mode: Mode) -> Iterator[tuple[str, Path]]:
+    """Each predicate of a mode, and where the file names it."""
+    here: Path = ("modes", mode.name, "when")
+    if isinstance(mode.when, str):
+        yield mode.when, here
+        return
+    for way in (("all",), ("any",), ("at_least", "of")):
+        if draft.written(*here, *way):
+            here = (*here, *way)
+            break
+    for index, name in enumerate(mode.when.of):
+        # A list with a broken entry has moved up: point at the list then.
+        yield name, (*here, index) if draft.sound(*here) else here
 
 
 def _cycles(draft: Draft, declared: dict[str, Mode]) -> None:
@@ -166,7 +215,9 @@ def _cycles(draft: Draft, declared: dict[str, Mode]) -> None:
 def unused(draft: Draft, contract: Contract) -> None:
     """Every predicate and every fallback is led to from somewhere."""
     if draft.sound("modes") and draft.names("modes"):
-        for name in set(contract.predicates) - {mode.when for mode in contract.modes.values()}:
+        for name in set(contract.predicates) - {
+            name for mode in contract.modes.values() for name in mode.predicates
+        }:
             draft.report(
                 "unused-predicate", ("predicates", name), f"no mode rests on {shown(name)}", key=True
             )

@@ -60,6 +60,10 @@ def _present(key: Key) -> dict[str, Any]:
             return _list(key, _mapping(key.of or {}))
         case "section":
             return _mapping(key.of or {})
+        case "condition":
+            return _condition(key)
+        case "filter":
+            return _filter()
         case "named":
             names = {"minLength": 1, "maxLength": LONGEST_NAME, "not": {"const": "*"}}
             return {"type": "object", "propertyNames": names, "additionalProperties": _mapping(key.of or {})}
@@ -71,6 +75,16 @@ def _present(key: Key) -> dict[str, Any]:
             seconds = {"pattern": "^0*[1-9][0-9]{0,3}$"}
             return {"type": "object", "propertyNames": seconds, "additionalProperties": _value(key.entry)}
     raise TypeError(f"no schema for a key of kind {key.kind!r}")
+
+
+def _condition(key: Key) -> dict[str, Any]:
+    return {"anyOf": [dict(_TEXT), _mapping(key.of or {}) | {"minProperties": 1, "maxProperties": 1}]}
+
+
+def _filter() -> dict[str, Any]:
+    value = {"anyOf": [dict(_TEXT), {"type": "boolean"}]}
+    values = {"type": "array", "items": value, "minItems": 1}
+    return {"type": "object", "additionalProperties": {"anyOf": [*value["anyOf"], values]}}
 
 
 def _list(key: Key, items: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import msgspec
 
 from detector.contract.model import Contract, Mode
 from detector.modes.catalog import meaning
+from detector.modes.compose import evidence_of, holding
 from detector.modes.decision import Decision, Kind, event_id
 from detector.modes.state import State, legal
 from topics.control import Disposition, Evidence
@@ -96,7 +97,7 @@ class ScopeMachine:
         held = self.status.held_since
         firing = {}
         for mode in self._contract.modes.values():
-            if mode.when not in latched:
+            if evidence_of(mode, latched) is None:
                 held.pop(mode.name, None)
                 continue
             # A relapse needs no second hold: the fault had been held for once.
@@ -117,7 +118,7 @@ class ScopeMachine:
             status.activated_at = now
             status.next_revert_at = now + self._first_attempt_s(chosen)
             self._hold(chosen, acting, muted, latched)
-            status.reason = f"{meaning(chosen)}: {describe(status.evidence)}"
+            status.reason = f"{meaning(chosen)}: {self._because(chosen, latched)}"
             return [self._decide("activated", now)]
         modes = self._contract.modes
         waiting = any(modes[name].severity == "act" and not modes[name].shadow for name in status.held_since)
@@ -141,12 +142,14 @@ class ScopeMachine:
             old = status.evidence
             self._hold(chosen, acting, muted, latched)
             if before != (status.mode, status.modes, status.muted):
-                status.reason = f"{meaning(chosen)}: {describe(status.evidence)}"
+                status.reason = f"{meaning(chosen)}: {self._because(chosen, latched)}"
                 return [self._decide("revised", now)]
             status.evidence = old
             if status.next_revert_at is not None and now >= status.next_revert_at:
                 status.next_revert_at = now + self._contract.defaults.revert_within_s
-                found = progress(self._contract.modes[chosen].when)
+                names = holding(self._contract.modes[chosen], latched)
+                told = {name: said for name in names if (said := progress(name))}
+                found = "; ".join(f"{name} {said}" if len(names) > 1 else said for name, said in told.items())
                 status.reason = f"still held back by {chosen}: {found or 'no evidence of recovery yet'}"
                 return [self._decide("extended", now)]
             return []
@@ -168,7 +171,7 @@ class ScopeMachine:
             status.activated_at = now
             status.next_revert_at = now + self._first_attempt_s(chosen)
             self._hold(chosen, acting, muted, latched)
-            status.reason = f"relapse while recovering, {meaning(chosen)}: {describe(status.evidence)}"
+            status.reason = f"relapse while recovering, {meaning(chosen)}: {self._because(chosen, latched)}"
             return [self._decide("revised", now)]
         steps = int((now - status.since) / RAMP_STEP_S)
         if steps <= status.step:
@@ -191,7 +194,7 @@ class ScopeMachine:
             if (mode.severity == "act" and not mode.shadow) or name in noticed or name in muted:
                 continue
             noticed[name] = "shadow" if mode.shadow else "notice"
-            decisions.append(self._aside("activated", now, name, latched[mode.when]))
+            decisions.append(self._aside("activated", now, name, evidence_of(mode, latched) or _NO_EVIDENCE))
         for name in [name for name in noticed if name not in firing]:
             decisions.append(self._aside("deactivated", now, name, _NO_EVIDENCE))
             del noticed[name]
@@ -211,7 +214,15 @@ class ScopeMachine:
         status.mode = chosen
         status.modes = tuple(acting)
         status.muted = tuple(name for name in acting if name in muted)
-        status.evidence = latched[self._contract.modes[chosen].when]
+        status.evidence = evidence_of(self._contract.modes[chosen], latched) or _NO_EVIDENCE
+
+    def _because(self, chosen: str, latched: Mapping[str, Evidence]) -> str:
+        others = [
+            name
+            for name in holding(self._contract.modes[chosen], latched)
+            if name != self.status.evidence.predicate
+        ]
+        return describe(self.status.evidence) + (f", with {', '.join(others)}" if others else "")
 
     def _enter(self, state: State, now: float) -> None:
         self.status.state = legal(self._scope, self.status.state, state)

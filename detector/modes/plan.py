@@ -2,6 +2,7 @@
 
 from detector.contract.model import Contract
 from detector.predicates.base import Budget
+from detector.predicates.where import fields_of
 from detector.windows.segment import Columns
 
 _SHORTEST_HISTORY_S = 60.0
@@ -24,6 +25,6 @@ class Plan:
         self.partition = partition
         self.topics = topics
         self.budget = Budget.of(contract)
-        self.columns = Columns(spec.field for spec in contract.predicates.values())
+        self.columns = Columns(name for spec in contract.predicates.values() for name in fields_of(spec))
         spans = [spec.window_s for spec in contract.predicates.values() if spec.type == "divergence"]
         self.history_s = max([_SHORTEST_HISTORY_S, *spans])

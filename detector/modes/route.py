@@ -62,7 +62,9 @@ class RouteJudge:
         self._silences = [judge for judge in self.judges.values() if isinstance(judge, Absence)]
         self._verdict_judges = [judge for judge in self.judges.values() if isinstance(judge, EvaluationRate)]
         self._join = VerdictJoin() if self._verdict_judges else None
-        self._modes_of = {mode.when: mode.name for mode in reversed(contract.modes.values())}
+        self._modes_of = {
+            name: mode.name for mode in reversed(contract.modes.values()) for name in mode.predicates
+        }
         self.machine = ScopeMachine(contract, scope_of(route), partition)
         self._watermark = Watermark(self._lateness_s)
         self._boundary: int | None = None
@@ -302,8 +304,7 @@ class RouteJudge:
         return notices
 
     def _progress(self, predicate: str) -> str:
-        progress = getattr(self.judges[predicate], "progress", None)
-        return progress() if progress else ""
+        return self.judges[predicate].progress()
 
     @property
     def newest(self) -> float:

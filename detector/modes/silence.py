@@ -23,7 +23,9 @@ class CommonSilence:
 
     def __init__(self, contract: Contract, partition: int) -> None:
         absences = {name for name, spec in contract.predicates.items() if spec.type == "absence"}
-        self._mode = next((m for m in contract.modes.values() if m.when in absences and not m.shadow), None)
+        self._mode = next(
+            (m for m in contract.modes.values() if absences.issuperset(m.predicates) and not m.shadow), None
+        )
         self._digest = contract.digest
         self._partition = partition
         self._open: Decision | None = None
@@ -77,7 +79,7 @@ class CommonSilence:
             next_revert_at=None,
             damped_until=None,
             evidence=Evidence(
-                predicate=self._mode.when if self._mode else "",
+                predicate=self._mode.predicates[0] if self._mode else "",
                 value=silent / routes,
                 threshold=0.5,
                 samples=routes,

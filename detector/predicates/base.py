@@ -73,8 +73,16 @@ class Judge(Protocol):
 
     walks: bool  # whether `observe` does anything
     spec: PredicateSpec
-    latched: bool
-    verdict: Verdict
+
+    @property
+    def latched(self) -> bool:
+        """Whether the predicate holds."""
+        ...
+
+    @property
+    def verdict(self) -> Verdict:
+        """The last finding."""
+        ...
 
     @property
     def identity(self) -> str:
@@ -133,6 +141,10 @@ class Judge(Protocol):
 
     def restart(self, at: float) -> None:
         """The scope has changed state at `at`: only calls made after it count from now on."""
+        ...
+
+    def progress(self) -> str:
+        """Where the way back from a breach stands, in words; empty if there is nothing to say."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -198,3 +210,7 @@ class JudgeBase:
 
     def restart(self, at: float) -> None:
         """Nothing kept."""
+
+    def progress(self) -> str:
+        """Nothing to say."""
+        return ""

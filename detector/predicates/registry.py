@@ -12,6 +12,7 @@ from detector.predicates.evaluation_rate import EvaluationRate
 from detector.predicates.exceedance import Exceedance
 from detector.predicates.literal import LiteralDivergence, LiteralRate, RunRule
 from detector.predicates.rate import Rate
+from detector.predicates.where import Filtered
 
 Factory = Callable[[PredicateSpec, Budget], Judge]
 
@@ -56,6 +57,11 @@ def judge_for(spec: PredicateSpec, budget: Budget, calibrated: CalibratedPredica
     Raises:
         ValueError: the contract names a pair that does not exist, or a field that cannot be judged so.
     """
+    judge = _judge(spec, budget, calibrated)
+    return Filtered(judge) if spec.where else judge
+
+
+def _judge(spec: PredicateSpec, budget: Budget, calibrated: CalibratedPredicate | None) -> Judge:
     try:
         make = PREDICATES["evaluation" if spec.evaluation else spec.type, spec.method]
     except KeyError:

@@ -140,6 +140,18 @@ class Segment:
         fresh = None if self.fresh is None else self.fresh[:length]
         return Segment(self.times[:length], self.offsets[:length], columns, fresh, self.boundary, self.phase)
 
+    def only(self, positions: Sequence[int]) -> "Segment":
+        """The records at `positions`, ascending, as a segment of their own."""
+        if len(positions) == len(self.times):
+            return self
+
+        def picked(values: Sequence[Any]) -> list[Any]:
+            return [values[i] for i in positions]
+
+        columns: dict[str, Sequence[Any]] = {field: picked(values) for field, values in self.columns.items()}
+        fresh = None if self.fresh is None else picked(self.fresh)
+        return Segment(picked(self.times), picked(self.offsets), columns, fresh, self.boundary, self.phase)
+
 
 def made_after(records: Sequence[TelemetryRecord], times: Sequence[float], since: float) -> list[bool]:
     """Whether each call was made, not just ended, at `since` or later; a probe always was."""

@@ -17,6 +17,7 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 # Rules about one value or key by itself: all that a schema can tell.
 SHAPE = {
     "bad-name",
+    "condition-shape",
     "empty-list",
     "lease-too-short",
     "missing-key",

@@ -1,0 +1,109 @@
+"""A predicate that sees only some of the calls: `where: {field: value or [values]}`.
+
+Whatever the judge, it is given segments from which the other calls have been left out. A contract
+without `where` never comes here: its judges are used as they are.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from detector.contract.model import PredicateSpec
+from detector.predicates.base import Judge, Verdict
+from detector.windows.segment import Segment, value_of
+from topics.telemetry import TelemetryRecord
+
+
+def fields_of(spec: PredicateSpec) -> tuple[str, ...]:
+    """All telemetry fields that a predicate reads; an empty name stands for none."""
+    return (spec.field, *(name for name, _ in spec.where))
+
+
+class Filtered:
+    """A judge that is shown the calls whose fields all have one of the wanted values; see `Judge`."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.spec = judge.spec
+        self.walks = judge.walks
+        self._judge = judge
+        self._wanted = {name: frozenset(values) for name, values in judge.spec.where}
+        self._readers = [(value_of(name), values) for name, values in self._wanted.items()]
+
+    @property
+    def latched(self) -> bool:
+        """Whether the predicate holds."""
+        return self._judge.latched
+
+    @property
+    def verdict(self) -> Verdict:
+        """The last finding."""
+        return self._judge.verdict
+
+    @property
+    def armed(self) -> bool:
+        """See `Judge.armed`."""
+        return self._judge.armed
+
+    @property
+    def calm(self) -> bool:
+        """See `Judge.calm`."""
+        return self._judge.calm
+
+    def suspicious(self, record: TelemetryRecord) -> bool:
+        """A call that is not seen raises no suspicion."""
+        seen = all(read(record) in values for read, values in self._readers)
+        return seen and self._judge.suspicious(record)
+
+    def observe(self, segment: Segment) -> int | None:
+        """See `Judge.observe`."""
+        positions = self._seen(segment)
+        flip = self._judge.observe(segment.only(positions))
+        return None if flip is None else positions[flip]
+
+    def absorb(self, segment: Segment) -> None:
+        """See `Judge.absorb`."""
+        positions = self._seen(segment)
+        if positions:
+            self._judge.absorb(segment.only(positions))
+
+    def _seen(self, segment: Segment) -> Sequence[int]:
+        positions: Sequence[int] = range(len(segment))
+        for name, values in self._wanted.items():
+            column = segment.columns[name]
+            positions = [i for i in positions if column[i] in values]
+        return positions
+
+    def rollback(self) -> None:
+        """See `Judge.rollback`."""
+        self._judge.rollback()
+
+    def close(self, boundary: int, *, frozen: bool) -> None:
+        """See `Judge.close`."""
+        self._judge.close(boundary, frozen=frozen)
+
+    def tick(self, now: float) -> None:
+        """See `Judge.tick`."""
+        self._judge.tick(now)
+
+    def idle(self) -> bool:
+        """See `Judge.idle`."""
+        return self._judge.idle()
+
+    def skip(self, boundary: int) -> None:
+        """See `Judge.skip`."""
+        self._judge.skip(boundary)
+
+    def restart(self, at: float) -> None:
+        """See `Judge.restart`."""
+        self._judge.restart(at)
+
+    def progress(self) -> str:
+        """See `Judge.progress`."""
+        return self._judge.progress()
+
+    def state(self) -> dict[str, Any]:
+        """See `Judge.state`."""
+        return self._judge.state()
+
+    def load(self, state: dict[str, Any]) -> None:
+        """See `Judge.load`."""
+        self._judge.load(state)
