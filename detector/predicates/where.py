@@ -39,6 +39,11 @@ class Filtered:
         return self._judge.verdict
 
     @property
+    def identity(self) -> str:
+        """See `Judge.identity`; the filter is part of what a predicate is."""
+        return f"{self._judge.identity} where {self.spec.where}"
+
+    @property
     def armed(self) -> bool:
         """See `Judge.armed`."""
         return self._judge.armed
