@@ -12,7 +12,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import itemgetter, sub
 from typing import Any
 
 import msgspec
@@ -23,6 +23,7 @@ from detector.modes.decision import Decision
 from detector.modes.plan import Plan
 from detector.modes.route import RouteJudge
 from detector.modes.silence import CommonSilence
+from detector.windows.segment import Calls
 from detector.windows.watermark import FUTURE_S
 from topics.control import Evidence
 from topics.telemetry import Evaluation, TelemetryRecord
@@ -105,6 +106,14 @@ class Pipeline:
             offsets: their offsets (row indices in files), ascending.
             arrivals: when each arrived, Unix seconds; an event time is believed up to 5 s past it.
         """
+        if not records:
+            return []
+        times: Sequence[float] = [record.event_time for record in records]
+        clamped: frozenset[int] = frozenset()
+        if max(map(sub, times, arrivals)) > FUTURE_S:
+            times, clamped = _clamp(times, arrivals)
+        rows = list(self._plan.columns.rows(records))
+        suspects = self._plan.suspects(rows)
         groups: defaultdict[str, list[int]] = defaultdict(list)
         for position, record in enumerate(records):
             groups[record.route].append(position)
@@ -112,22 +121,23 @@ class Pipeline:
         for route, positions in groups.items():
             judge = self._route(route)
             if len(groups) == 1:
-                mine, places, times = records, offsets, arrivals
+                calls = Calls(records, rows, times, offsets)
             elif len(positions) == 1:
                 i = positions[0]
-                mine, places, times = (records[i],), (offsets[i],), (arrivals[i],)
+                calls = Calls((records[i],), (rows[i],), (times[i],), (offsets[i],))
             else:
                 pick = itemgetter(*positions)
-                mine, places, times = pick(records), pick(offsets), pick(arrivals)
-            fresh = self._uncovered(judge, 0, places)
-            if fresh == len(places):
-                continue
-            self._touch(judge, 0, places[fresh])
-            decisions += (
-                judge.feed(mine[fresh:], places[fresh:], times[fresh:])
-                if fresh
-                else judge.feed(mine, places, times)
-            )
+                calls = Calls(pick(records), pick(rows), pick(times), pick(offsets))
+            fresh = self._uncovered(judge, 0, calls.offsets)
+            if fresh:
+                if fresh == len(positions):
+                    continue
+                calls = calls.part(fresh, len(positions))
+            self._touch(judge, 0, calls.offsets[0])
+            if clamped:
+                judge.clamped += len(clamped.intersection(positions[fresh:]))
+            if not suspects.isdisjoint(positions) or not judge.put_off(calls):
+                decisions += judge.feed(calls)
         return decisions
 
     def step_evaluations(
@@ -161,6 +171,8 @@ class Pipeline:
         if said:
             yield said
         for route, judge in list(self._routes.items()):
+            if now < judge.due:
+                continue
             decisions = judge.tick(now, together=self._silence.open)
             if decisions:
                 self._dirty.setdefault(route, [None, None])
@@ -309,6 +321,13 @@ class Pipeline:
 def _add_counts(total: Counts, judge: RouteJudge) -> None:
     for name in ("judged", "late", "clamped", "verdicts", "verdicts_skipped"):
         setattr(total, name, getattr(total, name) + getattr(judge, name))
+
+
+def _clamp(times: Sequence[float], arrivals: Sequence[float]) -> tuple[list[float], frozenset[int]]:
+    """Event times as far ahead of their arrival as is believed, and where that changed one."""
+    believed = [min(time, arrival + FUTURE_S) for time, arrival in zip(times, arrivals, strict=True)]
+    pairs = enumerate(zip(times, believed, strict=True))
+    return believed, frozenset(position for position, (said, taken) in pairs if said != taken)
 
 
 def _believed(evaluation: Evaluation, arrival: float) -> Evaluation:

@@ -1,7 +1,11 @@
 """What all routes of a partition have in common, made once."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from detector.contract.model import Contract
 from detector.predicates.base import Budget
+from detector.predicates.registry import judge_for
 from detector.predicates.where import fields_of
 from detector.windows.segment import Columns
 
@@ -28,3 +32,14 @@ class Plan:
         self.columns = Columns(name for spec in contract.predicates.values() for name in fields_of(spec))
         spans = [spec.window_s for spec in contract.predicates.values() if spec.type == "divergence"]
         self.history_s = max([_SHORTEST_HISTORY_S, *spans])
+        # What raises a suspicion is the same on every route: one judge of each kind says it for all of them.
+        judges = [judge_for(spec, self.budget) for spec in contract.predicates.values()]
+        self._scouts = [judge for judge in judges if judge.walks]
+
+    def suspects(self, rows: Sequence[Any]) -> set[int]:
+        """Positions of the calls that some judge has to walk at once even while all of them are calm."""
+        columns = self.columns.of(rows)
+        found: set[int] = set()
+        for scout in self._scouts:
+            found.update(scout.suspects(columns))
+        return found

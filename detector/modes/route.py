@@ -13,7 +13,6 @@ to revert run on the newest event time itself, looked at whenever a pane closes.
 
 import math
 from collections.abc import Iterable, Sequence
-from operator import sub
 from typing import Any
 
 from detector.modes.decision import Decision
@@ -26,15 +25,15 @@ from detector.predicates.absence import Absence
 from detector.predicates.base import Judge
 from detector.predicates.evaluation_rate import EvaluationRate
 from detector.predicates.registry import judge_for
-from detector.windows.segment import Segment, join, made_after
-from detector.windows.watermark import FUTURE_S, Watermark
+from detector.windows.segment import Calls, Segment, join, made_after
+from detector.windows.watermark import Watermark
 from topics.control import Evidence
 from topics.partitioner import murmur2
 from topics.scope import scope_of
 from topics.telemetry import Evaluation, TelemetryRecord
 
 _PHASES = 1024
-_FEW = 16  # calls of one batch; more are cheaper to read as columns at once
+_WORTH_ABSORBING = 32  # calls; fewer are gathered for the windows, which costs a copy of each
 _LONGEST_GAP_S = 86_400  # attempts to revert are made through longer gaps, but not for years
 
 
@@ -45,6 +44,7 @@ class RouteJudge:
         covers: next offset of telemetry and of evaluations: everything below is part of this state.
         judged: records judged; `late`, `clamped`, `verdicts`, `verdicts_skipped` count likewise.
         armed: per predicate, records that were judged while it was armed.
+        due: a tick before it (Unix seconds) changes nothing.
     """
 
     def __init__(self, plan: Plan, route: str) -> None:
@@ -69,10 +69,10 @@ class RouteJudge:
         self._watermark = Watermark(self._lateness_s)
         self._boundary: int | None = None
         self._now = self._stepped = -math.inf
+        self.due = -math.inf
         self._history_s = plan.history_s
         # Rows, times and offsets of calls that were put off: while every judge is calm, none can matter.
         self._unwalked: tuple[list[Any], list[float], list[int]] = ([], [], [])
-        self._suspicions = [judge.suspicious for judge in self._walkers]
         self._calm = self._is_calm()
         # Segments that sequential judges have walked and windows have not taken yet.
         self._waiting: list[Segment] = []
@@ -81,46 +81,42 @@ class RouteJudge:
         self.judged = self.late = self.clamped = self.verdicts = self.verdicts_skipped = 0
         self.armed = dict.fromkeys(self.judges, 0)
 
-    def feed(
-        self, records: Sequence[TelemetryRecord], offsets: Sequence[int], arrivals: Sequence[float]
-    ) -> list[Decision]:
-        """Judge records of this route, in arrival order; offsets ascend, arrivals are Unix seconds."""
-        self.covers[0] = offsets[-1] + 1
-        times = [record.event_time for record in records]
-        if max(map(sub, times, arrivals)) > FUTURE_S:
-            times = self._clamp(times, arrivals)
+    def put_off(self, calls: Calls) -> bool:
+        """Keep calls for later if that cannot change a decision: walking a few at a time is dear.
+
+        None of them may be a suspect, see `Plan.suspects`.
+        """
+        boundary = self._boundary
+        if not self._calm or boundary is None:
+            return False
+        times = calls.times
+        newest = max(times)
+        if self._pane(newest) > boundary or min(times) < boundary - self._phase - self._history_s:
+            return False
+        self._unwalked[0].extend(calls.rows)
+        self._unwalked[1].extend(times)
+        self._unwalked[2].extend(calls.offsets)
+        self.covers[0] = calls.offsets[-1] + 1
+        self._count_in(calls.records, len(times), newest)
+        return True
+
+    def feed(self, calls: Calls) -> list[Decision]:
+        """Judge calls of this route, in arrival order."""
+        self.covers[0] = calls.offsets[-1] + 1
         if self._boundary is None:
-            self._boundary = self._pane(times[0])
+            self._boundary = self._pane(calls.times[0])
         decisions: list[Decision] = []
-        if self._calm and len(records) <= _FEW and self._put_off(records, times, offsets):
-            return decisions
-        self._walk_unwalked()
-        start, n = 0, len(records)
+        start, n = 0, len(calls.times)
         while start < n:
-            end = self._segment_end(times, start)
+            end = self._segment_end(calls.times, start)
             if end > start:
-                self._take(*self._on_time(records, times, offsets, start, end), decisions)
+                some = calls if end - start == n else calls.part(start, end)
+                self._take(self._on_time(some), decisions)
             if end < n:
-                self._advance(times[end], decisions)
+                self._advance(calls.times[end], decisions)
             start = end
         self._calm = self._is_calm()
         return decisions
-
-    def _put_off(
-        self, records: Sequence[TelemetryRecord], times: list[float], offsets: Sequence[int]
-    ) -> bool:
-        """Keep a few calls for later if that cannot change a decision: walking each of them alone is dear."""
-        if self._pane(max(times)) > self._boundary_or_fail() or min(times) < self._oldest():
-            return False
-        for record in records:
-            for suspicious in self._suspicions:
-                if suspicious(record):
-                    return False
-        self._unwalked[0].extend(self._columns.rows(records))
-        self._unwalked[1].extend(times)
-        self._unwalked[2].extend(offsets)
-        self._count_in(records, times)
-        return True
 
     def _walk_unwalked(self) -> None:
         """Walk what was put off; nobody flips, or it would not have been."""
@@ -134,12 +130,7 @@ class RouteJudge:
     def _is_calm(self) -> bool:
         return not self.machine.engaged and all(judge.calm for judge in self._walkers)
 
-    def _clamp(self, times: list[float], arrivals: Sequence[float]) -> list[float]:
-        believed = [min(time, arrival + FUTURE_S) for time, arrival in zip(times, arrivals, strict=True)]
-        self.clamped += sum(a != b for a, b in zip(times, believed, strict=True))
-        return believed
-
-    def _segment_end(self, times: list[float], start: int) -> int:
+    def _segment_end(self, times: Sequence[float], start: int) -> int:
         """First position from `start` whose record lets a pane close, else the end."""
         boundary = self._boundary_or_fail()
         if self._pane(max(times[start:] if start else times)) <= boundary:
@@ -155,23 +146,14 @@ class RouteJudge:
             raise RuntimeError(f"route {self.route} has no time yet")
         return self._boundary
 
-    def _on_time(
-        self,
-        records: Sequence[TelemetryRecord],
-        times: list[float],
-        offsets: Sequence[int],
-        start: int,
-        end: int,
-    ) -> tuple[Sequence[TelemetryRecord], list[float], Sequence[int]]:
-        """The records [start, end) that are not older than every window."""
-        if start or end < len(records):
-            records, times, offsets = records[start:end], times[start:end], offsets[start:end]
+    def _on_time(self, calls: Calls) -> Calls:
+        """The calls that are not older than every window."""
         oldest = self._oldest()
-        if min(times) >= oldest:
-            return records, times, offsets
-        kept = [i for i, time in enumerate(times) if time >= oldest]
-        self.late += len(times) - len(kept)
-        return [records[i] for i in kept], [times[i] for i in kept], [offsets[i] for i in kept]
+        if min(calls.times) >= oldest:
+            return calls
+        kept = [i for i, time in enumerate(calls.times) if time >= oldest]
+        self.late += len(calls.times) - len(kept)
+        return calls.only(kept)
 
     def _oldest(self) -> float:
         """Event time before which no window reaches."""
@@ -182,31 +164,37 @@ class RouteJudge:
     ) -> Segment:
         return Segment(times, offsets, self._columns.of(rows), fresh, self._boundary_or_fail(), self._phase)
 
-    def _take(
-        self,
-        records: Sequence[TelemetryRecord],
-        times: list[float],
-        offsets: Sequence[int],
-        decisions: list[Decision],
-    ) -> None:
-        """Judge records between which no pane closes."""
-        while records:
+    def _take(self, calls: Calls, decisions: list[Decision]) -> None:
+        """Judge calls between which no pane closes."""
+        while calls.times:
             since = self._since()
-            fresh = None if since is None else made_after(records, times, since)
-            rows = self._columns.rows(records)
-            segment, flipped = self._walk(self._segment(rows, times, offsets, fresh))
-            self._count_in(records[: len(segment)], segment.times)
-            self._waiting.append(segment)
-            if flipped:
-                self._flush()
-                self._findings.refresh((segment.offsets[-1], segment.times[-1]))
-                self._step(self._now, decisions)
-                if len(segment) == len(records):
-                    return
-                taken = len(segment)
-                records, times, offsets = records[taken:], times[taken:], offsets[taken:]
+            before = 0
+            if since is None and self._unwalked[0]:
+                # Those that were put off go first, in one walk with these.
+                (rows, times, offsets), self._unwalked = self._unwalked, ([], [], [])
+                before = len(times)
+                rows += calls.rows
+                times += calls.times
+                offsets += calls.offsets
+                whole = self._segment(rows, times, offsets, None)
             else:
+                self._walk_unwalked()
+                fresh = None if since is None else made_after(calls.records, calls.times, since)
+                whole = self._segment(calls.rows, calls.times, calls.offsets, fresh)
+            segment, flipped = self._walk(whole)
+            taken = len(segment) - before
+            self._count_in(calls.records[:taken], taken, max(calls.times[:taken]))
+            self._waiting.append(segment)
+            if not flipped:
+                if len(segment) >= _WORTH_ABSORBING:
+                    self._flush()
                 return
+            self._flush()
+            self._findings.refresh((segment.offsets[-1], segment.times[-1]))
+            self._step(self._now, decisions)
+            if taken == len(calls.times):
+                return
+            calls = calls.part(taken, len(calls.times))
 
     def _since(self) -> float | None:
         return self.machine.status.since if self.machine.engaged else None
@@ -228,9 +216,10 @@ class RouteJudge:
                 judge.observe(segment)
         return segment, True
 
-    def _count_in(self, records: Sequence[TelemetryRecord], times: Sequence[float]) -> None:
-        self._now = max(self._now, max(times))
-        self.judged += len(times)
+    def _count_in(self, records: Sequence[TelemetryRecord], count: int, newest: float) -> None:
+        if newest > self._now:
+            self._now = newest
+        self.judged += count
         if self._join is not None:
             self._join.remember(records)
 
@@ -321,23 +310,25 @@ class RouteJudge:
         `together`: most routes are silent, which is said once for all of them.
         """
         decisions: list[Decision] = []
-        if self._boundary is None or now <= self._now or self._too_early(now):
+        if self._boundary is None or now <= self._now:
             return decisions
-        self._advance(now, decisions)
-        if not together:
-            for judge in self.judges.values():
-                judge.tick(now)
-        # Only a silence begins at a tick; all else goes by panes, so that it does not matter when ticks come.
-        if self._findings.refresh():
-            self._step(now, decisions)
-        self._calm = self._is_calm()
+        if now >= self._due():
+            self._advance(now, decisions)
+            if not together:
+                for judge in self.judges.values():
+                    judge.tick(now)
+            # Only a silence begins at a tick; all else goes by panes: when ticks come does not matter.
+            if self._findings.refresh():
+                self._step(now, decisions)
+            self._calm = self._is_calm()
+        self.due = self._due()
         return decisions
 
-    def _too_early(self, now: float) -> bool:
-        """Whether no pane closes and no silence can begin by `now`."""
-        if self._pane(now) > self._boundary_or_fail():
-            return False
-        return all(now - self._now <= judge.spec.after_s or judge.latched for judge in self._silences)
+    def _due(self) -> float:
+        """When a pane closes or a silence can begin; both only get later where records come meanwhile."""
+        closes = self._boundary_or_fail() + 1 - self._phase + self._lateness_s
+        silences = [self._now + judge.spec.after_s for judge in self._silences if not judge.latched]
+        return min([closes, *silences])
 
     def feed_evaluations(self, evaluations: Sequence[Evaluation], offsets: Sequence[int]) -> list[Decision]:
         """Judge verdicts on this route's calls, in arrival order."""

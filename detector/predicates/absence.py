@@ -11,7 +11,6 @@ from typing import Any
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
 from detector.windows.segment import Segment
-from topics.telemetry import TelemetryRecord
 
 GAPS = 64
 HABIT = 3.0
@@ -41,10 +40,6 @@ class Absence(JudgeBase):
     def calm(self) -> bool:
         """Any call ends a silence, none begins one."""
         return not self.latched
-
-    def suspicious(self, record: TelemetryRecord) -> bool:
-        """None begins a silence."""
-        return False
 
     def observe(self, segment: Segment) -> int | None:
         """Any record ends a silence, at once."""

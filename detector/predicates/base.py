@@ -5,13 +5,13 @@ over; in between, and while data are too few, it stays as it is. Sequential judg
 may flip at any of them; windowed judges flip only when a pane closes.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
 from detector.contract.model import Contract, PredicateSpec
 from detector.windows.segment import Segment
-from topics.telemetry import TelemetryRecord
 
 WEEK_S = 604_800.0
 # Divergence is watched on at most so many streams (route x predicate) at the stated budget.
@@ -96,11 +96,17 @@ class Judge(Protocol):
 
     @property
     def calm(self) -> bool:
-        """Whether a call that is not `suspicious` cannot make it flip now, so that it may be walked later."""
+        """Whether a call that is no suspect cannot make it flip now, so that it may be walked later."""
         ...
 
-    def suspicious(self, record: TelemetryRecord) -> bool:
-        """Whether a call has to be walked at once although the judge is calm; in doubt, yes."""
+    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Iterable[int]:
+        """Positions of the calls that have to be walked at once although the judge is calm; in doubt, all.
+
+        Says the same on every route and whatever has been judged.
+
+        Args:
+            columns: values by field, of calls to any routes.
+        """
         ...
 
     def observe(self, segment: Segment) -> int | None:
@@ -181,9 +187,9 @@ class JudgeBase:
         """Whoever walks and says nothing else has to see every call at once."""
         return not self.walks
 
-    def suspicious(self, record: TelemetryRecord) -> bool:
-        """Whoever walks and says nothing else has to see every call at once."""
-        return self.walks
+    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Iterable[int]:
+        """Whoever walks and says nothing else is never calm."""
+        return ()
 
     def observe(self, segment: Segment) -> int | None:
         """Nothing to walk."""

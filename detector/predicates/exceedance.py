@@ -4,15 +4,14 @@ Testing the share above the limit is testing the percentile: p99 <= 200 ms is "a
 200 ms". Failed calls are left out. The percentiles of the last minute go into the evidence.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, Verdict
 from detector.predicates.bernoulli import BernoulliJudge
 from detector.windows.quantiles import QuantileWindow
-from detector.windows.segment import FEATURE, Segment, value_of
-from topics.telemetry import TelemetryRecord
+from detector.windows.segment import FEATURE, Segment
 
 _SHOWN = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
@@ -27,9 +26,14 @@ class Exceedance(BernoulliJudge):
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
         super().__init__(spec, budget)
         self._limit = limit_of(spec)
-        # Asked of every call by itself: one call less than a method, which the class has as well.
-        self.suspicious = _above(spec.field, self._limit)  # type: ignore[method-assign, assignment]
         self._quantiles = QuantileWindow()
+
+    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Sequence[int]:
+        """See `Judge.suspects`."""
+        limit, values = self._limit, columns[self.spec.field]
+        if self.spec.field.startswith(FEATURE):
+            values = [None if isinstance(value, str) else value for value in values]
+        return [i for i, value in enumerate(values) if value is not None and value > limit]
 
     def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
         """See `BernoulliJudge.flags`."""
@@ -74,23 +78,6 @@ def limit_of(spec: PredicateSpec) -> float:
     if spec.above_ms is None:
         raise ValueError(f"predicate {spec.name} needs above_ms")
     return spec.above_ms / 1000.0
-
-
-def _above(field: str, limit: float) -> Callable[[TelemetryRecord], bool]:
-    """Whether a call's `field` is a number above `limit`."""
-    value_in = value_of(field)
-    if field.startswith(FEATURE):
-
-        def above(record: TelemetryRecord) -> bool:
-            value = value_in(record)
-            return value is not None and not isinstance(value, str) and value > limit
-    else:
-
-        def above(record: TelemetryRecord) -> bool:
-            value = value_in(record)
-            return value is not None and value > limit
-
-    return above
 
 
 def measured(segment: Segment, field: str) -> tuple[Sequence[int], Sequence[float]]:

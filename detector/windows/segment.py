@@ -7,8 +7,8 @@ columns, whoever asks for them.
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from operator import attrgetter
-from typing import Any
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple
 
 from topics.telemetry import PRIMARY, TelemetryRecord
 
@@ -47,8 +47,34 @@ class Columns:
         return dict(zip((*self._fields, *self._features), zip(*rows, strict=True), strict=True))
 
 
+class Calls(NamedTuple):
+    """Calls of one route as they come, in arrival order; all four have one length.
+
+    Attributes:
+        records: as decoded.
+        rows: what the contract needs of them, see `Columns.rows`.
+        times: their event times, no further ahead of their arrival than is believed; Unix seconds.
+        offsets: where they lie, ascending.
+    """
+
+    records: Sequence[TelemetryRecord]
+    rows: Sequence[Any]
+    times: Sequence[float]
+    offsets: Sequence[int]
+
+    def part(self, start: int, end: int) -> "Calls":
+        """The calls [start, end)."""
+        part = slice(start, end)
+        return Calls(self.records[part], self.rows[part], self.times[part], self.offsets[part])
+
+    def only(self, positions: Sequence[int]) -> "Calls":
+        """The calls at some positions."""
+        pick = itemgetter(*positions) if len(positions) > 1 else lambda values: [values[i] for i in positions]
+        return Calls(pick(self.records), pick(self.rows), pick(self.times), pick(self.offsets))
+
+
 class Segment:
-    """Calls of one route in arrival order.
+    """Calls of one route in arrival order, as columns.
 
     Attributes:
         times, offsets: their (clamped) event times and where they lie.
