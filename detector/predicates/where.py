@@ -4,13 +4,12 @@ Whatever the judge, it is given segments from which the other calls have been le
 without `where` never comes here: its judges are used as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Judge, Verdict
-from detector.windows.segment import Segment, value_of
-from topics.telemetry import TelemetryRecord
+from detector.windows.segment import Segment
 
 
 def fields_of(spec: PredicateSpec) -> tuple[str, ...]:
@@ -26,7 +25,6 @@ class Filtered:
         self.walks = judge.walks
         self._judge = judge
         self._wanted = {name: frozenset(values) for name, values in judge.spec.where}
-        self._readers = [(value_of(name), values) for name, values in self._wanted.items()]
 
     @property
     def latched(self) -> bool:
@@ -53,10 +51,10 @@ class Filtered:
         """See `Judge.calm`."""
         return self._judge.calm
 
-    def suspicious(self, record: TelemetryRecord) -> bool:
+    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Iterable[int]:
         """A call that is not seen raises no suspicion."""
-        seen = all(read(record) in values for read, values in self._readers)
-        return seen and self._judge.suspicious(record)
+        found = self._judge.suspects(columns)
+        return [i for i in found if all(columns[name][i] in values for name, values in self._wanted.items())]
 
     def observe(self, segment: Segment) -> int | None:
         """See `Judge.observe`."""
