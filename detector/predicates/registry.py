@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from detector.contract.calibration import CalibratedPredicate
 from detector.contract.model import PredicateSpec
@@ -82,10 +83,11 @@ def applied(
     The run length is the greater of the two: dependence only ever asks for more, and a budget made
     stricter after the calibration counts at once.
     """
-    learnt: dict[str, float] = {}
+    # What calibration knows is not to be learnt again from the stream.
+    learnt: dict[str, Any] = {"stated": (*spec.stated, "design_effect")}
     if "design_effect" not in spec.stated:
         learnt["design_effect"] = calibrated.design_effect
     if "ceiling" not in spec.stated and calibrated.ceiling is not None:
         learnt["ceiling"] = calibrated.ceiling
     run_length = max(budget.run_length, calibrated.run_length or 0.0)
-    return replace(spec, **learnt), replace(budget, run_length=run_length)  # type: ignore[arg-type]
+    return replace(spec, **learnt), replace(budget, run_length=run_length)

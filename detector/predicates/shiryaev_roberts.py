@@ -83,6 +83,21 @@ class MixtureShiryaevRoberts:
         self.limit = run_length * len(self._factors.up)
         self.restart()
 
+    def temper(self, run_length: float, design_effect: float) -> None:
+        """Weigh the evidence from now on for this design effect; what was gathered stays."""
+        self._factors = _factors(self.p0, design_effect)
+        self.limit = run_length * len(self._factors.up)
+
+    @property
+    def clear(self) -> int:
+        """Calls up to which no excursion that is still open reaches back."""
+        seen = self.seen + self.gap
+        clear = seen
+        for cusum, down, (start, _) in zip(self._cusum, self._factors.down, self._start, strict=True):
+            if cusum + self.gap * down > 0.0:
+                clear = min(clear, start)
+        return clear
+
     def restart(self) -> None:
         """Forget everything."""
         size = len(self._factors.up)
