@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from detector.contract.calibration import Basis
-from detector.contract.model import Method, OnExpiry, PredicateType, Severity
+from detector.contract.model import Cause, Method, OnExpiry, PredicateType, Severity
 
 Kind = Literal[
     "number",
@@ -131,6 +131,11 @@ PREDICATE: Keys = {
     "score_above": _number("bad is an evaluation's score over this"),
     "after_s": _number("silence of this length is an absence", above=0, most=LONGEST_WINDOW_S),
     "consecutive": Key(kind="integer", says="literal run rule: so many bad calls in a row", least=1),
+    "cause": Key(
+        kind="choice",
+        says="failure mode that the route's attribution names as the cause of its symptoms",
+        choices=tuple(filter(None, get_args(Cause))),
+    ),
     "design_effect": _number("variance inflation by dependence; 1 is independent calls", least=1),
     "min_samples": Key(kind="integer", says="fewest records on which anything is judged", least=1),
     "where": Key(kind="filter", says="fields and the value, or values, that a call must have to be seen"),
@@ -260,6 +265,7 @@ READ_BY_TYPE: dict[str, frozenset[str]] = {
         }
     ),
     "absence": frozenset({"after_s"}),
+    "attribution": frozenset({"cause"}),
 }
 READ_BY_ALL = frozenset({"type", "method", "design_effect", "min_samples", "where"})
 # Keys that only some methods of a type read. A drift detector's `window_s` is how long a detection holds.

@@ -12,7 +12,16 @@ from detector.contract.calibration import CalibratedPredicate, Calibration
 
 Severity = Literal["act", "notice"]
 OnExpiry = Literal["revert", "hold"]
-PredicateType = Literal["divergence", "rate", "exceedance", "absence"]
+PredicateType = Literal["divergence", "rate", "exceedance", "absence", "attribution"]
+Cause = Literal[
+    "",
+    "parameter_corruption",
+    "external_api_latency",
+    "hardware_throttling",
+    "inference_overload",
+    "token_drift",
+    "input_drift",
+]
 Method = Literal["default", "literal", "adwin", "kswin", "page_hinkley"]
 
 
@@ -72,6 +81,7 @@ class PredicateSpec:
         score_below: a score under this is bad; `score_above` likewise.
         after_s: silence of this length is an absence.
         consecutive: literal run rule: so many bad calls in a row.
+        cause: the failure mode that an attribution names.
         design_effect: variance inflation by dependence, >= 1; 1 is independent calls.
         min_samples: fewest records on which anything is judged; None leaves it to the method.
         where: fields and the values that a call must have in each of them to be seen; empty: every call is.
@@ -91,6 +101,7 @@ class PredicateSpec:
     score_above: float | None = None
     after_s: float = 30.0
     consecutive: int | None = None
+    cause: Cause = ""
     design_effect: float = 1.0
     min_samples: int | None = None
     where: tuple[tuple[str, tuple[str | bool, ...]], ...] = ()

@@ -39,6 +39,11 @@ def _source(draft: Draft, spec: PredicateSpec) -> None:
         draft.report("field-type", (*here, "evaluation"), message, "use a rate or an exceedance", key=True)
     elif spec.type == "absence":
         return
+    elif spec.type == "attribution":
+        if not spec.cause:
+            draft.report(
+                "missing-key", here, "an attribution needs its `cause`", "name a failure mode", key=True
+            )
     elif spec.field and spec.evaluation:
         draft.report(
             "two-sources", (*here, "evaluation"), "both a field and an evaluation are named", key=True
@@ -128,8 +133,9 @@ def _unread(draft: Draft, spec: PredicateSpec) -> None:
             message = f"the {spec.method} method of a {spec.type} does not read {key!r}"
             advice = f"remove it; it belongs to method {', '.join(sorted(methods))}"
             draft.report("unused-key", path, message, advice, key=True)
-    one_method = "an evaluation" if spec.evaluation else "an absence" if spec.type == "absence" else ""
-    plain = ("default",) if spec.evaluation else ("default", "literal")
+    single = {"absence": "an absence", "attribution": "an attribution"}
+    one_method = "an evaluation" if spec.evaluation else single.get(spec.type, "")
+    plain = ("default", "literal") if spec.type == "absence" else ("default",)
     if one_method and spec.method not in plain:
         path = ("predicates", spec.name, "method")
         draft.report("unknown-choice", path, f"{one_method} has no method {spec.method!r}", "remove it")

@@ -204,6 +204,13 @@ class ScopeMachine:
         """Say something about a mode that is not acted on, such as a predicate that is unusable."""
         return self._decide_for("revised", now, mode, evidence, "notice", reason)
 
+    def remark(self, now: float, text: str) -> list[Decision]:
+        """Add something to the reason of what is being acted on, such as that its cause is unknown."""
+        if self.status.state is not State.ACTIVE:
+            return []
+        self.status.reason = f"{self.status.reason}; {text}"
+        return [self._decide("revised", now)]
+
     def _aside(self, kind: Kind, now: float, mode: str, evidence: Evidence) -> Decision:
         said = f"{meaning(mode)}: {describe(evidence)}" if kind == "activated" else f"{mode} is over"
         disposition: Disposition = "shadow" if self.status.noticed[mode] == "shadow" else "notice"
@@ -309,4 +316,10 @@ def describe(evidence: Evidence) -> str:
     value = "?" if evidence.value is None else f"{evidence.value:.3g}"
     limit = "?" if evidence.threshold is None else f"{evidence.threshold:.3g}"
     window = f" in {evidence.window_s:g} s" if evidence.window_s else ""
-    return f"{evidence.predicate} at {value} against {limit} over {evidence.samples} records{window}"
+    said = f"{evidence.predicate} at {value} against {limit} over {evidence.samples} records{window}"
+    decided = evidence.detail.get("decided by")
+    if decided is None:
+        return said
+    where = evidence.detail.get("deployment", "not localised")
+    spoke = evidence.detail.get("also changed")
+    return f"{said}; decided by {decided}{f'; also changed: {spoke}' if spoke else ''}; {where}"

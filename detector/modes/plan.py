@@ -7,6 +7,7 @@ from detector.contract.model import Contract
 from detector.predicates.base import Budget
 from detector.predicates.registry import judge_for
 from detector.predicates.where import fields_of
+from detector.windows import signals
 from detector.windows.segment import Columns
 
 _SHORTEST_HISTORY_S = 60.0
@@ -21,6 +22,8 @@ class Plan:
         topics: names of the telemetry and of the evaluations topic, for the evidence.
 
     Attributes:
+        attributes: whether causes are told apart; then their signals are read too.
+        acting: predicates that a mode which acts rests on.
         history_s: a record older than this, seconds behind the oldest open pane, is late.
     """
 
@@ -29,7 +32,15 @@ class Plan:
         self.partition = partition
         self.topics = topics
         self.budget = Budget.of(contract)
-        self.columns = Columns(name for spec in contract.predicates.values() for name in fields_of(spec))
+        self.attributes = any(spec.type == "attribution" for spec in contract.predicates.values())
+        self.acting = {
+            name
+            for mode in contract.modes.values()
+            if mode.severity == "act" and not mode.shadow
+            for name in mode.predicates
+        }
+        fields = [name for spec in contract.predicates.values() for name in fields_of(spec)]
+        self.columns = Columns([*fields, *signals.FIELDS] if self.attributes else fields)
         spans = [spec.window_s for spec in contract.predicates.values() if spec.type == "divergence"]
         self.history_s = max([_SHORTEST_HISTORY_S, *spans])
         # What raises a suspicion is the same on every route: one judge of each kind says it for all of them.

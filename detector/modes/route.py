@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from detector.modes.attribution import Attribution
 from detector.modes.decision import Decision
 from detector.modes.findings import Findings
 from detector.modes.machine import ScopeMachine
@@ -76,6 +77,7 @@ class RouteJudge:
         self._calm = self._is_calm()
         # Segments that sequential judges have walked and windows have not taken yet.
         self._waiting: list[Segment] = []
+        self._attribution = Attribution(self.judges, plan.acting) if plan.attributes else None
         self._findings = Findings(self.judges, plan.topics[0], partition)
         self.covers = [0, 0]
         self.judged = self.late = self.clamped = self.verdicts = self.verdicts_skipped = 0
@@ -234,6 +236,8 @@ class RouteJudge:
             if judge.armed:
                 self.armed[name] += len(segment)
             judge.absorb(segment)
+        if self._attribution is not None:
+            self._attribution.absorb(segment)
         self._findings.note(segment)
 
     def _advance(self, time: float, decisions: list[Decision]) -> None:
@@ -253,6 +257,8 @@ class RouteJudge:
         """Jump to `target` over panes that hold nothing, or over a gap that nobody waits through."""
         for judge in self.judges.values():
             judge.skip(target)
+        if self._attribution is not None:
+            self._attribution.skip()
         self._closed(target)
 
     def _nothing_happens(self) -> bool:
@@ -263,10 +269,13 @@ class RouteJudge:
         frozen = self.machine.open or bool(self._findings.holds)
         for judge in self.judges.values():
             judge.close(boundary, frozen=frozen)
+        unknown = "" if self._attribution is None else self._attribution.close(boundary, frozen=frozen)
         self._closed(boundary)
         self._findings.refresh()
         if self._findings.holds or self.machine.open or self.machine.status.noticed:
             self._step(boundary - self._phase + self._lateness_s, decisions)
+        if unknown:
+            decisions += self.machine.remark(self._stepped, unknown)
 
     def _closed(self, boundary: int) -> None:
         self._boundary = boundary
@@ -277,6 +286,8 @@ class RouteJudge:
         before = self.machine.status.state
         # A tick may have come between; the state machine's time never goes back.
         now = self._stepped = max(self._stepped, now)
+        if self._attribution is not None and self._attribution.settle():
+            self._findings.refresh()
         decisions += self._unusable_notices(now)
         decisions += self.machine.step(now, self._findings.holds, self._progress)
         after = self.machine.status.state
@@ -368,6 +379,7 @@ class RouteJudge:
             "judges": {name: (judge.identity, judge.state()) for name, judge in self.judges.items()},
             "machine": self.machine.state(),
             "findings": self._findings.state(),
+            "attribution": None if self._attribution is None else self._attribution.state(),
             "counts": [self.judged, self.late, self.clamped, self.verdicts, self.verdicts_skipped],
             "armed": self.armed,
             "join": None if self._join is None else self._join.state(),
@@ -385,6 +397,8 @@ class RouteJudge:
         self.machine.load(state["machine"])
         self._calm = self._is_calm()
         self._findings.load(state["findings"], evidence)
+        if self._attribution is not None and state.get("attribution") is not None:
+            self._attribution.load(state["attribution"])
         self.judged, self.late, self.clamped, self.verdicts, self.verdicts_skipped = state["counts"]
         self.armed |= {name: n for name, n in state["armed"].items() if name in self.armed}
         if self._join is not None and state["join"] is not None:

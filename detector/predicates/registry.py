@@ -7,6 +7,7 @@ from typing import Any
 from detector.contract.calibration import CalibratedPredicate
 from detector.contract.model import PredicateSpec
 from detector.predicates.absence import Absence
+from detector.predicates.attributed import Attributed
 from detector.predicates.base import Budget, Judge
 from detector.predicates.divergence import Divergence
 from detector.predicates.evaluation_rate import EvaluationRate
@@ -35,6 +36,7 @@ PREDICATES: dict[tuple[str, str], Factory] = {
     ("exceedance", "literal"): RunRule,
     ("absence", "default"): Absence,
     ("absence", "literal"): Absence,
+    ("attribution", "default"): Attributed,
     ("divergence", "adwin"): _river,
     ("divergence", "kswin"): _river,
     ("divergence", "page_hinkley"): _river,
