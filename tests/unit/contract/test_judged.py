@@ -11,7 +11,12 @@ from detector.contract.model import Method, PredicateType
 from detector.predicates.base import Budget
 from detector.predicates.registry import judge_for
 
-SOURCES = [*(f"field: {name}" for name in [*KINDS, "features.topic"]), "evaluation: hallucination", ""]
+SOURCES = [
+    *(f"field: {name}" for name in [*KINDS, "features.topic"]),
+    "evaluation: hallucination",
+    "cause: hardware_throttling",
+    "",
+]
 BUDGET = Budget(run_length=1e9, alpha=1e-7)
 LIMITS = [
     "",
@@ -40,5 +45,13 @@ def test_whatever_loads_has_a_judge(predicate_type: str, method: str) -> None:
             spec = load_contract(text).predicates["judged"]
             judge_for(spec, BUDGET)
             built += 1
-    # Only an absence has no choice of methods.
-    assert (built > 0) == (predicate_type != "absence" or method in ("default", "literal"))
+    # Only an absence and an attribution have no choice of methods.
+    plain = {"absence": ("default", "literal"), "attribution": ("default",)}
+    assert (built > 0) == (method in plain.get(predicate_type, (method,)))
+
+
+def test_an_attribution_says_which_cause() -> None:
+    """Without a cause, or with one that the decision table does not know, there is nothing to name."""
+    for source, rule in (("", "missing-key"), (", cause: gremlins", "unknown-choice")):
+        text = FRAME.format(type="attribution", method="default", source=source, limit="")
+        assert [found.rule for found in check_text(text)] == [rule]
