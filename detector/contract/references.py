@@ -94,9 +94,13 @@ def _limit(draft: Draft, spec: PredicateSpec) -> None:
 
 def _filter(draft: Draft, spec: PredicateSpec) -> None:
     here = ("predicates", spec.name, "where")
-    if spec.where and (spec.evaluation or spec.type == "absence"):
+    if spec.where and (spec.evaluation or spec.type in ("absence", "attribution")):
         what = (
-            "an evaluation's verdicts have no fields of a call" if spec.evaluation else "silence has no calls"
+            "an evaluation's verdicts have no fields of a call"
+            if spec.evaluation
+            else "silence has no calls"
+            if spec.type == "absence"
+            else "a cause is told from all calls; there is nothing"
         )
         draft.report("filter-unread", here, f"{what} to filter by", key=True)
         return
