@@ -21,6 +21,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode import Service
 
+from detector.service.leanfetch import hand_over_whole
+
 FAUST_WAIT_MS = 1500
 
 # After few records a fetch waits a little for more: each one costs as much as a hundred records do, and at
@@ -81,6 +83,10 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         # Without tables Faust takes round robin, which gives the two topics' partition n to two workers.
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
         return consumer
+
+    async def _fetch_records(self, consumer: Any, *args: Any, **options: Any) -> Any:
+        hand_over_whole(consumer._fetcher)
+        return await super()._fetch_records(consumer, *args, **options)
 
     async def commit_quietly(self, offsets: Mapping[TP, int]) -> bool:
         """Commit; False where the broker cannot be reached or the group has moved on: a later one will do."""

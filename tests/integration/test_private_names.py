@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.consumer.fetcher import Fetcher as AiokafkaFetcher
+from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.producer.sender import Sender
 from faust.tables.recovery import Recovery
@@ -50,6 +52,11 @@ def names(function: Any) -> set[str]:
         (driver.AIOKafkaConsumerThread, "_ensure_consumer"),
         (driver.AIOKafkaConsumerThread, "call_thread"),
         (driver.AIOKafkaConsumerThread, "seek_wait"),
+        (driver.AIOKafkaConsumerThread, "_fetch_records"),
+        (FetchResult, "getall"),
+        (FetchResult, "check_assignment"),
+        (FetchResult, "has_more"),
+        (FetchResult, "_update_position"),
         (AIOKafkaConsumer, "last_poll_timestamp"),
         (AIOKafkaConsumer, "highwater"),
         (Sender, "close"),
@@ -89,6 +96,15 @@ def test_aiokafka_takes_the_wait_and_the_assignor_until_it_starts() -> None:
     assert {"_fetch_max_wait_ms", "_partition_assignment_strategy"} <= names(AIOKafkaConsumer.start)
     assert "_sender" in names(AIOKafkaProducer.__init__)
     assert "client" in names(AIOKafkaProducer.stop)
+
+
+def test_a_fetched_partition_can_be_taken_whole() -> None:
+    """The results lie in one mapping by partition, and each is asked for its records by `getall`."""
+    assert "_records" in names(AiokafkaFetcher.__init__)
+    assert {"_records", "getall", "has_more"} <= names(AiokafkaFetcher.fetched_records)
+    assert {"_partition_records", "_topic_partition"} <= names(FetchResult.__init__)
+    kept = {"_records", "_check_crcs", "next_fetch_offset", "_records_iterator", "_tp"}
+    assert kept <= names(PartitionRecords.__init__)
 
 
 def test_the_assignor_keeps_both_inputs_together() -> None:
