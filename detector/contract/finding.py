@@ -113,6 +113,11 @@ _TABLE = (
         "use a field of telemetry or `features.<name>`",
     ),
     Rule("field-type", "a field of another type than the predicate judges", "choose a field of that type"),
+    Rule(
+        "judge-tells-nothing",
+        "a judge whose verdicts cannot tell a rate above the ceiling",
+        "measure the judge on calls with known answers; leave `judge` out to take verdicts at their word",
+    ),
     Rule("no-source", "a predicate without anything to judge", "name a `field`"),
     Rule("two-sources", "a predicate with both a field and an evaluation", "keep one of the two"),
     Rule("no-limit", "an exceedance that does not say what it is that is exceeded", "give a limit"),

@@ -111,6 +111,11 @@ ROUTE: Keys = {
     "input_classes": Key(kind="names", says="input-risk classes given by the gateway", filled=True),
 }
 
+JUDGE: Keys = {
+    "sensitivity": _number("share of bad calls that the judge calls bad", above=0, most=1),
+    "specificity": _number("share of good calls that the judge calls good", above=0, most=1),
+}
+
 PREDICATE: Keys = {
     "type": Key(kind="choice", says="what is judged", required=True, choices=get_args(PredicateType)),
     "method": Key(kind="choice", says="how; literal is the plain rule", choices=get_args(Method)),
@@ -126,6 +131,7 @@ PREDICATE: Keys = {
         rule="window-length",
     ),
     "ceiling": _number("highest healthy share of bad calls", above=0, below=1),
+    "judge": Key(kind="section", says="how often the verdicts are right; the rate is corrected", of=JUDGE),
     "above_ms": _number("bad is a field in seconds that exceeds this, milliseconds", above=0),
     "score_below": _number("bad is an evaluation's score under this"),
     "score_above": _number("bad is an evaluation's score over this"),
@@ -251,7 +257,7 @@ CONTRACT: Keys = {
 # Which keys of a predicate its type reads; the rest of them read the same for every type.
 READ_BY_TYPE: dict[str, frozenset[str]] = {
     "divergence": frozenset({"field", "threshold_nats", "window_s"}),
-    "rate": frozenset({"field", "evaluation", "score_below", "score_above", "ceiling", "window_s"}),
+    "rate": frozenset({"field", "evaluation", "score_below", "score_above", "ceiling", "window_s", "judge"}),
     "exceedance": frozenset(
         {
             "field",
@@ -273,5 +279,6 @@ _DRIFT_DETECTORS = frozenset({"adwin", "kswin", "page_hinkley"})
 READ_BY_METHOD: dict[tuple[str, str], frozenset[str]] = {
     ("rate", "window_s"): _DRIFT_DETECTORS | {"literal"},
     ("exceedance", "window_s"): _DRIFT_DETECTORS,
+    ("rate", "judge"): frozenset({"default"}),
     ("exceedance", "consecutive"): frozenset({"literal"}),
 }

@@ -15,6 +15,7 @@ from detector.contract.model import (
     Contract,
     Defaults,
     Fallback,
+    JudgeQuality,
     MatrixRow,
     Mode,
     PredicateSpec,
@@ -99,9 +100,7 @@ def build(values: dict[str, Any]) -> Contract:
     fallbacks: dict[str, Any] = values.get("fallbacks", {})
     sections: dict[str, Any] = {
         "predicates": {
-            name: PredicateSpec(name=name, stated=tuple(sorted(keys)), **keys)
-            for name, keys in predicates.items()
-            if "type" in (keys or ())
+            name: _predicate(name, keys) for name, keys in predicates.items() if "type" in (keys or ())
         },
         "modes": {
             name: Mode(name=name, **keys | {"when": _condition(keys["when"])})
@@ -120,6 +119,11 @@ def build(values: dict[str, Any]) -> Contract:
     if "version" in values:
         sections["version"] = values["version"]
     return Contract(**sections)
+
+
+def _predicate(name: str, keys: dict[str, Any]) -> PredicateSpec:
+    judge = {"judge": JudgeQuality(**keys["judge"])} if "judge" in keys else {}
+    return PredicateSpec(name=name, stated=tuple(sorted(keys)), **keys | judge)
 
 
 def _condition(when: str | dict[str, Any]) -> str | Condition:

@@ -68,6 +68,26 @@ class RouteRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeQuality:
+    """How often a judge is right, each in (0, 1]: `sensitivity` on bad calls, `specificity` on good ones."""
+
+    sensitivity: float = 1.0
+    specificity: float = 1.0
+
+    def observed(self, rate: float) -> float:
+        """Share of calls that the judge calls bad when `rate` of them are."""
+        return rate * self.sensitivity + (1 - rate) * (1 - self.specificity)
+
+    def corrected(self, observed: float) -> float:
+        """The rate at which `observed` of the calls are called bad, 0..1; the reverse of `observed`.
+
+        Source: W. J. Rogan, B. Gladen (1978), American J. of Epidemiology 107(1).
+        """
+        informed = self.sensitivity + self.specificity - 1
+        return min(1.0, max(0.0, (observed + self.specificity - 1) / informed))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PredicateSpec:
     """One predicate as the contract states it; fields that its type does not use keep their defaults.
 
@@ -77,6 +97,7 @@ class PredicateSpec:
         threshold_nats: divergence that matters, nats.
         window_s: longest window of a divergence; window of the literal methods.
         ceiling: highest healthy share of bad calls, 0..1.
+        judge: how often the verdicts are right; None takes them at their word.
         above_ms: a call is bad if the field, in seconds, exceeds this, in milliseconds.
         score_below: a score under this is bad; `score_above` likewise.
         after_s: silence of this length is an absence.
@@ -96,6 +117,7 @@ class PredicateSpec:
     threshold_nats: float = 0.07
     window_s: float = 300.0
     ceiling: float = 0.01
+    judge: JudgeQuality | None = None
     above_ms: float | None = None
     score_below: float | None = None
     score_above: float | None = None

@@ -8,6 +8,7 @@ from detector.contract.grammar import READ_BY_ALL, READ_BY_METHOD, READ_BY_TYPE
 from detector.contract.model import Condition, Contract, Mode, PredicateSpec
 
 _MOST_SHOWN = 8
+HIGHEST_OBSERVED = 0.9  # share of bad calls above which no test looks for more
 _KINDS_SAID: dict[FieldKind, str] = {
     "number": "a number",
     "boolean": "true or false",
@@ -27,6 +28,7 @@ def predicates(draft: Draft, contract: Contract) -> None:
         if draft.sound("predicates", spec.name):
             _source(draft, spec)
             _limit(draft, spec)
+            _judge(draft, spec)
             _filter(draft, spec)
             _unread(draft, spec)
 
@@ -90,6 +92,19 @@ def _limit(draft: Draft, spec: PredicateSpec) -> None:
     elif field_kind(spec.field) == "number" and not spec.field.endswith("_s"):
         message = f"{spec.field} is not in seconds, and above_ms is in milliseconds"
         draft.report("unit-mismatch", (*here, "above_ms"), message, key=True)
+
+
+def _judge(draft: Draft, spec: PredicateSpec) -> None:
+    if spec.judge is None or spec.type != "rate":
+        return
+    here, judge = ("predicates", spec.name, "judge"), spec.judge
+    if judge.sensitivity + judge.specificity <= 1:
+        message = "sensitivity and specificity sum to 1 or less: its verdicts say no more than a coin"
+        draft.report("judge-tells-nothing", here, message, key=True)
+    elif judge.observed(spec.ceiling) >= HIGHEST_OBSERVED:
+        share = judge.observed(spec.ceiling)
+        message = f"at the ceiling this judge calls {share:.0%} of all calls bad: more cannot be told"
+        draft.report("judge-tells-nothing", here, message, key=True)
 
 
 def _filter(draft: Draft, spec: PredicateSpec) -> None:

@@ -45,6 +45,7 @@ class Exceedance(BernoulliJudge):
 
     def absorb(self, segment: Segment) -> None:
         """Keep the values for the percentiles that the evidence shows."""
+        super().absorb(segment)
         _, values = measured(segment, self.spec.field)
         if values:
             self._quantiles.add(segment.boundary, values)

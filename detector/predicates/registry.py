@@ -16,6 +16,8 @@ from detector.predicates.literal import LiteralDivergence, LiteralRate, RunRule
 from detector.predicates.rate import Rate
 from detector.predicates.where import Filtered
 
+_LEAST_CEILING = 1e-6
+
 Factory = Callable[[PredicateSpec, Budget], Judge]
 
 
@@ -90,6 +92,11 @@ def applied(
     if "design_effect" not in spec.stated:
         learnt["design_effect"] = calibrated.design_effect
     if "ceiling" not in spec.stated and calibrated.ceiling is not None:
-        learnt["ceiling"] = calibrated.ceiling
+        # Learnt from verdicts as they were, right or wrong.
+        learnt["ceiling"] = (
+            max(_LEAST_CEILING, spec.judge.corrected(calibrated.ceiling))
+            if spec.judge
+            else calibrated.ceiling
+        )
     run_length = max(budget.run_length, calibrated.run_length or 0.0)
     return replace(spec, **learnt), replace(budget, run_length=run_length)
