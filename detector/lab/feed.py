@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from math import ceil, floor
 from typing import Protocol
 
+from detector.contract.model import Contract
 from detector.modes.decision import Decision
 from topics.partitioner import partition_for
 from topics.telemetry import TelemetryRecord
@@ -61,6 +62,14 @@ class Feed:
 
     def __post_init__(self) -> None:
         self._pending = [([], [], []) for _ in self.judges]
+
+    @classmethod
+    def for_contract(cls, judges: Sequence[Judge], contract: Contract, batch: int = 4096) -> "Feed":
+        """A feed that waits as long as the contract's predicates need."""
+        absences = [spec.after_s for spec in contract.predicates.values() if spec.type == "absence"]
+        lateness_s = contract.defaults.lateness_s
+        # Longer than it takes to call a route absent after its last record, late records waited for.
+        return cls(judges, lateness_s, 2 * max(absences, default=0.0) + lateness_s + 5, batch)
 
     def add(self, record: TelemetryRecord, offset: int) -> None:
         """Take the next record; `offset` is its row's index."""

@@ -109,9 +109,9 @@ def match(
     repeats, benign, false = [], [], []
     for each in merged:
         near = [index for index, incident in enumerate(real) if _near(each, incident, slack_s)]
-        free = next((index for index in near if index not in taken), None)
-        if free is not None:
-            taken[free] = each
+        free = [index for index in near if index not in taken]
+        if free:
+            taken[max(free, key=lambda index: _fit(each, real[index]))] = each
         elif near:
             repeats.append(each)
         elif any(_near(each, incident, slack_s) for incident in harmless):
@@ -131,6 +131,11 @@ def match(
 
 def _near(each: Merged, incident: Incident, slack_s: float) -> bool:
     return each.route == incident.route and incident.start <= each.start <= incident.end + slack_s
+
+
+def _fit(each: Merged, incident: Incident) -> tuple[bool, bool, float]:
+    """Of several incidents an activation is of one that still lasts, of its own mode, the latest begun."""
+    return each.start <= incident.end, each.parts[0].mode == incident.mode, incident.start
 
 
 def _covered(incident: Incident, merged: Sequence[Merged]) -> bool:

@@ -68,10 +68,7 @@ def replay(
     """
     started = time.monotonic()
     pipelines = [Pipeline(contract, partition=number) for number in range(partitions)]
-    absences = [spec.after_s for spec in contract.predicates.values() if spec.type == "absence"]
-    lateness_s = contract.defaults.lateness_s
-    # Longer than it takes to call a route absent after its last record, late records waited for.
-    feed = Feed(pipelines, lateness_s, 2 * max(absences, default=0.0) + lateness_s + 5, batch)
+    feed = Feed.for_contract(pipelines, contract, batch)
     records, malformed, shown = _feed_all(feed, read_rows(files, columns or Columns(), progress))
     judged = [(pipeline.armed(), pipeline.counts.judged) for pipeline in pipelines]
     return ReplayResult(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -132,6 +133,22 @@ async def _read(settings: Settings, topic: str) -> list[Any]:
         return out
     finally:
         await consumer.stop()
+
+
+async def transitions(settings: Settings) -> list[ControlRecord]:
+    """The transitions still on the topic, oldest first; what does not decode is left out.
+
+    Raises:
+        KafkaError: the broker cannot be reached.
+        NothingHereError: it has none of this installation's topics.
+    """
+    topic = topics(settings.topic_prefix).transitions.name
+    await _see_that_there_is(settings, topic)
+    found: list[ControlRecord] = []
+    for raw in await _read(settings, topic):
+        with suppress(DecodeError):
+            found.append(decode_control(raw.value))
+    return found
 
 
 async def tail(settings: Settings, *, from_beginning: bool = False) -> AsyncIterator[ControlRecord]:

@@ -97,6 +97,15 @@ def test_an_incident_that_begins_under_an_open_activation_is_missed_but_covered(
     assert (len(result.missed), len(result.covered), len(result.false)) == (1, 1, 1)
 
 
+def test_of_two_incidents_an_activation_is_of_the_one_that_lasts():
+    """An activation in the long wake of one fault, at the start of the next, is the next one's."""
+    incidents = [Incident("chat", "token_drift", 0, 60), Incident("chat", "error_spike", 300, 340)]
+    result = match([activation(310, 350)], incidents, longest_window_s=300)
+
+    assert [incident.start for incident, _ in result.found] == [300]
+    assert [incident.start for incident in result.missed] == [0]
+
+
 def test_every_activation_is_counted_once_whatever_their_order():
     """The four lists share out the merged activations, and shuffling the input changes nothing."""
     draw = random.Random(4)

@@ -1,0 +1,168 @@
+"""A person's word on an activation, as a row of the incidents that `sweep` reads."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from detector.lab.incidents import LABELS, Incident, read_incidents, write_labels
+from detector.lab.matching import MERGE_S
+from detector.lab.outcome import Activation
+from topics.control import ControlRecord, Evidence
+
+
+class LabelError(ValueError):
+    """No such activation, or more than one; the message says what to write instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An activation that may be labelled; times in Unix seconds, `end` the last known moment of it.
+
+    Attributes:
+        id: place in the list of a replay, or event_id of the transition.
+    """
+
+    id: str
+    scope: str
+    mode: str
+    start: float
+    end: float
+    evidence: Evidence
+
+
+class _Replay(msgspec.Struct):
+    """What is needed of the document of `replay --json`."""
+
+    activations: list[Activation]
+    last_event_time: float | None = None
+
+
+def candidates_of_replay(file: Path) -> list[Candidate]:
+    """Activations of a document written by `detector replay --json`, by their place in it.
+
+    Raises:
+        LabelError: not such a document.
+    """
+    try:
+        document = msgspec.json.decode(file.read_bytes(), type=_Replay)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise LabelError(f"{file}: not the output of `detector replay --json`: {error}") from None
+    return [
+        _candidate(str(place), each, document.last_event_time)
+        for place, each in enumerate(document.activations)
+    ]
+
+
+def _candidate(name: str, each: Activation, last: float | None) -> Candidate:
+    end = each.deactivated_at if each.deactivated_at is not None else max(last or 0.0, each.activated_at)
+    return Candidate(name, each.scope, each.mode, each.activated_at, end, each.evidence)
+
+
+def candidates_of_transitions(records: Iterable[ControlRecord]) -> list[Candidate]:
+    """Activations among transitions in the topic's order; each is named by the event_id that began it.
+
+    Transitions that were judged again after a restore, or came too late to act, count like all others; a
+    scope's activation ends with the last transition of it that is still active, or with the one that is not.
+    """
+    found: list[Candidate] = []
+    open_at: dict[tuple[str, str], int] = {}
+    seen: set[str] = set()
+    for record in records:
+        if record.event_id in seen or record.source != "detector":
+            continue
+        seen.add(record.event_id)
+        acts = record.disposition in ("act", "stale")
+        whose = (record.scope, "" if acts else record.mode)
+        at = record.evidence.event_time or record.issued_at
+        if whose in open_at:
+            place = open_at[whose]
+            found[place] = replace(found[place], end=max(found[place].end, record.issued_at))
+            if record.state == "inactive":
+                del open_at[whose]
+        elif record.state == "active":
+            open_at[whose] = len(found)
+            found.append(
+                Candidate(record.event_id, record.scope, record.mode, at, record.issued_at, record.evidence)
+            )
+    return found
+
+
+def choose(candidates: Sequence[Candidate], name: str, at: float | None = None) -> Candidate:
+    """The activation that `name` means: its id, or its scope if there is only one, or one is open `at`.
+
+    Raises:
+        LabelError: there is none, or it could be several.
+    """
+    by_id = [each for each in candidates if each.id == name]
+    found = by_id or [each for each in candidates if each.scope == name]
+    if at is not None:
+        found = [each for each in found if each.start <= at <= each.end]
+    if len(found) == 1:
+        return found[0]
+    if not candidates:
+        raise LabelError("there are no activations")
+    if not found:
+        scopes = ", ".join(sorted({each.scope for each in candidates})[:16])
+        raise LabelError(
+            f"no activation {name!r}{'' if at is None else ' at that time'}; there are some of {scopes}"
+        )
+    listed = ", ".join(f"{each.id} at {each.start:.1f}" for each in found[:16])
+    raise LabelError(
+        f"{name!r} has {len(found)} activations: {listed}; name one of them, or a time with --at"
+    )
+
+
+def write_label(
+    file: Path, activation: Candidate, label: str, *, start: float | None = None, end: float | None = None
+) -> tuple[Incident, bool]:
+    """Write what an activation was; labelling it again replaces the label.
+
+    Args:
+        file: csv of incidents; made if it is not there.
+        label: `true`, `false` or `benign`.
+        start: when it really began; None: as long before the activation as another setting might see it.
+        end: when it really ended; None: with the activation.
+
+    Returns:
+        its row, and whether the file was changed.
+
+    Raises:
+        LabelError: no such label, or a row about the same time says something else.
+        IncidentError: the file cannot be read.
+    """
+    known = next((each for each in LABELS if each == label), None)
+    if known is None:
+        raise LabelError(f"label {label!r}: expected true, false or benign")
+    lead_s = max(MERGE_S, activation.evidence.window_s or 0.0)
+    # A fault that was pending long before it was acted on began before its evidence did.
+    seen = min(activation.start, activation.evidence.event_time or activation.start)
+    row = Incident(
+        activation.scope,
+        activation.mode,
+        seen - lead_s if start is None else start,
+        activation.end if end is None else end,
+        known,
+    )
+    if row.end < row.start:
+        raise LabelError("it would end before it begins; give both --from and --to")
+    incidents = read_incidents(file) if file.exists() else []
+    for place, each in enumerate(incidents):
+        if (each.scope, each.mode, each.start, each.end) == (row.scope, row.mode, row.start, row.end):
+            if each.label == row.label:
+                return each, False
+            incidents[place] = replace(each, label=row.label)
+            write_labels(file, incidents)
+            return incidents[place], True
+    for each in incidents:
+        about = each.scope == row.scope and each.mode == row.mode
+        if about and each.start <= activation.end and each.end >= activation.start:
+            if each.label == row.label:
+                return each, False
+            raise LabelError(
+                f"{file} says {each.label} of {each.scope} {each.mode} from {each.start!r} to {each.end!r}: "
+                "give these as --from and --to to change that row, or remove it"
+            )
+    write_labels(file, [*incidents, row])
+    return row, True

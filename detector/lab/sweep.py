@@ -1,0 +1,221 @@
+"""The threshold lab: the production pipeline on one stream of records, once per setting of a contract.
+
+The stream is read and decoded once, and handed to every setting as it goes by, so memory does not grow
+with the files. With several workers the settings are shared out over processes.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from detector.lab.columns import Columns
+from detector.lab.files import Malformed, Progress, Row, read_rows
+from detector.lab.incidents import Incident
+from detector.lab.matching import longest_window_s
+from detector.lab.outcome import activations_of
+from detector.lab.settings_grid import Setting
+from detector.lab.sweep_measure import Calls, Measures, Stretch, measure
+from detector.lab.sweep_workers import Judged, judge_all
+from detector.modes.decision import Decision
+from topics.telemetry import TelemetryRecord
+
+_CHUNK = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """One setting and what came of it.
+
+    Attributes:
+        measures: on all traffic, or with a held-out split on the first part of it.
+        held_out: on the rest, where nothing was chosen.
+        armed: predicate -> share of records judged while it was armed, 0..1.
+        pareto: no other setting is as good in everything and better in something.
+        chosen: the one with the fewest mistakes (missed and false), then the shortest delay, then the fewest
+            calls diverted needlessly, on the part that `measures` tells of.
+    """
+
+    setting: Setting
+    measures: Measures
+    held_out: Measures | None
+    armed: dict[str, float]
+    decisions: tuple[Decision, ...]
+    digest: str
+    pareto: bool = False
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepResult:
+    """What a sweep found; `split_at` is where the held-out part begins, Unix seconds."""
+
+    records: int
+    malformed: int
+    first_event_time: float | None
+    last_event_time: float | None
+    split_at: float | None
+    incidents: int | None
+    tried: tuple[Tried, ...]
+
+
+def sweep(
+    files: Sequence[Path],
+    settings: Sequence[Setting],
+    *,
+    columns: Columns | None = None,
+    incidents: Sequence[Incident] | None = None,
+    split: float | None = None,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> SweepResult:
+    """Try each setting on the files' records.
+
+    Args:
+        files: one stream, in the order given.
+        settings: see `settings_grid.grid`.
+        columns: which column is which field; None if the names agree.
+        incidents: what was really wrong; None if nobody has said, then activations are only counted.
+        split: share of the event time, 0..1, after which the rest is held out; None: no split.
+        workers: processes; 1 judges in this one.
+        progress: told the bytes read so far, now and then.
+
+    Raises:
+        FileError: a file is missing or of an unknown kind.
+        MappingError: a column is not there.
+    """
+    rows = read_rows(files, columns or Columns(), progress)
+    return sweep_rows(rows, settings, incidents=incidents, split=split, workers=workers)
+
+
+def sweep_rows(
+    rows: Iterable[Row],
+    settings: Sequence[Setting],
+    *,
+    incidents: Sequence[Incident] | None = None,
+    split: float | None = None,
+    workers: int = 1,
+) -> SweepResult:
+    """`sweep` on rows from anywhere."""
+    if split is not None and not 0 < split < 1:
+        raise ValueError("split is a share of the time, above 0 and below 1")
+    reading = _Reading(rows)
+    judged = judge_all(reading.chunks(), [setting.contract for setting in settings], workers)
+    return _result(reading, settings, judged, incidents, split)
+
+
+class _Reading:
+    """Rows on their way to the judges, counted as they go by."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = rows
+        self.calls = Calls()
+        self.records = self.malformed = 0
+        self.first: float | None = None
+        self.last: float | None = None
+
+    def chunks(self) -> Iterator[tuple[list[TelemetryRecord], list[int]]]:
+        """Records and their rows' indices, a few thousand at a time."""
+        records: list[TelemetryRecord] = []
+        offsets: list[int] = []
+        for index, row in enumerate(self._rows):
+            if isinstance(row, Malformed):
+                self.malformed += 1
+                continue
+            records.append(row)
+            offsets.append(index)
+            self.calls.add(row.route, row.deployment, row.event_time)
+            if len(records) == _CHUNK:
+                yield self._counted(records), offsets
+                records, offsets = [], []
+        if records:
+            yield self._counted(records), offsets
+
+    def _counted(self, records: list[TelemetryRecord]) -> list[TelemetryRecord]:
+        self.records += len(records)
+        times = [record.event_time for record in records]
+        self.first = min(times if self.first is None else [self.first, *times])
+        self.last = max(times if self.last is None else [self.last, *times])
+        return records
+
+
+def _result(
+    reading: _Reading,
+    settings: Sequence[Setting],
+    judged: Sequence[Judged],
+    incidents: Sequence[Incident] | None,
+    split: float | None,
+) -> SweepResult:
+    first, last = reading.first or 0.0, reading.last or 0.0
+    # The end is open; what is decided while the last panes close belongs to the traffic too.
+    end = last + max((setting.contract.defaults.lateness_s for setting in settings), default=0.0) + 2.0
+    split_at = None if split is None else first + split * (last - first)
+    parts = [Stretch(first, end)] if split_at is None else [Stretch(first, split_at), Stretch(split_at, end)]
+    tried = []
+    for setting, found in zip(settings, judged, strict=True):
+        measures = [_measure(setting, found.decisions, part, reading.calls, incidents) for part in parts]
+        tried.append(
+            Tried(
+                setting=setting,
+                measures=measures[0],
+                held_out=measures[1] if split_at is not None else None,
+                armed=found.armed,
+                decisions=found.decisions,
+                digest=found.digest,
+            )
+        )
+    return SweepResult(
+        records=reading.records,
+        malformed=reading.malformed,
+        first_event_time=reading.first,
+        last_event_time=reading.last,
+        split_at=split_at,
+        incidents=None if incidents is None else sum(each.label == "true" for each in incidents),
+        tried=_ranked(tried, known=incidents is not None),
+    )
+
+
+def _measure(
+    setting: Setting,
+    decisions: Sequence[Decision],
+    part: Stretch,
+    calls: Calls,
+    incidents: Sequence[Incident] | None,
+) -> Measures:
+    return measure(
+        decisions,
+        activations_of(decisions),
+        part,
+        calls,
+        incidents,
+        longest_window_s=longest_window_s(setting.contract),
+        lateness_s=setting.contract.defaults.lateness_s,
+    )
+
+
+def _ranked(tried: Sequence[Tried], *, known: bool) -> tuple[Tried, ...]:
+    """Mark the front and the choice; without incidents nobody knows what is better."""
+    if not known or not tried:
+        return tuple(tried)
+    costs = [_costs(each.measures) for each in tried]
+    best = min(range(len(tried)), key=lambda index: _order(tried[index].measures))
+    return tuple(
+        replace(
+            each, pareto=not any(_dominates(other, costs[index]) for other in costs), chosen=index == best
+        )
+        for index, each in enumerate(tried)
+    )
+
+
+def _costs(found: Measures) -> tuple[float, ...]:
+    delay = float("inf") if found.delay_p50_s is None else found.delay_p50_s
+    missed = found.incidents - found.found
+    return (found.false_per_week, missed, delay, found.flaps, found.needless or 0.0)
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def _order(found: Measures) -> tuple[float, ...]:
+    _, missed, delay, flaps, needless = _costs(found)
+    return (missed + (found.false or 0), delay, needless, flaps)

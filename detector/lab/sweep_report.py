@@ -1,0 +1,125 @@
+"""A sweep's result for people and for programs."""
+
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from detector.lab.report import clock
+from detector.lab.sweep import SweepResult, Tried
+from detector.lab.sweep_measure import Measures
+
+_PIPE_WIDTH = 180
+
+
+def as_json(result: SweepResult) -> dict[str, Any]:
+    """The document of `sweep --json`."""
+    return {
+        "records": result.records,
+        "malformed": result.malformed,
+        "first_event_time": result.first_event_time,
+        "last_event_time": result.last_event_time,
+        "split_at": result.split_at,
+        "incidents": result.incidents,
+        "settings": [tried_as_json(each) for each in result.tried],
+    }
+
+
+def tried_as_json(tried: Tried) -> dict[str, Any]:
+    """One setting of the document."""
+    return {
+        "set": dict(tried.setting.values),
+        "contract": tried.setting.contract.digest,
+        "pareto": tried.pareto,
+        "chosen": tried.chosen,
+        "armed": tried.armed,
+        "digest": tried.digest,
+        "measures": _measures(tried.measures),
+        "held_out": None if tried.held_out is None else _measures(tried.held_out),
+    }
+
+
+def _measures(found: Measures) -> dict[str, Any]:
+    return asdict(found) | {"found_share": found.found_share}
+
+
+def as_text(result: SweepResult) -> None:
+    """Print a row per setting; with a held-out split the choice is made above and reported below."""
+    from rich.console import Console
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console.print(
+        f"{result.records:,} records, {result.malformed:,} malformed, {len(result.tried)} settings"
+        + ("" if result.incidents is None else f", {result.incidents} incidents")
+    )
+    if result.first_event_time is None or result.last_event_time is None:
+        console.print("no records, so nothing to compare")
+        return
+    console.print(f"event time {clock(result.first_event_time)} to {clock(result.last_event_time)}")
+    first = [(each, each.measures) for each in result.tried]
+    if result.split_at is None:
+        console.print(_table(first, "by setting", known=result.incidents is not None, marked=True))
+    else:
+        title = f"chosen on the first part, until {clock(result.split_at)}"
+        console.print(_table(first, title, known=result.incidents is not None, marked=True))
+        rest = [(each, each.held_out) for each in result.tried if each.held_out is not None]
+        console.print(_table(rest, "held out: the rest", known=result.incidents is not None, marked=False))
+    console.print(_legend(result))
+
+
+def _legend(result: SweepResult) -> str:
+    if result.incidents is None:
+        return (
+            "Without --incidents nobody knows which activations are false; label some with `detector label`. "
+            "Recorded calls do not answer to what is decided."
+        )
+    lines = (
+        "* not beaten in everything at once (Pareto: false, missed, delay, flaps, needlessly diverted)   "
+        "> fewest mistakes, then the shortest delay\n"
+        "delay: event time from an incident's `from` to the deciding record or pane; decisions by window "
+        f"come {result.tried[0].measures.wait_s:g} s later. Recorded calls do not answer to what is decided."
+    )
+    fronts = [each for each in result.tried if each.measures.incidents == 0]
+    return lines + ("\nNo incident begins in the part that is chosen on." if fronts else "")
+
+
+def _table(rows: list[tuple[Tried, Measures]], title: str, *, known: bool, marked: bool) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for path in rows[0][0].setting.values:
+        table.add_column(path.rpartition(".")[2], justify="right")
+    heads = ["activations"]
+    heads += (
+        ["false", "false a week (95 %)", "benign", "found", "delay s p50", "p95"]
+        if known
+        else ["a week (95 %)"]
+    )
+    heads += ["flaps", "diverted", *(["needless"] if known else []), "armed"]
+    for head in heads:
+        table.add_column(head, justify="right")
+    for tried, found in rows:
+        mark = (">" if tried.chosen else "") + ("*" if tried.pareto and marked else "")
+        low, high = found.false_per_week_interval
+        weekly = f"{found.false_per_week:.3g} ({low:.3g} to {high:.3g})"
+        cells = [mark, *map(str, tried.setting.values.values()), str(found.activations)]
+        if known:
+            cells += [str(found.false), weekly, str(found.benign), f"{found.found} of {found.incidents}"]
+            cells += [_seconds(found.delay_p50_s), _seconds(found.delay_p95_s)]
+        else:
+            cells.append(weekly)
+        cells += [str(found.flaps), f"{found.diverted:.2%}"]
+        cells += [f"{found.needless:.2%}"] if found.needless is not None else ["-"] if known else []
+        table.add_row(*cells, f"{_armed(tried):.0%}")
+    return table
+
+
+def _armed(tried: Tried) -> float:
+    """Share of records for which the predicates that the setting is about were armed; of all if none is."""
+    named = {path.split(".")[1] for path in tried.setting.values if path.startswith("predicates.")}
+    shares = [share for name, share in tried.armed.items() if name in named] or list(tried.armed.values())
+    return min(shares, default=0.0)
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

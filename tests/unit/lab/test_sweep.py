@@ -1,0 +1,232 @@
+"""`sweep`: each setting decides as a replay of its own would, and is measured by the terms."""
+
+import json
+import random
+from itertools import pairwise
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from detector.cli.main import build
+from detector.contract.loader import load_contract
+from detector.lab.columns import Columns
+from detector.lab.files import read_rows
+from detector.lab.incidents import Incident, write_labels
+from detector.lab.replay import replay
+from detector.lab.settings_grid import SettingError, grid, parse_sets
+from detector.lab.sweep import sweep, sweep_rows
+from detector.lab.sweep_measure import Calls, Stretch
+from topics.telemetry import TelemetryRecord
+
+T0 = 1_700_000_000
+CONTRACT = """
+version: 1
+predicates:
+  errors: {type: rate, field: error, ceiling: 0.01}
+  output.drift: {type: divergence, field: output_tokens, threshold_nats: 0.07, window_s: 10}
+modes:
+  error_spike: {when: errors}
+  token_drift: {when: output.drift}
+fallbacks:
+  rule: {type: rule, p99_ms: 20, share: 1}
+matrix:
+  - {mode: "*", input_class: "*", fallbacks: [rule]}
+"""
+FAULTS = [("chat", 60, 75, 0.9), ("chat", 300, 315, 0.9), ("chat", 420, 435, 0.25)]
+INCIDENTS = [Incident(route, "error_spike", T0 + start, T0 + end) for route, start, end, _ in FAULTS]
+
+
+def traffic():
+    """Ten minutes of two routes, 10 calls a second each."""
+    draw = random.Random(1)
+    for i in range(6000):
+        for route in ("chat", "code"):
+            at = i / 10
+            share = next((s for r, a, b, s in FAULTS if r == route and a <= at < b), 0.002)
+            failed = draw.random() < share
+            tokens = None if failed else int(draw.lognormvariate(5, 1))
+            yield TelemetryRecord(
+                event_time=T0 + at, route=route, output_tokens=tokens, error="500" if failed else ""
+            )
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    lines = [msgspec.json.encode(record) for record in traffic()]
+    lines.insert(7, b"no record")
+    (folder / "calls.jsonl").write_bytes(b"\n".join(lines))
+    (folder / "contract.yaml").write_text(CONTRACT)
+    write_labels(folder / "incidents.csv", INCIDENTS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def swept(recorded):
+    settings = grid(CONTRACT, "c", {"predicates.errors.ceiling": [0.01, 0.3, 0.6]})
+    return sweep([recorded / "calls.jsonl"], settings, incidents=INCIDENTS, workers=1)
+
+
+def test_a_setting_decides_as_a_replay_of_its_contract_does(recorded, swept):
+    """Same digest, same shares armed: the lab judges by the production code."""
+    for each in swept.tried:
+        ceiling = each.setting.values["predicates.errors.ceiling"]
+        contract = load_contract(CONTRACT.replace("ceiling: 0.01", f"ceiling: {ceiling}"))
+        alone = replay([recorded / "calls.jsonl"], contract)
+        # The contract's digest is of its text as it was written; all else is the same.
+        assert [(each.scope, each.kind, each.at, each.evidence) for each in alone.decisions] == [
+            (other.scope, other.kind, other.at, other.evidence) for other in each.decisions
+        ]
+        assert alone.armed == each.armed
+
+
+def test_worker_processes_change_nothing(recorded, swept):
+    """Two processes come to the decisions and measures of one."""
+    settings = [each.setting for each in swept.tried]
+    apart = sweep([recorded / "calls.jsonl"], settings, incidents=INCIDENTS, workers=2)
+
+    assert [each.measures for each in apart.tried] == [each.measures for each in swept.tried]
+    assert [each.digest for each in apart.tried] == [each.digest for each in swept.tried]
+    assert (apart.records, apart.malformed) == (swept.records, swept.malformed) == (12000, 1)
+
+
+def test_the_sharper_ceiling_finds_more_and_sooner(swept):
+    """Found falls and delay grows with the ceiling; the choice is what makes the fewest mistakes."""
+    found = [each.measures.found for each in swept.tried]
+
+    assert found == sorted(found, reverse=True)
+    assert found == [3, 2, 2]
+    assert [each.chosen for each in swept.tried] == [True, False, False]
+    assert swept.tried[0].pareto
+    assert swept.tried[0].measures.delay_p50_s < swept.tried[1].measures.delay_p50_s
+    assert swept.tried[-1].measures.diverted < swept.tried[0].measures.diverted
+
+
+def test_a_split_shares_out_activations_and_incidents(recorded):
+    """The parts add up to the whole, and what is held out does not enter the choice."""
+    settings = grid(CONTRACT, "c", {"predicates.errors.ceiling": [0.01, 0.3]})
+    whole, split = (
+        sweep([recorded / "calls.jsonl"], settings, incidents=INCIDENTS, split=part, workers=1)
+        for part in (None, 0.4)
+    )
+    for all_of_it, cut in zip(whole.tried, split.tried, strict=True):
+        for count in ("found", "incidents", "false", "activations", "flaps"):
+            both = getattr(cut.measures, count) + getattr(cut.held_out, count)
+            assert getattr(all_of_it.measures, count) == both
+    # One fault before the cut, which both find; the weak one after it tells them apart.
+    assert [each.measures.found for each in split.tried] == [1, 1]
+    assert [each.held_out.found for each in split.tried] == [2, 1]
+
+
+def test_without_incidents_nothing_is_called_false(recorded):
+    """Counts of activations, and no verdict on them."""
+    rows = read_rows([recorded / "calls.jsonl"], Columns())
+    (only,) = sweep_rows(rows, grid(CONTRACT, "c", {})).tried
+
+    assert (only.measures.activations, only.measures.false, only.measures.needless) == (3, None, None)
+    assert not only.pareto
+    assert not only.chosen
+
+
+def test_calls_between_two_moments_add_up():
+    """Whatever a stretch is cut into, its calls are the same."""
+    draw = random.Random(3)
+    calls = Calls()
+    for _ in range(2000):
+        calls.add("chat", draw.choice(["a", "b"]), draw.uniform(0, 100))
+    cuts = sorted([0.0, 100.0, *(draw.uniform(0, 100) for _ in range(40)), 17.2, 17.3])
+
+    assert calls.total(Stretch(0, 100)) == 2000
+    assert sum(calls.total(Stretch(a, b)) for a, b in pairwise(cuts)) == pytest.approx(2000)
+
+
+@pytest.mark.parametrize(
+    ("path", "nearest"),
+    [
+        ("predicates.erors.ceiling", "predicates.errors"),
+        ("predicates.errors.celing", "predicates.errors.ceiling"),
+        ("predicats.errors.ceiling", "predicates"),
+        ("modes.error_spike.hold", "modes.error_spike.hold_s"),
+        ("predicates.output.drift.treshold_nats", "predicates.output.drift.threshold_nats"),
+        ("matrix.7.mode", "0"),
+    ],
+)
+def test_a_path_that_leads_nowhere_names_the_nearest_key(path, nearest):
+    """Whoever mistypes a key is told the right one."""
+    with pytest.raises(SettingError) as caught:
+        grid(CONTRACT, "c", {path: [1]})
+
+    assert nearest in str(caught.value).partition(";")[2]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("predicates.errors.ceiling", 2), ("predicates.errors", 1), ("modes.error_spike.when", "x")],
+)
+def test_a_value_that_makes_no_contract_is_refused(path, value):
+    """Every setting passes the rules of a contract file."""
+    with pytest.raises(SettingError, match=path):
+        grid(CONTRACT, "c", {path: [value]})
+
+
+def test_several_paths_make_a_grid_and_keys_not_written_can_be_set():
+    """Every combination, names with dots in them included; the defaults need not be in the file."""
+    sets = parse_sets(["predicates.output.drift.threshold_nats=0.05,0.1", "defaults.lateness_s=1,2,3"])
+    settings = grid(CONTRACT, "c", sets)
+
+    assert [
+        (each.contract.predicates["output.drift"].threshold_nats, each.contract.defaults.lateness_s)
+        for each in settings
+    ] == [(0.05, 1), (0.05, 2), (0.05, 3), (0.1, 1), (0.1, 2), (0.1, 3)]
+
+
+def command(*args):
+    return CliRunner().invoke(build(), ["sweep", *map(str, args)])
+
+
+def test_the_command_prints_a_table_or_one_document(recorded):
+    """Constants of records and paths of the contract share `--set`, told apart by name."""
+    args = [
+        recorded / "calls.jsonl",
+        *("--contract", recorded / "contract.yaml", "--incidents", recorded / "incidents.csv"),
+        *(
+            "--set",
+            "predicates.errors.ceiling=0.01,0.3",
+            "--set",
+            "model=gpt",
+            "--workers",
+            1,
+            "--split",
+            0.4,
+        ),
+    ]
+    text, document = command(*args), command(*args, "--json")
+
+    assert text.exit_code == document.exit_code == 0
+    for word in ("ceiling", "found", "held out", "diverted"):
+        assert word in text.stdout
+    settings = json.loads(document.stdout)["settings"]
+    assert [each["set"] for each in settings] == [
+        {"predicates.errors.ceiling": 0.01},
+        {"predicates.errors.ceiling": 0.3},
+    ]
+    assert settings[0]["measures"]["found_share"] == 1
+    assert settings[0]["measures"]["false_per_week_interval"][1] > 0
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["--set", "predicates.x=1"],
+        ["--split", "1"],
+        ["--incidents", "none.csv"],
+        ["--set", "predicates.errors.ceiling="],
+    ],
+)
+def test_wrong_use_exits_with_2_and_no_traceback(recorded, extra):
+    """Impossible options are explained."""
+    result = command(recorded / "calls.jsonl", "--contract", recorded / "contract.yaml", *extra)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("detector: ")
