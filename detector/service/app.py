@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from typing import Any
@@ -33,6 +34,7 @@ _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
 _FETCH_WAIT_MS = 500
 _EMBEDDED_FETCH_WAIT_MS = 2
 _BATCHES_BUFFERED = 4
+_SWITCH_S = 0.0005
 
 
 class ServiceFailedError(RuntimeError):
@@ -247,6 +249,9 @@ def serve(settings: Settings, contract: Contract) -> int:
     Returns:
         0 after a signal, 1 if it cannot go on.
     """
+    # The thread that fetches asks for the interpreter some times per fetch, and waits this long for it each
+    # time while the other one judges.
+    sys.setswitchinterval(_SWITCH_S)
     with contextlib.suppress(ImportError):
         import uvloop
 

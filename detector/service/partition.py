@@ -91,6 +91,7 @@ class PartitionWorker:
         self._clock = clock
         self._ask_ends = ask_ends
         self._log = logger(partition=partition)
+        self._taken = {name: metrics.records.labels(name) for name in INPUTS}
         self._open = asyncio.Event()
         self._restored = False
         self._ends: dict[str, int] = {}
@@ -161,7 +162,7 @@ class PartitionWorker:
             if turn.over():
                 await breathe()
                 turn = Turn(_JUDGE_S)
-        self._metrics.records.labels(name).inc(len(fetched))
+        self._taken[name].inc(len(fetched))
         self._metrics.batch.observe(perf_counter() - started)
         for outbox in self._outboxes:
             await outbox.room()
