@@ -22,7 +22,7 @@ def build() -> "typer.Typer":
     """
     import typer
 
-    from detector.cli import bench, check, demo, label, replay, run, schema, state, sweep, tail
+    from detector.cli import bench, calibrate, check, demo, label, replay, run, schema, state, sweep, tail
 
     app = typer.Typer(
         name="detector",
@@ -49,6 +49,7 @@ def build() -> "typer.Typer":
     app.command("demo", short_help="see the whole loop work, nothing needed")(demo.demo)
     app.command("check", short_help="validate contract files")(check.check)
     app.command("replay", short_help="judge recorded telemetry")(replay.replay)
+    app.command("calibrate", short_help="learn from healthy telemetry")(calibrate.calibrate)
     app.command("sweep", short_help="try thresholds on recorded telemetry")(sweep.sweep)
     app.command("label", short_help="say whether an activation was right")(label.label)
     app.command("run", short_help="the service")(run.run)

@@ -1,0 +1,149 @@
+"""Streams files once and counts what each predicate of each route judges."""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from detector.contract.model import Contract, PredicateSpec
+from detector.lab.calibrate.tally import Floats, ShareTally, ValueTally
+from detector.lab.files import Malformed, Row
+from detector.predicates.divergence import INPUT_FIELDS
+from detector.predicates.rate import GOOD_WHEN_TRUE
+from detector.windows.segment import FEATURE, value_of
+from topics.telemetry import TelemetryRecord
+
+_BATCH = 16_384
+_ROUTES = 1000  # a contract file holds no more
+_SHOWN = 5
+
+_time = attrgetter("event_time")
+
+
+class RouteTally:
+    """What one route's calls came to.
+
+    Attributes:
+        records: calls seen; `first` and `last` event time, Unix seconds; `minutes` that held some.
+        of: predicate -> its tally.
+    """
+
+    def __init__(self, specs: Sequence[PredicateSpec]) -> None:
+        self.records = 0
+        self.minutes: set[int] = set()
+        self.first, self.last = np.inf, -np.inf
+        self.of: dict[str, ShareTally | ValueTally] = {}
+        self._takers: list[Callable[[list[TelemetryRecord], Floats], None]] = []
+        for spec in specs:
+            self._takers.append(self._taker(spec))
+
+    def take(self, records: list[TelemetryRecord]) -> None:
+        """Count records in the order in which they came."""
+        times = np.fromiter(map(_time, records), np.float64, len(records))
+        self.records += len(records)
+        self.minutes.update(np.unique(times // 60).astype(np.int64).tolist())
+        self.first, self.last = min(self.first, float(times.min())), max(self.last, float(times.max()))
+        for take in self._takers:
+            take(records, times)
+
+    def _taker(self, spec: PredicateSpec) -> Callable[[list[TelemetryRecord], Floats], None]:
+        value = value_of(spec.field)
+        if spec.type == "divergence":
+            values = self.of[spec.name] = ValueTally()
+            is_input = spec.field in INPUT_FIELDS or spec.field.startswith(FEATURE)
+            return lambda records, times: _values(values, value, is_input, records, times)
+        shares = self.of[spec.name] = ShareTally(keep_values=spec.type == "exceedance")
+        if spec.type == "rate":
+            good = spec.field in GOOD_WHEN_TRUE
+            return lambda records, times: _rate(shares, value, good, records, times)
+        limit = (spec.above_ms or 0.0) / 1000.0
+        return lambda records, times: _exceedance(shares, value, limit, records, times)
+
+
+def _values(
+    tally: ValueTally, value: Callable[[Any], Any], is_input: bool, records: list[Any], times: Floats
+) -> None:
+    found = [
+        value(record) if not record.error and (is_input or record.served_by == "primary") else None
+        for record in records
+    ]
+    kept = [each for each in found if each is not None and not isinstance(each, list | tuple)]
+    if kept:
+        tally.add(times if len(kept) == len(found) else times[_there(found)], kept)
+
+
+def _there(found: list[Any]) -> Any:
+    return np.array([each is not None and not isinstance(each, list | tuple) for each in found])
+
+
+def _rate(
+    tally: ShareTally, value: Callable[[Any], Any], good: bool, records: list[Any], times: Floats
+) -> None:
+    found = [value(record) if record.served_by == "primary" else None for record in records]
+    judged = [each is not None for each in found]
+    bad = np.array([bool(each) is not good for each in found if each is not None], np.bool_)
+    tally.add(times if all(judged) else times[np.array(judged)], bad)
+
+
+def _exceedance(
+    tally: ShareTally, value: Callable[[Any], Any], limit: float, records: list[Any], times: Floats
+) -> None:
+    found = [
+        value(record) if record.served_by == "primary" and not record.error else None for record in records
+    ]
+    judged = [each is not None and not isinstance(each, str) for each in found]
+    values = np.array([each for each, there in zip(found, judged, strict=True) if there], np.float64)
+    tally.add(times if all(judged) else times[np.array(judged)], values > limit, values)
+
+
+class Gathered:
+    """All that the files held, by route; `shown` are the first malformed rows."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.specs = [spec for spec in contract.predicates.values() if learnable(spec)]
+        self.routes: dict[str, RouteTally] = {}
+        self.records = self.malformed = self.beyond = 0
+        self.shown: list[Malformed] = []
+
+    def take(self, rows: Iterable[Row]) -> None:
+        """Read rows to their end."""
+        rows = iter(rows)
+        while batch := list(islice(rows, _BATCH)):
+            groups: dict[str, list[TelemetryRecord]] = {}
+            for row in batch:
+                if isinstance(row, Malformed):
+                    self.malformed += 1
+                    self.shown += [row] if len(self.shown) < _SHOWN else []
+                else:
+                    groups.setdefault(row.route, []).append(row)
+            for route, records in groups.items():
+                self._route(route, records)
+
+    def _route(self, route: str, records: list[TelemetryRecord]) -> None:
+        tally = self.routes.get(route)
+        if tally is None:
+            # Names that a contract could not hold, and more routes than it could, are only counted.
+            if (
+                len(self.routes) == _ROUTES
+                or not route.isprintable()
+                or route.strip() != route
+                or route == "*"
+            ):
+                self.beyond += len(records)
+                return
+            tally = self.routes[route] = RouteTally(self.specs)
+        self.records += len(records)
+        tally.take(records)
+
+
+def learnable(spec: PredicateSpec) -> bool:
+    """Whether calibration has anything to teach this predicate from telemetry alone."""
+    return (
+        spec.method == "default"
+        and spec.type in ("divergence", "rate", "exceedance")
+        and bool(spec.field)
+        and spec.field != "token_ids"
+        and (spec.type != "exceedance" or spec.above_ms is not None)
+    )

@@ -1,0 +1,85 @@
+"""Which minutes look like incidents, so that nothing is learnt from them.
+
+A minute stands out when it is far worse than the median minute, measured by the median absolute
+deviation and by what counting alone explains. It and its neighbours are left out. Nothing here can
+tell an incident that lasts as long as the recording from how the traffic is.
+"""
+
+import numpy as np
+
+from detector.lab.calibrate.tally import Floats, Ints
+
+MOST_LEFT_OUT = 0.2  # of the minutes; more, and this is no healthy recording
+_LEAST_CALLS = 30
+_LEAST_MINUTES = 10
+_DEVIATIONS = 6.0
+_TO_SD = 1.4826
+_LEAST_RISE = 0.02
+_TIMES = 3.0
+_FAR_NATS = 0.3
+_AROUND = 60  # minutes on either side that a minute's distribution is compared with
+_NEAREST = 2
+
+
+def bad_share_minutes(seconds: Ints, judged: Ints, bad: Ints, phi: float) -> Ints:
+    """Minutes whose share of bad calls stands out, from counts per second."""
+    minutes, where = np.unique(seconds // 60, return_inverse=True)
+    n = np.bincount(where, weights=judged)
+    x = np.bincount(where, weights=bad)
+    full = n >= _LEAST_CALLS
+    if full.sum() < _LEAST_MINUTES:
+        return np.zeros(0, np.int64)
+    rate = x[full] / n[full]
+    usual = float(np.median(rate))
+    usual = max(usual, 1.0 / float(n.sum()))
+    spread = _TO_SD * float(np.median(np.abs(rate - usual)))
+    noise = phi * usual * (1 - usual) / n[full]
+    out = (rate > usual + _DEVIATIONS * np.sqrt(noise + spread**2)) & (
+        rate > max(_TIMES * usual, usual + _LEAST_RISE) if usual < 0.3 else rate > usual + 0.3
+    )
+    return _with_neighbours(minutes[full][out])
+
+
+def strange_minutes(seconds: Ints, table: Ints, phi: float) -> Ints:
+    """Minutes whose distribution stands out from the hours around them; `table`: (seconds, bins)."""
+    minutes, first = np.unique(seconds // 60, return_index=True)
+    if len(minutes) < _LEAST_MINUTES:
+        return np.zeros(0, np.int64)
+    counts = np.add.reduceat(table.astype(np.float64), first, axis=0)
+    total = np.concatenate([np.zeros((1, counts.shape[1])), np.cumsum(counts, axis=0)])
+    at = np.arange(len(minutes))
+    around = _sum(total, at, _AROUND) - _sum(total, at, _NEAREST)
+    n, big = counts.sum(axis=1), around.sum(axis=1)
+    full = (n >= _LEAST_CALLS * phi) & (big >= 300)
+    if full.sum() < _LEAST_MINUTES:
+        return np.zeros(0, np.int64)
+    counts, around, n, big = counts[full], around[full], n[full], big[full]
+    bins = counts.shape[1]
+    q = (around + 0.5) / (big + 0.5 * bins)[:, None]
+    kl = (counts * np.log(np.where(counts > 0, counts, 1.0) / q)).sum(axis=1) / n - np.log(n)
+    kl -= phi * (bins - 1) / 2 * (1 / n + 1 / big)
+    usual = float(np.median(kl))
+    spread = _TO_SD * float(np.median(np.abs(kl - usual)))
+    chance = _DEVIATIONS * phi * np.sqrt(2.0 * bins) / (2 * n)
+    out = kl > np.maximum(usual + 8 * spread, _FAR_NATS) + chance
+    return _with_neighbours(minutes[full][out])
+
+
+def _sum(total: Floats, at: Ints, reach: int) -> Floats:
+    last = len(total) - 1
+    found: Floats = total[np.minimum(at + reach + 1, last)] - total[np.maximum(at - reach, 0)]
+    return found
+
+
+def _with_neighbours(minutes: Ints) -> Ints:
+    return np.unique(np.concatenate([minutes - 1, minutes, minutes + 1]))
+
+
+def spans(minutes: Ints) -> list[tuple[int, int]]:
+    """Runs of minutes as (first second, second after the last)."""
+    if not len(minutes):
+        return []
+    cuts = np.flatnonzero(np.diff(minutes) > 1)
+    starts = minutes[np.concatenate([[0], cuts + 1])]
+    ends = minutes[np.concatenate([cuts, [len(minutes) - 1]])] + 1
+    return [(int(a) * 60, int(b) * 60) for a, b in zip(starts, ends, strict=True)]

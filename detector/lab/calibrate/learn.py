@@ -1,0 +1,293 @@
+"""Everything that healthy telemetry teaches, for every route and predicate, and what it does not allow."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
+from detector.contract.model import Contract, PredicateSpec
+from detector.lab.calibrate import bootstrap, healthy, said, shares, spread
+from detector.lab.calibrate.gather import Gathered, RouteTally, learnable
+from detector.lab.calibrate.tally import FINE, SLOT_S, Ints, ShareTally, ValueTally
+from detector.lab.columns import Columns
+from detector.lab.files import Malformed, Progress, read_rows
+from detector.predicates.base import WEEK_S, Budget
+
+DEPENDENT = 1.05  # a design effect above this is dependence
+_POINTS = 240
+
+
+class NotHealthyError(ValueError):
+    """The recording is mostly incident, or holds nothing to learn from; the message says what was found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learnt:
+    """One route and predicate, with what reports show of it.
+
+    Attributes:
+        limits: what this traffic does not allow, in plain words.
+        series: (Unix seconds, share of bad calls or None) of blocks, for plots.
+        strayed: window length -> (median, 99 %, 99.9 %) of what windows strayed, nats.
+        curve: (seconds, smallest share or divergence found within them with 99 % power).
+        left_out: [from, to) in Unix seconds, taken for incidents.
+    """
+
+    route: str
+    spec: PredicateSpec
+    one: CalibratedPredicate
+    limits: tuple[str, ...] = ()
+    series: tuple[tuple[float, float], ...] = ()
+    strayed: dict[int, tuple[float, float, float]] = field(default_factory=dict)
+    curve: tuple[tuple[float, float | None], ...] = ()
+    left_out: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrateResult:
+    """A calibration and how it came about; `limits` are those of the whole recording."""
+
+    calibration: Calibration
+    learnt: tuple[Learnt, ...]
+    left_out: dict[str, tuple[tuple[int, int], ...]]
+    limits: tuple[str, ...]
+    records: int
+    malformed: int
+    elapsed_s: float
+    shown: tuple[Malformed, ...]
+
+
+def calibrate(
+    files: Sequence[Path],
+    contract: Contract,
+    *,
+    columns: Columns | None = None,
+    progress: Progress | None = None,
+    seed: int = 1,
+) -> CalibrateResult:
+    """Learn from files of healthy telemetry; their order does not matter.
+
+    Args:
+        files: read one after the other, once.
+        contract: what is to be judged; a calibration that it holds already is not looked at.
+        columns: which column is which field; None if the names agree.
+        progress: told the bytes read so far, now and then.
+        seed: of the block bootstrap.
+
+    Raises:
+        FileError, MappingError: as for a replay.
+        NotHealthyError: over a fifth of a route's minutes look like incidents, or there are no records.
+    """
+    started = time.monotonic()
+    gathered = Gathered(contract)
+    gathered.take(read_rows(files, columns or Columns(), progress))
+    if not gathered.routes:
+        raise NotHealthyError("no record to learn from")
+    minutes = set().union(*(tally.minutes for tally in gathered.routes.values()))
+    fleet = gathered.records / (60.0 * len(minutes))
+    found = replace(
+        contract,
+        calibration=Calibration(
+            made_at=datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            made_from=tuple(sorted(path.name for path in files)),
+            records=gathered.records,
+            first_event_time=min(tally.first for tally in gathered.routes.values()),
+            last_event_time=max(tally.last for tally in gathered.routes.values()),
+            fleet_records_per_s=float(f"{fleet:.4g}"),
+        ),
+    )
+    budget = Budget.of(found)
+    learnt: list[Learnt] = []
+    left_out: dict[str, tuple[tuple[int, int], ...]] = {}
+    routes: dict[str, CalibratedRoute] = {}
+    for route, tally in sorted(gathered.routes.items()):
+        bad = _incidents(route, tally, gathered.specs)
+        left_out |= {route: tuple(healthy.spans(bad))} if len(bad) else {}
+        pace = tally.records / (60.0 * len(tally.minutes))
+        mine = [
+            one
+            for spec in gathered.specs
+            if (one := _learn(route, spec, tally.of[spec.name], bad, pace, budget, seed)) is not None
+        ]
+        learnt += mine
+        predicates = {one.spec.name: one.one for one in mine}
+        routes[route] = CalibratedRoute(records_per_s=float(f"{pace:.4g}"), predicates=predicates)
+    return CalibrateResult(
+        calibration=replace(found.calibration, routes=routes),
+        learnt=tuple(learnt),
+        left_out=left_out,
+        limits=tuple(said.of_the_whole(contract, gathered, len(minutes), learnt)),
+        records=gathered.records,
+        malformed=gathered.malformed,
+        elapsed_s=time.monotonic() - started,
+        shown=tuple(gathered.shown),
+    )
+
+
+def _incidents(route: str, tally: RouteTally, specs: Sequence[PredicateSpec]) -> Ints:
+    """Minutes of a route that one of its predicates takes for an incident."""
+    found: list[Ints] = [np.zeros(0, np.int64)]
+    for spec in specs:
+        counts = tally.of[spec.name]
+        if isinstance(counts, ShareTally):
+            seconds, judged, bad = per_second(counts)
+            if len(seconds):
+                phi = shares.design_effect(judged, bad)
+                found.append(healthy.bad_share_minutes(seconds, judged, bad, phi))
+        elif counts.numeric is not None:
+            spread.settle_bins(counts)
+            seconds, table = spread.panes(counts)
+            found.append(healthy.strange_minutes(seconds, table, spread.design_effect(table)))
+        of_all = len(found[-1]) / max(1, len(tally.minutes))
+        if of_all > healthy.MOST_LEFT_OUT and len(found[-1]) > 3:
+            raise NotHealthyError(
+                f"{of_all:.0%} of the minutes of route {route!r} look like incidents by {spec.name}: "
+                "this is no healthy recording; leave the bad times out, or give a longer one"
+            )
+    return np.unique(np.concatenate(found))
+
+
+def per_second(tally: ShareTally, left_out: Ints | None = None) -> tuple[Ints, Ints, Ints]:
+    """(seconds, judged calls, bad calls), ascending; without minutes that are left out."""
+    rows, columns, counts = tally.cells.read()
+    if left_out is not None and len(left_out):
+        keep = ~np.isin(rows // 60, left_out)
+        rows, columns, counts = rows[keep], columns[keep], counts[keep]
+    seconds, where = np.unique(rows, return_inverse=True)
+    judged = np.bincount(where, weights=counts, minlength=len(seconds)).astype(np.int64)
+    bad = np.bincount(where, weights=counts * columns, minlength=len(seconds)).astype(np.int64)
+    return seconds, judged, bad
+
+
+def _learn(
+    route: str,
+    spec: PredicateSpec,
+    tally: ShareTally | ValueTally,
+    left_out: Ints,
+    pace: float,
+    budget: Budget,
+    seed: int,
+) -> Learnt | None:
+    if isinstance(tally, ValueTally):
+        return _divergence(route, spec, tally, left_out, pace, budget)
+    return _share(route, spec, tally, left_out, budget, seed)
+
+
+def _share(
+    route: str, spec: PredicateSpec, tally: ShareTally, left_out: Ints, budget: Budget, seed: int
+) -> Learnt | None:
+    seconds, judged, bad = per_second(tally, left_out)
+    if not len(seconds):
+        return None
+    found = shares.measure(judged, bad)
+    stated = "ceiling" in spec.stated
+    phi = spec.design_effect if "design_effect" in spec.stated else found.design_effect
+    ceiling = spec.ceiling if stated else found.ceiling
+    usable = found.highest <= ceiling
+    wanted = budget.run_length
+    needed = None
+    if phi > DEPENDENT and usable:
+        kept = [each for minute, each in tally.minutes().items() if minute not in set(left_out.tolist())]
+        needed = bootstrap.run_length_threshold(kept, ceiling, phi, wanted, seed=seed)
+    run_length = max(wanted, needed or 0.0)
+    # Calls of this predicate, not of the route: verdicts are given on some calls only.
+    pace = found.records / (60.0 * len(np.unique(seconds // 60)))
+    detectable = shares.smallest_detectable(ceiling, run_length, phi, pace)
+    one = CalibratedPredicate(
+        records=found.records,
+        rate=found.rate,
+        ceiling=found.ceiling,
+        design_effect=found.design_effect,
+        run_length=run_length,
+        usable=usable,
+        proposed_above_ms=None if usable or spec.type != "exceedance" else _limit(tally, ceiling, left_out),
+        smallest_detectable_rate=detectable,
+        false_per_week=WEEK_S * pace / wanted,
+        basis="guaranteed" if usable and phi <= DEPENDENT else "estimated",
+    )
+    return Learnt(
+        route=route,
+        spec=spec,
+        one=one,
+        limits=tuple(said.of_shares(spec, one, found, phi, ceiling, pace, needed)),
+        series=_series(seconds, judged, bad),
+        curve=tuple(
+            (within, shares.smallest_detectable(ceiling, run_length, phi, pace, within))
+            for within in (1.0, 3.0, 10.0, 30.0, 60.0, 300.0, 900.0)
+        ),
+        left_out=tuple(healthy.spans(left_out)),
+    )
+
+
+def _limit(tally: ShareTally, ceiling: float, left_out: Ints) -> float | None:
+    """A limit, milliseconds, that the calls of 99 % of ten-minute slots exceed at most so often."""
+    if tally.slots is None:
+        return None
+    slots, columns, counts = tally.slots.read()
+    keep = ~np.isin(slots, np.unique(left_out * 60 // SLOT_S))
+    slots, columns, counts = slots[keep], columns[keep], counts[keep]
+    limits = []
+    for slot in np.unique(slots):
+        mine = slots == slot
+        share = np.cumsum(counts[mine]) / counts[mine].sum()
+        if counts[mine].sum() >= shares.BLOCK:
+            first = int(np.searchsorted(share, 1 - ceiling / shares.MARGIN**2))
+            limits.append(float(FINE[min(int(columns[mine][min(first, len(share) - 1)]), len(FINE) - 1)]))
+    if not limits:
+        return None
+    proposed = 1000.0 * float(np.quantile(limits, 0.99))
+    step = 10.0 ** (np.floor(np.log10(proposed)) - 1)
+    return float(f"{np.ceil(proposed / step) * step:.6g}")
+
+
+def _series(seconds: Ints, judged: Ints, bad: Ints) -> tuple[tuple[float, float], ...]:
+    """Share of bad calls over at most some hundred blocks of time."""
+    first, last = int(seconds[0]), int(seconds[-1]) + 1
+    width = max(60, (last - first) // _POINTS)
+    slot = (seconds - first) // width
+    n = np.bincount(slot, weights=judged)
+    x = np.bincount(slot, weights=bad)
+    return tuple((first + (i + 0.5) * width, float(x[i] / n[i])) for i in np.flatnonzero(n))
+
+
+def _divergence(
+    route: str, spec: PredicateSpec, tally: ValueTally, left_out: Ints, pace: float, budget: Budget
+) -> Learnt | None:
+    if tally.numeric is None:
+        return None
+    longest = int(spec.window_s)
+    found = spread.measure(tally, left_out, longest, spec.threshold_nats, spec.min_samples)
+    if found is None:
+        return None
+    alpha = budget.alpha / (len(found.thresholds_nats) or 1)
+    curve = tuple(
+        (float(span), spread.smallest_detectable(found, span, pace, alpha)) for span in found.thresholds_nats
+    )
+    shown = [value for _, value in curve if value is not None]
+    one = CalibratedPredicate(
+        records=found.records,
+        design_effect=found.design_effect,
+        tolerance_nats=found.tolerance_nats,
+        thresholds_nats=found.thresholds_nats,
+        edges=found.edges,
+        categories=found.categories,
+        reference=tuple(int(count) for count in found.reference),
+        smallest_detectable_nats=min(shown, default=None),
+        false_per_week=WEEK_S * budget.alpha,
+    )
+    return Learnt(
+        route=route,
+        spec=spec,
+        one=one,
+        limits=tuple(said.of_spread(spec, one, found, curve)),
+        strayed=found.strayed,
+        curve=curve,
+        left_out=tuple(healthy.spans(left_out)),
+    )
+
+
+__all__ = ["CalibrateResult", "Learnt", "NotHealthyError", "calibrate", "learnable"]

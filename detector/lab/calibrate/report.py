@@ -1,0 +1,92 @@
+"""A calibration for people, on the terminal, and as one JSON document."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from detector.lab.calibrate.learn import CalibrateResult, Learnt
+
+
+def as_json(result: CalibrateResult) -> dict[str, Any]:
+    """The calibration, what limits it, and what was left out of it."""
+    return {
+        "records": result.records,
+        "malformed": result.malformed,
+        "elapsed_s": result.elapsed_s,
+        "false_per_week": false_per_week(result),
+        "left_out": {route: [list(span) for span in spans] for route, spans in result.left_out.items()},
+        "limits": [
+            *({"route": None, "predicate": None, "says": says} for says in result.limits),
+            *(
+                {"route": one.route, "predicate": one.spec.name, "says": says}
+                for one in result.learnt
+                for says in one.limits
+            ),
+        ],
+        "calibration": asdict(result.calibration),
+    }
+
+
+def false_per_week(result: CalibrateResult) -> float:
+    """False activations per week to expect of all that was calibrated together."""
+    return sum(one.one.false_per_week or 0.0 for one in result.learnt if one.one.usable)
+
+
+def as_text(result: CalibrateResult) -> str:
+    """A line for each predicate, then what the traffic does not allow."""
+    calibration = result.calibration
+    first, last = calibration.first_event_time or 0.0, calibration.last_event_time or 0.0
+    per_s = result.records / result.elapsed_s if result.elapsed_s else 0.0
+    lines = [
+        f"{result.records} records, {when(first)} to {when(last)}, {result.malformed} malformed; "
+        f"{calibration.fleet_records_per_s:g} records/s; read at {per_s:,.0f} records/s"
+    ]
+    lines += [f"  malformed: {bad.file} row {bad.row}: {bad.path} {bad.expected}" for bad in result.shown]
+    for route, spans in result.left_out.items():
+        listed = ", ".join(f"{when(a)} .. {when(b)}" for a, b in spans[:6])
+        more = f" and {len(spans) - 6} more" if len(spans) > 6 else ""
+        lines.append(f"left out as incidents on {route}: {listed}{more}")
+    lines += [
+        "",
+        f"{'':22} {'healthy':>20} {'held to':>12} {'phi':>6} {'found in 10 s':>13} {'false/week':>10}",
+    ]
+    route = ""
+    for one in result.learnt:
+        if one.route != route:
+            route = one.route
+            lines.append(f"{route} ({calibration.routes[route].records_per_s:g} records/s)")
+        lines.append("  " + line(one))
+    lines += ["", f"false activations per week to expect, all together: {false_per_week(result):.2g}"]
+    limits = list(result.limits)
+    for one in result.learnt:
+        limits += [f"{one.route} / {one.spec.name}: {says}" for says in one.limits]
+    if limits:
+        lines += ["", "What this traffic does not allow, or does not show:"]
+        lines += [f"  - {says}" for says in limits]
+    return "\n".join(lines)
+
+
+def line(one: Learnt) -> str:
+    """One predicate in one line."""
+    found = one.one
+    if found.rate is not None and found.ceiling is not None:
+        healthy = f"{found.rate:.3%}"
+        held = one.spec.ceiling if "ceiling" in one.spec.stated else found.ceiling
+        limit = f"{held:.2%}" if found.usable else "unusable"
+        smallest = found.smallest_detectable_rate
+        seen = "nothing" if smallest is None or not found.usable else f"{smallest:.1%}"
+    else:
+        thresholds = found.thresholds_nats
+        healthy = f"tolerates {found.tolerance_nats:.3f} nats"
+        limit = f"{max(thresholds.values()):.3f} nats" if thresholds else "not judged"
+        ten = dict(one.curve).get(10.0)
+        seen = "nothing" if ten is None else f"{ten:.2f} nats"
+    false = found.false_per_week or 0.0
+    mark = "" if found.basis == "guaranteed" else " est."
+    name = one.spec.name[:20]
+    return f"{name:20} {healthy:>20} {limit:>12} {found.design_effect:6.2f} {seen:>13} {false:10.2g}{mark}"
+
+
+def when(at: float) -> str:
+    """Event time for people, UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,104 @@
+"""What the traffic does not allow, in plain words."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from detector.contract.calibration import CalibratedPredicate
+from detector.contract.calibration_rules import disagreement
+from detector.contract.model import Contract, PredicateSpec
+from detector.lab.calibrate.gather import Gathered, learnable
+from detector.lab.calibrate.shares import Shares
+from detector.lab.calibrate.spread import Spread
+
+_DAY_MINUTES = 1440
+_FEW_BLOCKS = 20
+_WORTH_FINDING = 0.05  # of calls, within ten seconds
+_WORTH_NATS = 0.3
+
+
+def of_the_whole(
+    contract: Contract, gathered: Gathered, minutes: int, learnt: Sequence[Any]
+) -> Iterator[str]:
+    """Limits of the recording as a whole."""
+    if minutes < _DAY_MINUTES:
+        yield (
+            f"The recording holds {_hours(minutes)} of traffic: how a day or a week swings is not in it. "
+            "Limits learnt here may be too narrow at other hours; a day is the least, a week better."
+        )
+    if gathered.beyond:
+        yield f"{gathered.beyond} records were left out: too many routes, or odd names."
+    known = {one.spec.name for one in learnt}
+    for spec in contract.predicates.values():
+        if learnable(spec) and spec.name not in known:
+            yield f"{spec.name}: no call of this recording carries {spec.field}, so nothing was learnt."
+        elif not learnable(spec) and spec.type != "absence":
+            why = "it is judged on evaluations" if spec.evaluation else f"method {spec.method} learns nothing"
+            if spec.field == "token_ids":
+                why = "token ids learn from the running traffic"
+            yield f"{spec.name} was not calibrated: {why}."
+
+
+def _hours(minutes: int) -> str:
+    return f"{minutes} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+
+
+def of_shares(
+    spec: PredicateSpec,
+    one: CalibratedPredicate,
+    found: Shares,
+    phi: float,
+    ceiling: float,
+    pace: float,
+    needed: float | None,
+) -> Iterator[str]:
+    """Limits of a rate or an exceedance."""
+    if not one.usable:
+        what = f"{spec.above_ms:g} ms" if spec.above_ms is not None else f"ceiling {ceiling:g}"
+        hint = f"; above_ms: {one.proposed_above_ms:g} would be kept" if one.proposed_above_ms else ""
+        yield (
+            f"Unusable at {what}: healthy calls are over the limit {found.rate:.2%} of the time and up to "
+            f"{found.highest:.2%}, while {ceiling:.2%} is allowed{hint}. It gives notice and never acts."
+        )
+        return
+    if found.blocks < _FEW_BLOCKS:
+        yield f"Only {found.records} judged calls: how far the healthy rate wanders is hardly known."
+    if "ceiling" in spec.stated and found.ceiling < spec.ceiling / 4:
+        yield (
+            f"The contract's ceiling of {spec.ceiling:.2%} stands; healthy traffic would allow "
+            f"{found.ceiling:.2%}, which finds smaller faults."
+        )
+    if phi > 1.05:
+        more = (
+            f"the threshold is raised to {one.run_length:.2g}" if needed else "too few calls to test how far"
+        )
+        yield f"Calls depend on each other (design effect {phi:.2g}): run lengths are estimates, {more}."
+    if one.smallest_detectable_rate is None:
+        yield f"At {pace:.3g} judged calls/s nothing can be found within 10 s."
+    elif one.smallest_detectable_rate > max(_WORTH_FINDING, 1.5 * ceiling):
+        yield f"Within 10 s only faults of {one.smallest_detectable_rate:.0%} of calls and more are found."
+
+
+def of_spread(
+    spec: PredicateSpec,
+    one: CalibratedPredicate,
+    found: Spread,
+    curve: Iterable[tuple[float, float | None]],
+) -> Iterator[str]:
+    """Limits of a divergence."""
+    if not found.thresholds_nats:
+        yield (
+            f"No window of up to {spec.window_s:g} s holds the {30 * found.design_effect:.0f} calls "
+            "that it takes: this drift cannot be judged on this traffic."
+        )
+        return
+    contradicted = disagreement(spec, one)
+    if contradicted is not None:
+        yield f"Healthy traffic strays further than the contract's threshold: {contradicted[1]}."
+    shown = [(seconds, value) for seconds, value in curve if value is not None]
+    if not shown:
+        yield "No drift of any size is found with 99 % power at this rate of calls."
+    elif min(value for _, value in shown) > _WORTH_NATS:
+        yield (
+            f"Drifts under {min(value for _, value in shown):.2g} nats cannot be told from "
+            "this traffic's own wander."
+        )

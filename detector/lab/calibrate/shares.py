@@ -1,0 +1,140 @@
+"""What the healthy rate of bad calls is, how far it wanders, and what stands out from it.
+
+    phi      variance inflation by dependence, from pairs of neighbouring blocks of about 200 calls
+             (stays clear of slow wander, which belongs to the ceiling)
+    tau^2    variance of the rate between blocks of >= 1,000 calls, less phi p (1 - p) / n: what is left
+             when the noise of counting is removed, so that it does not depend on n
+    ceiling  1.1 times the 99 % point of a gamma distribution of mean p and variance tau^2, p taken at
+             its own upper 99 % limit
+
+A quantile of block rates, in place of the gamma's, would measure n: for the same traffic it falls as
+blocks grow.
+"""
+
+from dataclasses import dataclass
+from math import log, sqrt
+
+import numpy as np
+
+from detector.lab.calibrate.tally import Floats, Ints
+from detector.predicates.shiryaev_roberts import ALTERNATIVES, HIGHEST
+
+NEAR_BLOCK = 200
+BLOCK = 1000
+MARGIN = 1.1
+LEAST_CEILING = 0.001  # a tenth of a percent is nobody's outage
+_Z99 = 2.326
+WITHIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Healthy share of bad calls over `records` calls: mean, design effect, spread, upper limit."""
+
+    records: int
+    bad: int
+    rate: float
+    design_effect: float
+    between_sd: float
+    highest: float
+    blocks: int
+
+    @property
+    def ceiling(self) -> float:
+        """Upper limit of the healthy rate with a margin, never under `LEAST_CEILING`."""
+        return min(HIGHEST / 2, max(LEAST_CEILING, MARGIN * self.highest))
+
+
+def measure(judged: Ints, bad: Ints) -> Shares:
+    """Learn from judged and bad calls per second, in the order of time."""
+    n, x = int(judged.sum()), int(bad.sum())
+    p = x / n if n else 0.0
+    phi = design_effect(judged, bad)
+    sizes, counts = blocks(judged, bad, BLOCK)
+    tau2 = 0.0
+    if len(sizes) > 1 and 0 < p < 1:
+        # Weighted by size, as the mean is:
+        # E[sum n_b (rate_b - p)^2] = (B - 1) phi p (1 - p) + tau^2 (n - sum n_b^2 / n).
+        between = float((sizes * (counts / sizes - p) ** 2).sum())
+        room = sizes.sum() - (sizes**2).sum() / sizes.sum()
+        tau2 = max(0.0, float(between - (len(sizes) - 1) * phi * p * (1 - p)) / float(room))
+    upper = _upper(p, n / phi)
+    return Shares(n, x, p, phi, sqrt(tau2), _gamma_q99(upper, tau2), len(sizes))
+
+
+def blocks(judged: Ints, bad: Ints, least: int) -> tuple[Floats, Floats]:
+    """Sizes and bad calls of blocks of neighbouring seconds with >= `least` calls; the rest is dropped."""
+    before = np.concatenate([[0], np.cumsum(judged)])
+    bad_before = np.concatenate([[0], np.cumsum(bad)])
+    cuts = [0]
+    while True:
+        cut = int(np.searchsorted(before, before[cuts[-1]] + least, side="left"))
+        if cut >= len(before):
+            break
+        cuts.append(cut)
+    at = np.array(cuts)
+    return np.diff(before[at]).astype(np.float64), np.diff(bad_before[at]).astype(np.float64)
+
+
+def design_effect(judged: Ints, bad: Ints) -> float:
+    """phi >= 1: mean squared difference of neighbouring blocks over what independent calls would show."""
+    n, x = blocks(judged, bad, NEAR_BLOCK)
+    if len(n) < 8:
+        return 1.0
+    size = 1 / n[1:] + 1 / n[:-1]
+    pooled = (x[1:] + x[:-1]) / (n[1:] + n[:-1])
+    # A pooled rate takes one degree of freedom out of p (1 - p).
+    expected = pooled * (1 - pooled) * size * (n[1:] + n[:-1]) / (n[1:] + n[:-1] - 1)
+    if expected.sum() == 0:
+        return 1.0
+    squared = (x[1:] / n[1:] - x[:-1] / n[:-1]) ** 2
+    return max(1.0, float(squared.sum() / expected.sum()))
+
+
+def _upper(p: float, n: float) -> float:
+    """Upper 99 % limit of a share seen in n independent calls (Wilson)."""
+    if n <= 0:
+        return 1.0
+    z2 = _Z99**2
+    middle = p + z2 / (2 * n)
+    half = _Z99 * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    return min(1.0, (middle + half) / (1 + z2 / n))
+
+
+def _gamma_q99(mean: float, variance: float) -> float:
+    """99 % point of a gamma distribution (Wilson and Hilferty, 1931)."""
+    if variance <= 0 or mean <= 0:
+        return mean
+    shape = mean * mean / variance
+    root = 1 - 1 / (9 * shape) + _Z99 / (3 * sqrt(shape))
+    return min(1.0, mean * max(root, 0.0) ** 3) if shape > 0.1 else min(1.0, mean + _Z99 * sqrt(variance))
+
+
+def smallest_detectable(
+    ceiling: float, run_length: float, phi: float, records_per_s: float, within_s: float = WITHIN_S
+) -> float | None:
+    """Smallest share found within `within_s` with 99 % power at the usual rate of calls; None: none is.
+
+    The tempered evidence of n calls at rate p for an alternative q has mean n l / phi and variance n v / phi,
+    l and v those of ln(f_q / f_p0) at one call; an alarm needs ln(A J).
+    """
+    n = records_per_s * within_s
+    rates = sorted({min(HIGHEST, ceiling * factor) for factor in ALTERNATIVES})
+    need = log(run_length) + log(len(rates))
+    for p in np.exp(np.linspace(log(ceiling), 0.0, 400))[1:]:
+        for q in rates:
+            up, down = log(q / ceiling), log((1 - q) / (1 - ceiling))
+            mean = p * up + (1 - p) * down
+            spread = p * (1 - p) * (up - down) ** 2
+            if n * mean / phi - _Z99 * sqrt(n * spread / phi) >= need:
+                return float(p)
+    return None
+
+
+def delay_s(ceiling: float, run_length: float, phi: float, records_per_s: float, p: float) -> float | None:
+    """Seconds in which a jump to share `p` is found with 99 % power; None if never."""
+    for within in np.exp(np.linspace(log(0.1), log(86_400.0), 120)):
+        found = smallest_detectable(ceiling, run_length, phi, records_per_s, float(within))
+        if found is not None and found <= p:
+            return float(within)
+    return None

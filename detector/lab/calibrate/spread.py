@@ -1,0 +1,212 @@
+"""How a field's distribution wanders on healthy traffic: bins, dependence, tolerance, thresholds.
+
+phi      mean two-sample Pearson X^2 of neighbouring panes over its degrees of freedom, panes
+         pooled to >= 5 k values: neighbours share the slow wander, so it does not count
+strayed  bias-corrected KL of windows of 3 .. 300 s from the hour before, lagged by the longest window
+d0       1.5 times the 99.9 % point of what windows of 300 s strayed, at least 0.035
+thr_L    1.25 times that of windows of L seconds, at least what the contract says
+"""
+
+from dataclasses import dataclass, field
+from math import sqrt
+
+import numpy as np
+
+from detector.lab.calibrate.tally import FINE, Floats, Ints, ValueTally, quantile_edges
+from detector.predicates.divergence import (
+    LEAST_RECORDS,
+    LEAST_REFERENCE,
+    SPANS_S,
+    TOLERANCE_NATS,
+    WANDER_MARGIN,
+)
+from detector.predicates.kl import bias, noncentral_chi2_quantile
+
+TOLERANCE_MARGIN = 1.5
+CATEGORIES = 15
+HOUR_S = 3600
+_PER_CHUNK = 43_200
+_MOST_LOOKS = 200_000  # per window length
+_Z99 = 2.326
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """What was learnt about a distribution; `strayed` holds quantiles by window length, for plots."""
+
+    records: int
+    edges: tuple[float, ...] | None
+    categories: tuple[str, ...] | None
+    reference: Ints
+    design_effect: float
+    tolerance_nats: float
+    thresholds_nats: dict[int, float]
+    strayed: dict[int, tuple[float, float, float]] = field(default_factory=dict)  # median, 99 %, 99.9 %
+    looks: int = 0
+
+
+def settle_bins(tally: ValueTally) -> tuple[tuple[float, ...] | None, tuple[str, ...] | None]:
+    """Merge fine bins into those that the route is judged by: (edges, categories), one of them None."""
+    if tally.settled is None:
+        tally.settled = _edges(tally) if tally.numeric else _categories(tally)
+    return tally.settled
+
+
+def _edges(tally: ValueTally) -> tuple[tuple[float, ...] | None, tuple[str, ...] | None]:
+    if tally.edges is FINE:
+        tally.use(quantile_edges(tally.totals()))
+    return tuple(tally.edges.tolist()), None
+
+
+def _categories(tally: ValueTally) -> tuple[tuple[float, ...] | None, tuple[str, ...] | None]:
+    totals = tally.totals()
+    top = np.argsort(-totals, kind="stable")[:CATEGORIES]
+    names = {index: name for name, index in tally.known.items()}
+    # The bin of all the others (an index past the known ones) is never a category of its own.
+    chosen = sorted((names[int(i)], int(i)) for i in top if totals[i] and int(i) in names)
+    recode = np.full(tally.cells.columns, len(chosen), np.int64)
+    for place, (_, i) in enumerate(chosen):
+        recode[i] = place
+    tally.cells.recode(recode, len(chosen) + 1)
+    return None, tuple(name for name, _ in chosen)
+
+
+def panes(tally: ValueTally, left_out: Ints | None = None) -> tuple[Ints, Ints]:
+    """(seconds with values, ascending; counts per bin, shape (seconds, bins)), without minutes left out."""
+    rows, columns, counts = tally.cells.read()
+    if left_out is not None and len(left_out):
+        keep = ~np.isin(rows // 60, left_out)
+        rows, columns, counts = rows[keep], columns[keep], counts[keep]
+    seconds, where = np.unique(rows, return_inverse=True)
+    table = np.zeros((len(seconds), tally.cells.columns), np.int64)
+    table[where, columns] = counts
+    return seconds, table
+
+
+def design_effect(table: Ints) -> float:
+    """phi >= 1 from panes of one second each, shape (panes, bins)."""
+    bins = table.shape[1]
+    before = np.concatenate([[0], np.cumsum(table.sum(axis=1))])
+    cuts = [0]
+    while len(cuts) < 40_000:
+        cut = int(np.searchsorted(before, before[cuts[-1]] + 5 * bins, side="left"))
+        if cut >= len(before):
+            break
+        cuts.append(cut)
+    if len(cuts) < 10:
+        return 1.0
+    counts = np.add.reduceat(table, cuts[:-1], axis=0).astype(np.float64)
+    # The last slice runs to the end of the table; it is no block.
+    a, b = counts[:-2], counts[1:-1]
+    n, m = a.sum(axis=1, keepdims=True), b.sum(axis=1, keepdims=True)
+    both = a + b
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = np.where(both > 0, (a * np.sqrt(m / n) - b * np.sqrt(n / m)) ** 2 / both, 0.0)
+    freedom = (both > 0).sum(axis=1) - 1
+    total = freedom.sum()
+    return max(1.0, float(parts.sum() / total)) if total else 1.0
+
+
+def strayed(seconds: Ints, table: Ints, longest: int, phi: float, least: float) -> dict[int, Floats]:
+    """Bias-corrected KL of windows from the hour before, per length; empty where windows are too small."""
+    spans = (*(span for span in SPANS_S if span < longest), longest)
+    found: dict[int, list[Floats]] = {span: [] for span in spans}
+    first, last = int(seconds[0]), int(seconds[-1]) + 1
+    whole = table.sum(axis=0).astype(np.float64)
+    short = last - first < 2 * HOUR_S  # too short for an hour before: the whole stands for it
+    lead = 0 if short else HOUR_S + longest
+    for begin in range(first, last, _PER_CHUNK):
+        start, end = max(first, begin - lead - longest), min(last, begin + _PER_CHUNK)
+        inside = slice(*np.searchsorted(seconds, [start, end]).tolist())
+        dense = np.zeros((end - start + 1, table.shape[1]), np.float64)
+        dense[seconds[inside] - start + 1] = table[inside]
+        total = np.cumsum(dense, axis=0)  # total[i]: before second start + i
+        for span in spans:
+            step = max(1, span // 10, (last - first) // _MOST_LOOKS)
+            at = np.arange(max(begin, first + span), end + 1, step) - start
+            at = at[at >= span]
+            if not len(at):
+                continue
+            windows = total[at] - total[at - span]
+            if short:
+                reference = np.broadcast_to(whole, windows.shape)
+            else:
+                newest = np.maximum(at - longest, 0)
+                reference = total[newest] - total[np.maximum(newest - HOUR_S, 0)]
+            found[span].append(_corrected(windows, reference, phi, least))
+    return {span: np.concatenate(parts) if parts else np.zeros(0) for span, parts in found.items()}
+
+
+def _corrected(windows: Floats, reference: Floats, phi: float, least: float) -> Floats:
+    n, big = windows.sum(axis=1), reference.sum(axis=1)
+    enough = (n >= least) & (big >= LEAST_REFERENCE)
+    windows, reference, n, big = windows[enough], reference[enough], n[enough], big[enough]
+    if not len(n):
+        return np.zeros(0)
+    q = (reference + 0.5) / (big + 0.5 * windows.shape[1])[:, None]
+    kl = (windows * np.log(np.where(windows > 0, windows, 1.0) / q)).sum(axis=1) / n - np.log(n)
+    # The bias goes by n alone to within a percent; references of an hour hardly differ for it.
+    grid = np.exp(np.linspace(np.log(n.min()), np.log(n.max()) + 1e-9, 24))
+    middle = q.mean(axis=0)
+    own = np.interp(np.log(n), np.log(grid), bias(grid, middle, float(np.median(big))) * grid) / n
+    corrected: Floats = kl - phi * own
+    return corrected
+
+
+def measure(
+    tally: ValueTally, left_out: Ints, longest: int, threshold: float, min_samples: int | None
+) -> Spread | None:
+    """Learn one distribution; None if there are no values."""
+    rows, _, _ = tally.cells.read()
+    keep = ~np.isin(rows // 60, left_out)
+    if not keep.any():
+        return None
+    edges, categories = settle_bins(tally)
+    seconds, table = panes(tally, left_out)
+    phi = design_effect(table)
+    least = max(min_samples or 0, LEAST_RECORDS * phi)
+    by_span = strayed(seconds, table, longest, phi, least)
+    quantiles = {
+        span: tuple(float(q) for q in np.quantile(values, (0.5, 0.99, 0.999)))
+        for span, values in by_span.items()
+        if len(values) >= 100
+    }
+    thresholds = {span: max(threshold, WANDER_MARGIN * q[2]) for span, q in quantiles.items()}
+    highest = (
+        quantiles[longest][2]
+        if longest in quantiles
+        else max((q[2] for q in quantiles.values()), default=0.0)
+    )
+    return Spread(
+        records=int(table.sum()),
+        edges=edges,
+        categories=categories,
+        reference=table.sum(axis=0).astype(np.int64),
+        design_effect=phi,
+        tolerance_nats=max(TOLERANCE_NATS, TOLERANCE_MARGIN * highest),
+        thresholds_nats=thresholds,
+        strayed=quantiles,  # type: ignore[arg-type]
+        looks=sum(map(len, by_span.values())),
+    )
+
+
+def smallest_detectable(spread: Spread, span: int, records_per_s: float, alpha: float) -> float | None:
+    """Smallest divergence, nats, that a window of `span` seconds shows with 99 % power once it is full of it.
+
+    G is non-central chi-square: mean v + l and variance 2 v + 4 l, l = 2 D / scale.
+    """
+    n = records_per_s * span
+    if n < LEAST_RECORDS * spread.design_effect or span not in spread.thresholds_nats:
+        return None
+    freedom = max(1, int((spread.reference > 0).sum()) - 1)
+    reference_n = min(records_per_s * HOUR_S, float(spread.reference.sum()))
+    scale = spread.design_effect * (1 / n + 1 / max(reference_n, 1.0))
+    need = max(
+        noncentral_chi2_quantile(freedom, 2 * spread.tolerance_nats / scale, alpha),
+        freedom + 2 * spread.thresholds_nats[span] / scale,
+    )
+    for divergence in np.exp(np.linspace(np.log(0.01), np.log(10.0), 300)):
+        shown = 2 * divergence / scale
+        if freedom + shown - _Z99 * sqrt(2 * freedom + 4 * shown) >= need:
+            return float(divergence)
+    return None

@@ -1,0 +1,207 @@
+"""From files to a contract that passes `check`: what is learnt, left out, refused and written."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from detector.cli.main import build
+from detector.contract import ContractError, check_text, load_contract
+from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
+from detector.lab.calibrate import NotHealthyError, calibrate, page, report
+from detector.lab.calibrate.section import SectionError, with_calibration
+
+EXAMPLE = (Path(__file__).parents[3] / "data" / "contracts" / "example.yaml").read_text()
+T0 = 1_700_000_040
+PER_S = 8
+
+
+def calls(
+    seconds: int, seed: int = 1, bad_minutes: range = range(0), slow_ms: float = 60
+) -> list[dict[str, Any]]:
+    """Calls of one route; in the bad minutes a third of them fail and prompts are short."""
+    draw = random.Random(seed)
+    found = []
+    for i in range(seconds * PER_S):
+        at = i / PER_S
+        bad = at // 60 in bad_minutes
+        found.append(
+            {
+                "event_time": T0 + at,
+                "route": "chat",
+                "input_tokens": int(draw.lognormvariate(3 if bad else 6, 1)),
+                "output_tokens": int(draw.lognormvariate(5, 0.8)),
+                "latency_s": draw.lognormvariate(0, 0.4) * slow_ms / 1000,
+                "upstream_s": 0.02,
+                "error": "timeout" if draw.random() < (0.33 if bad else 0.002) else "",
+                "hallucinated": draw.random() < 0.004 if draw.random() < 0.9 else None,
+            }
+        )
+    return found
+
+
+def write(path: Path, records: list[dict[str, Any]]) -> Path:
+    path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in records))
+    return path
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("calls") / "healthy.jsonl", calls(5400))
+
+
+def test_the_calibrated_contract_passes_check_and_keeps_the_users_text(healthy: Path) -> None:
+    """Everything outside the section stays to the letter, and calibrating again replaces the section."""
+    result = calibrate([healthy], load_contract(EXAMPLE))
+    text, dropped = with_calibration(EXAMPLE, result.calibration)
+    head, _, tail = EXAMPLE.partition("calibration: {}")
+
+    assert check_text(text) == []
+    assert dropped == 0
+    assert text.startswith(head)
+    assert tail.strip() in text
+    assert with_calibration(text, result.calibration) == (text, 0)
+    found = load_contract(text)
+    assert set(found.calibration.routes["chat"].predicates) == set(found.predicates) - {"silence"}
+    for name, one in result.calibration.routes["chat"].predicates.items():
+        learnt = found.calibrated("chat", name)
+        assert learnt is not None
+        assert (learnt.records, learnt.edges, learnt.reference) == (one.records, one.edges, one.reference)
+        assert learnt.ceiling == (None if one.ceiling is None else pytest.approx(one.ceiling, rel=1e-5))
+
+
+def test_the_order_of_files_does_not_matter(tmp_path: Path) -> None:
+    """Two halves either way round, or in one file, teach the same."""
+    records = calls(3000)
+    half = 1500 * PER_S
+    a, b = write(tmp_path / "a.jsonl", records[:half]), write(tmp_path / "b.jsonl", records[half:])
+    whole = write(tmp_path / "whole.jsonl", records)
+    contract = load_contract(EXAMPLE)
+    one, two, three = (calibrate(files, contract).calibration.routes for files in ([a, b], [b, a], [whole]))
+
+    assert one == two == three
+
+
+def test_minutes_that_hold_an_incident_are_left_out(tmp_path: Path) -> None:
+    """The bad minutes are named, and what is learnt is what healthy traffic alone teaches."""
+    bad = range(40, 44)
+    mixed = calibrate([write(tmp_path / "mixed.jsonl", calls(5400, bad_minutes=bad))], load_contract(EXAMPLE))
+    ((start, end),) = mixed.left_out["chat"]
+    errors = mixed.calibration.of("chat", "errors")
+    drift = mixed.calibration.of("chat", "input_drift")
+
+    assert start <= T0 + 40 * 60
+    assert end >= T0 + 44 * 60
+    assert end - start <= 7 * 60
+    assert errors is not None
+    assert errors.rate is not None
+    assert errors.rate < 0.003
+    assert errors.ceiling is not None
+    assert errors.ceiling < 0.006
+    assert drift is not None
+    assert drift.tolerance_nats == pytest.approx(0.035, abs=0.02)
+
+
+def test_healthy_traffic_keeps_its_minutes(healthy: Path) -> None:
+    """Chance alone makes no incident."""
+    assert calibrate([healthy], load_contract(EXAMPLE)).left_out == {}
+
+
+def test_a_recording_that_is_mostly_incident_is_refused(tmp_path: Path) -> None:
+    """Over a fifth of the minutes out of line is no healthy recording, nor is an empty one."""
+    sick = write(tmp_path / "sick.jsonl", calls(3600, bad_minutes=range(10, 28)))
+    with pytest.raises(NotHealthyError, match="look like incidents"):
+        calibrate([sick], load_contract(EXAMPLE))
+    with pytest.raises(NotHealthyError, match="no record"):
+        calibrate([write(tmp_path / "empty.jsonl", [])], load_contract(EXAMPLE))
+
+
+def test_a_limit_that_healthy_traffic_exceeds_is_unusable_and_a_better_one_proposed(tmp_path: Path) -> None:
+    """The proposed limit is kept; `check` notes that the user's ceiling does not hold, and passes."""
+    contract = load_contract(EXAMPLE)
+    slow = write(tmp_path / "slow.jsonl", calls(3600, slow_ms=150))
+    result = calibrate([slow], contract)
+    one = result.calibration.of("chat", "slow_responses")
+    assert one is not None
+    assert not one.usable
+    assert one.proposed_above_ms is not None
+    text, _ = with_calibration(EXAMPLE, result.calibration)
+
+    assert {(each.rule, each.severity) for each in check_text(text)} == {("ceiling-under-traffic", "note")}
+    assert any("Unusable" in says for each in result.learnt for says in each.limits)
+    better = EXAMPLE.replace("above_ms: 200", f"above_ms: {one.proposed_above_ms}")
+    again = calibrate([slow], load_contract(better)).calibration.of("chat", "slow_responses")
+    assert again is not None
+    assert again.usable
+    assert one.proposed_above_ms < 150 * 2.718 ** (0.4 * 3.1)
+
+
+def test_reports_name_every_predicate_and_every_limit(healthy: Path) -> None:
+    """The page loads nothing from elsewhere and escapes what comes from the data."""
+    result = calibrate([healthy], load_contract(EXAMPLE))
+    text, html, document = report.as_text(result), page.render(result), report.as_json(result)
+
+    for one in result.learnt:
+        assert one.spec.name in text
+        assert one.spec.name in html
+    assert "how a day or a week swings" in text
+    assert html.count("<svg") == 2 * len(result.learnt)
+    assert "http" not in html
+    assert "src=" not in html
+    assert document["false_per_week"] <= 0.15
+    msgspec.json.encode(document)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "calibration: {}\n",
+        "calibration:\n  records: 5\n  routes: {}\n\n# the end\n",
+        "",
+        "calibration: {\n}\n",
+    ],
+    ids=["empty", "old", "none", "flow"],
+)
+def test_the_section_is_replaced_or_appended_wherever_it_stands(ending: str) -> None:
+    """Text before and after it stays; awkward names survive the way through YAML."""
+    plain = EXAMPLE[: EXAMPLE.index("calibration: {}")]
+    one = CalibratedPredicate(
+        categories=("", "#x: {y}", "\x7f\n\u2028", "no", "1"), reference=(1, 2, 3, 4, 5, 6)
+    )
+    routes = {'ro"ute: #1': CalibratedRoute(records_per_s=1e-7, predicates={"errors": one})}
+    text, _ = with_calibration(plain + ending, Calibration(records=7, routes=routes))
+
+    assert text.startswith(plain)
+    assert ("# the end" in text) == ("# the end" in ending)
+    assert load_contract(text).calibration == Calibration(records=7, routes=routes)
+
+
+def test_a_contract_without_lines_of_its_own_is_refused() -> None:
+    """One flow mapping has no place for a section."""
+    flow = msgspec.json.encode(msgspec.yaml.decode(EXAMPLE)).decode()
+
+    with pytest.raises((SectionError, ContractError)):
+        with_calibration(flow, Calibration(records=7))
+
+
+def test_the_verb_writes_a_contract_and_a_page(healthy: Path, tmp_path: Path) -> None:
+    """Exit codes: 0 written, 1 nothing healthy to learn from, 2 wrong use."""
+    contract, out, html = tmp_path / "c.yaml", tmp_path / "out.yaml", tmp_path / "page.html"
+    contract.write_text(EXAMPLE)
+    app, empty = build(), write(tmp_path / "empty.jsonl", [])
+
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(app, ["calibrate", *map(str, arguments)])
+
+    written = run(healthy, "-c", contract, "-o", out, "--report", html, "--json")
+    assert written.exit_code == 0
+    assert msgspec.json.decode(written.stdout)["calibration"]["records"] == 5400 * PER_S
+    assert check_text(out.read_bytes()) == []
+    assert html.read_text().startswith("<!doctype html>")
+    assert run(empty, "-c", contract, "-o", tmp_path / "no.yaml").exit_code == 1
+    assert run(tmp_path / "none.csv", "-c", contract, "-o", tmp_path / "no.yaml").exit_code == 2
+    assert not (tmp_path / "no.yaml").exists()

@@ -1,0 +1,88 @@
+"""Bins at the quantiles, dependence of histograms, tolerance and thresholds that follow the wander."""
+
+import numpy as np
+import pytest
+
+from detector.lab.calibrate import spread
+from detector.lab.calibrate.tally import FINE, QUANTILES, ValueTally, quantile_edges
+
+
+def tally_of(values: np.typing.NDArray[np.float64], per_s: int) -> ValueTally:
+    tally = ValueTally()
+    tally.add(np.arange(len(values)) / per_s + 1.7e9, values.tolist())
+    return tally
+
+
+def wandering(amount: float, seconds: int = 9000, per_s: int = 20) -> ValueTally:
+    """Log-normal lengths whose median swings by `amount` (in logs) once in 40 minutes."""
+    random = np.random.default_rng(3)
+    at = np.arange(seconds * per_s) / per_s
+    logs = 6 + amount * np.sin(at / 380) + random.standard_normal(len(at))
+    return tally_of(np.exp(logs), per_s)
+
+
+NOTHING = np.zeros(0, np.int64)
+
+
+def measured(tally: ValueTally) -> spread.Spread:
+    found = spread.measure(tally, NOTHING, 300, 0.07, None)
+    assert found is not None
+    return found
+
+
+def test_edges_stand_at_the_tail_augmented_quantiles() -> None:
+    """Within the width of a fine bin; every bin holds its share."""
+    values = np.exp(np.random.default_rng(1).standard_normal(200_000))
+    tally = tally_of(values, 1000)
+    edges = quantile_edges(tally.totals())
+
+    assert edges == pytest.approx(np.quantile(values, QUANTILES), rel=0.035)
+    assert set(edges) <= set(FINE)
+
+
+def test_counts_agree_with_the_edges_that_are_written() -> None:
+    """The reference is what counting the values by the written edges gives."""
+    values = np.round(np.exp(np.random.default_rng(2).standard_normal(20_000) * 1.2 + 5))
+    found = measured(tally_of(values, 20))
+    assert found.edges is not None
+    where = np.searchsorted(found.edges, values, side="right")
+
+    assert np.array_equal(found.reference, np.bincount(where, minlength=len(found.edges) + 1))
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_the_design_effect_of_clusters_is_their_size(size: int) -> None:
+    """Sessions of `size` equal requests; the estimate stays within a tenth."""
+    random = np.random.default_rng(4)
+    bins = np.repeat(random.integers(0, 16, 120_000), size)
+    table = np.zeros((len(bins) // 80, 16), np.int64)
+    np.add.at(table, (np.arange(len(bins)) // 80, bins), 1)
+
+    assert spread.design_effect(table) == pytest.approx(size, rel=0.1)
+
+
+def test_what_is_tolerated_grows_with_the_wander() -> None:
+    """d0 and thresholds are monotone in how far healthy traffic strays, and keep their floors."""
+    calm, some, much = (measured(wandering(amount)) for amount in (0.0, 0.3, 0.8))
+
+    assert calm.tolerance_nats == 0.035
+    assert calm.tolerance_nats <= some.tolerance_nats < much.tolerance_nats
+    assert calm.thresholds_nats[300] == 0.07
+    assert some.thresholds_nats[300] <= much.thresholds_nats[300]
+    smallest = [spread.smallest_detectable(each, 300, 20.0, 1e-8) or 99 for each in (calm, some, much)]
+    assert smallest == sorted(smallest)
+
+
+def test_categories_are_the_most_frequent_values_and_all_others_share_a_bin() -> None:
+    """At most fifteen have a bin of their own, and no count is lost."""
+    random = np.random.default_rng(6)
+    values = [f"t{min(i, 40)}" for i in random.geometric(0.15, 30_000)]
+    tally = ValueTally()
+    tally.add(np.arange(30_000) / 20 + 1.7e9, values)
+    found = measured(tally)
+
+    assert found.categories is not None
+    assert len(found.categories) == 15
+    assert found.reference.sum() == 30_000
+    assert found.reference[found.categories.index("t1")] == values.count("t1")
+    assert len(found.reference) == 16
