@@ -13,13 +13,8 @@ from math import sqrt
 import numpy as np
 
 from detector.lab.calibrate.tally import FINE, Floats, Ints, ValueTally, quantile_edges
-from detector.predicates.divergence import (
-    LEAST_RECORDS,
-    LEAST_REFERENCE,
-    SPANS_S,
-    TOLERANCE_NATS,
-    WANDER_MARGIN,
-)
+from detector.predicates.divergence import LEAST_RECORDS, SPANS_S, TOLERANCE_NATS
+from detector.predicates.drift import LEAST_REFERENCE, WANDER_MARGIN
 from detector.predicates.kl import bias, noncentral_chi2_quantile
 
 TOLERANCE_MARGIN = 1.5
