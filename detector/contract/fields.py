@@ -20,7 +20,7 @@ _KINDS: dict[type, FieldKind] = {
 }
 # What each type of predicate takes; a feature may be a number or text, which only its records tell.
 TAKEN: dict[str, tuple[FieldKind, ...]] = {
-    "divergence": ("number", "text", "feature"),
+    "divergence": ("number", "text", "feature", "list"),
     "rate": ("boolean",),
     "exceedance": ("number", "feature"),
 }

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from detector.contract.calibration import Basis
-from detector.contract.model import Cause, Method, OnExpiry, PredicateType, Severity
+from detector.contract.model import Cause, Method, OnExpiry, PredicateType, ReferenceMode, Severity
 
 Kind = Literal[
     "number",
@@ -116,6 +116,14 @@ JUDGE: Keys = {
     "specificity": _number("share of good calls that the judge calls good", above=0, most=1),
 }
 
+REFERENCE: Keys = {
+    "mode": Key(
+        kind="choice",
+        says="the last hour, a fixed histogram (calibrated, else learnt once), or this time yesterday",
+        choices=get_args(ReferenceMode),
+    ),
+}
+
 PREDICATE: Keys = {
     "type": Key(kind="choice", says="what is judged", required=True, choices=get_args(PredicateType)),
     "method": Key(kind="choice", says="how; literal is the plain rule", choices=get_args(Method)),
@@ -144,6 +152,8 @@ PREDICATE: Keys = {
     ),
     "design_effect": _number("variance inflation by dependence; 1 is independent calls", least=1),
     "min_samples": Key(kind="integer", says="fewest records on which anything is judged", least=1),
+    "by": Key(kind="names", says="text fields; each of their values is judged beside the whole", filled=True),
+    "reference": Key(kind="section", says="what a divergence is measured from", of=REFERENCE),
     "where": Key(kind="filter", says="fields and the value, or values, that a call must have to be seen"),
 }
 
@@ -256,7 +266,7 @@ CONTRACT: Keys = {
 
 # Which keys of a predicate its type reads; the rest of them read the same for every type.
 READ_BY_TYPE: dict[str, frozenset[str]] = {
-    "divergence": frozenset({"field", "threshold_nats", "window_s"}),
+    "divergence": frozenset({"field", "threshold_nats", "window_s", "by", "reference"}),
     "rate": frozenset({"field", "evaluation", "score_below", "score_above", "ceiling", "window_s", "judge"}),
     "exceedance": frozenset(
         {
@@ -281,4 +291,6 @@ READ_BY_METHOD: dict[tuple[str, str], frozenset[str]] = {
     ("exceedance", "window_s"): _DRIFT_DETECTORS,
     ("rate", "judge"): frozenset({"default"}),
     ("exceedance", "consecutive"): frozenset({"literal"}),
+    ("divergence", "by"): frozenset({"default"}),
+    ("divergence", "reference"): frozenset({"default"}),
 }

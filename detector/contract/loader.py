@@ -19,6 +19,7 @@ from detector.contract.model import (
     MatrixRow,
     Mode,
     PredicateSpec,
+    Reference,
     RouteRule,
     Slo,
 )
@@ -121,11 +122,6 @@ def build(values: dict[str, Any]) -> Contract:
     return Contract(**sections)
 
 
-def _predicate(name: str, keys: dict[str, Any]) -> PredicateSpec:
-    judge = {"judge": JudgeQuality(**keys["judge"])} if "judge" in keys else {}
-    return PredicateSpec(name=name, stated=tuple(sorted(keys)), **keys | judge)
-
-
 def _condition(when: str | dict[str, Any]) -> str | Condition:
     if isinstance(when, str):
         return when
@@ -133,6 +129,12 @@ def _condition(when: str | dict[str, Any]) -> str | Condition:
     if way == "at_least":
         return Condition(names.get("n", 1), names.get("of", ()))
     return Condition(1 if way == "any" else len(names), names)
+
+
+def _predicate(name: str, keys: dict[str, Any]) -> PredicateSpec:
+    made = {"judge": JudgeQuality, "reference": Reference}
+    sections = {key: make(**keys[key]) for key, make in made.items() if key in keys}
+    return PredicateSpec(name=name, stated=tuple(sorted(keys)), **keys | sections)
 
 
 def _row(keys: dict[str, Any]) -> MatrixRow:

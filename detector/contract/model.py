@@ -22,6 +22,7 @@ Cause = Literal[
     "token_drift",
     "input_drift",
 ]
+ReferenceMode = Literal["trailing", "fixed", "seasonal"]
 Method = Literal["default", "literal", "adwin", "kswin", "page_hinkley"]
 
 
@@ -36,6 +37,8 @@ class Defaults:
         revert_within_s: the longest wait between two attempts to revert.
         probe_share: share of calls that goes to the primary while a scope is active, 0..1.
         lateness_s: how far a record may lag behind the route's newest and still be on time.
+        by: text fields whose values split a divergence into strata, each judged beside the whole.
+        reference: what a divergence compares with.
         stated: keys that the file gives; only where it gives none does calibration fill in.
     """
 
@@ -88,6 +91,18 @@ class JudgeQuality:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What a divergence is measured from.
+
+    Attributes:
+        mode: the last hour before the windows (`trailing`), a histogram that stays as it is (`fixed`: the
+            calibrated one, else the first learnt), or the hour around this time yesterday (`seasonal`).
+    """
+
+    mode: ReferenceMode = "trailing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PredicateSpec:
     """One predicate as the contract states it; fields that its type does not use keep their defaults.
 
@@ -127,6 +142,8 @@ class PredicateSpec:
     design_effect: float = 1.0
     min_samples: int | None = None
     where: tuple[tuple[str, tuple[str | bool, ...]], ...] = ()
+    by: tuple[str, ...] = ()
+    reference: Reference = dataclasses.field(default_factory=Reference)
     # Not part of what a predicate is: a default that is written out changes nothing.
     stated: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
 

@@ -31,6 +31,7 @@ def predicates(draft: Draft, contract: Contract) -> None:
             _judge(draft, spec)
             _filter(draft, spec)
             _unread(draft, spec)
+            _strata(draft, spec)
 
 
 def _source(draft: Draft, spec: PredicateSpec) -> None:
@@ -74,8 +75,8 @@ def _field(draft: Draft, spec: PredicateSpec) -> None:
             f"{spec.field} is {_KINDS_SAID[kind]}, which a {spec.type} cannot judge",
             advice,
         )
-    elif spec.type == "divergence" and kind == "text" and spec.method not in ("default", "literal"):
-        message = f"{spec.field} is text, and {spec.method} needs numbers"
+    elif spec.type == "divergence" and kind in ("text", "list") and spec.method not in ("default", "literal"):
+        message = f"{spec.field} is {_KINDS_SAID[kind]}, and {spec.method} needs numbers"
         draft.report("field-type", here, message, "use the default method, or literal")
 
 
@@ -132,6 +133,19 @@ def _filter(draft: Draft, spec: PredicateSpec) -> None:
                 )
                 message = f"{name} is never {shown(value)}"
                 draft.report("filter-value", (*here, name), message, f"write {fitting_value}")
+
+
+def _strata(draft: Draft, spec: PredicateSpec) -> None:
+    """Strata are told apart by text fields that are not of one call alone."""
+    texts = [name for name, kind in KINDS.items() if kind == "text"]
+    for index, name in enumerate(spec.by):
+        path = ("predicates", spec.name, "by", index)
+        kind = field_kind(name)
+        if kind is None:
+            draft.report("unknown-field", path, f"telemetry has no field {shown(name)}", nearest(name, texts))
+        elif kind not in ("text", "feature"):
+            advice = f"strata are told apart by: {', '.join(texts)}"
+            draft.report("field-type", path, f"{name} is {_KINDS_SAID[kind]}, not a group of calls", advice)
 
 
 def _unread(draft: Draft, spec: PredicateSpec) -> None:

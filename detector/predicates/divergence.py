@@ -1,9 +1,10 @@
 """Has the distribution of a field moved by more than it naturally wanders?
 
-Every second, over windows of 3, 10, 30, 60 .. `window_s` seconds against the last hour's reference:
-the long windows find small shifts, the short ones find large shifts in seconds. See `DriftStream`.
+Every second, over windows of 3, 10, 30, 60 .. `window_s` seconds against a reference: the long windows
+find small shifts, the short ones find large shifts in seconds. See `DriftStream`.
 
 Input fields are judged on every call, whoever answered it; all others on the primary's calls alone.
+With `by`, each of at most 20 strata is judged beside the whole; what exceeds them is one of them.
 """
 
 from collections.abc import Sequence
@@ -12,16 +13,18 @@ from typing import Any
 from detector.contract.calibration import CalibratedPredicate
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
-from detector.predicates.bins import binner_for
+from detector.predicates.bins import TOKEN_IDS, binner_for
 from detector.predicates.drift import CLEAR_EVALUATIONS, DriftStream, Limits
+from detector.predicates.strata import Strata
 from detector.windows.segment import Segment
 
 INPUT_FIELDS = frozenset({"input_tokens", "template", "tenant", "input_class"})
 SPANS_S = (3, 10, 30, 60, 300)
 TOLERANCE_NATS = 0.035
 LEAST_RECORDS = 30
-CLEAR_RECORDS = 100
+TOKEN_DESIGN_EFFECT = 6.0  # tokens of one answer are alike; measured 2.5 to 6 over 16 to 1024 buckets
 TOP_BINS = 3
+SOON_S = 10
 
 
 class Divergence(JudgeBase):
@@ -32,21 +35,12 @@ class Divergence(JudgeBase):
     ) -> None:
         super().__init__(spec)
         self._calibrated = calibrated
-        longest = int(spec.window_s)
-        spans = (*(span for span in SPANS_S if span < longest), longest)
-        phi = spec.design_effect
-        limits = Limits(
-            threshold_nats=spec.threshold_nats,
-            tolerance_nats=TOLERANCE_NATS,
-            alpha=budget.alpha / len(spans),
-            design_effect=phi,
-            least=max(spec.min_samples or 0, LEAST_RECORDS * phi),
-            clear=CLEAR_RECORDS * phi,
-        )
-        self._binner = binner_for(spec.field)
-        self._stream = DriftStream(self._binner.bins, spans, limits)
+        self._binner = binner_for(spec.field, calibrated)
+        limits = limits_of(spec, budget, self._binner.bins, calibrated)
+        self._stream = DriftStream(self._binner.bins, spans_of(spec), limits)
+        self._strata = Strata(self._binner.bins, spans_of(spec), limits) if spec.by else None
         self._is_input = spec.field in INPUT_FIELDS or spec.field.startswith("features.")
-        self.verdict = Verdict(Outcome.LEARNING)
+        self.verdict = Verdict(self._stream.outcome)
 
     @property
     def identity(self) -> str:
@@ -62,14 +56,24 @@ class Divergence(JudgeBase):
         if self._stream.ring.boundary is None:
             self._stream.ring.start(segment.boundary)
         seconds = segment.seconds()
-        if len(seconds) == 1:
+        groups = self._groups(segment, positions)
+        if groups is None and len(seconds) == 1:
             self._add(seconds[0], values)
             return
+        where = [seconds[0]] * len(positions) if len(seconds) == 1 else [seconds[i] for i in positions]
         by_second: dict[int, list[Any]] = {}
-        for position, value in zip(positions, values, strict=True):
-            by_second.setdefault(seconds[position], []).append(value)
+        for second, value in zip(where, values, strict=True):
+            by_second.setdefault(second, []).append(value)
         for second, some in by_second.items():
             self._add(second, some)
+        if groups is not None and self._strata is not None:
+            self._strata.absorb(segment.boundary, where, groups, values, self._binner)
+
+    def _groups(self, segment: Segment, positions: Sequence[int]) -> list[str] | None:
+        if not self.spec.by:
+            return None
+        columns = [segment.pick(name, positions) for name in self.spec.by]
+        return ["/".join(map(str, names)) for names in zip(*columns, strict=True)]
 
     def _add(self, second: int, values: Sequence[Any]) -> None:
         if None in values:
@@ -80,13 +84,21 @@ class Divergence(JudgeBase):
     def close(self, boundary: int, *, frozen: bool) -> None:
         """Close the pane that ends at `boundary` and judge; see `Judge.close`."""
         before = self._stream.ring.boundary
-        if before is not None and before < boundary:
-            self._stream.close(boundary, frozen=frozen)
-            self._tell()
+        if before is None or before >= boundary:
+            return
+        learning = self._stream.outcome is Outcome.LEARNING
+        self._stream.close(boundary, frozen=frozen)
+        if self._strata is not None:
+            self._strata.close(boundary, frozen=frozen)
+        if learning and self._stream.outcome is not Outcome.LEARNING:
+            self._binner.settle()
+        self._tell()
 
     def _tell(self) -> None:
-        """Put the stream's finding into words."""
-        stream = self._stream
+        """Put the finding of the whole, or of the stratum that strayed most, into words."""
+        name, stream = "", self._stream
+        if self._strata is not None and not stream.latched and (worst := self._strata.worst()):
+            name, stream = worst
         self.latched = stream.latched
         self.verdict = Verdict(
             stream.outcome,
@@ -94,47 +106,120 @@ class Divergence(JudgeBase):
             stream.threshold,
             stream.samples,
             None if stream.window is None else float(stream.spans[stream.window]),
-            self._contributions() if stream.latched else {},
+            self._detail(name, stream) if stream.latched else {},
         )
 
-    def _contributions(self) -> dict[str, float | str]:
-        """The bins that say most: their share in the window and in the reference."""
-        stream = self._stream
-        if stream.window is None or stream.yardstick is None:
-            return {}
-        found = stream.yardstick.contributions(stream.ring.totals[stream.window], stream.samples, TOP_BINS)
-        return {
-            f"{self.spec.field} {self._binner.name(i)}": f"{share:.1%} of calls, was {was:.1%}"
-            for i, share, was in found
+    def _detail(self, stratum: str, stream: DriftStream) -> dict[str, float | str]:
+        """What decided: the bins and strata that say most, what the records are worth, whose threshold."""
+        detail: dict[str, float | str] = {}
+        if stratum:
+            detail[", ".join(self.spec.by)] = stratum
+        if stream.window is not None and stream.yardstick is not None:
+            totals = stream.ring.totals[stream.window]
+            for i, share, was in stream.yardstick.contributions(totals, stream.samples, TOP_BINS):
+                name = f"{self.spec.field} {self._binner.name(i)}"
+                detail[name] = f"{share:.1%} of {self._things()}, was {was:.1%}"
+        if self._strata is not None:
+            detail |= {
+                f"{'/'.join(self.spec.by)} {name}": f"{far:.2f} nats" for name, far in self._strata.top()
+            }
+        phi = stream.limits.design_effect
+        return detail | {
+            "design_effect": phi,
+            "effective_samples": round(stream.samples / phi, 1),
+            "threshold_from": stream.threshold_from,
         }
+
+    def _things(self) -> str:
+        return "tokens" if self.spec.field == TOKEN_IDS else "calls"
 
     def idle(self) -> bool:
         """No window has enough records, and closing empty panes can only take some away."""
-        return self._stream.idle()
+        return self._stream.idle() and (self._strata is None or self._strata.idle())
 
     def skip(self, boundary: int) -> None:
         """Jump over empty panes; what leaves the longest window still enters the reference."""
         if self._stream.ring.boundary is not None:
             self._stream.skip(boundary)
+            if self._strata is not None:
+                self._strata.skip(boundary)
             self._tell()
 
     def restart(self, at: float) -> None:
         """Only calls made from now on say how the primary is; inputs do not depend on who answers."""
-        self._stream.clear_run = 0
-        if not self._is_input:
-            self._stream.ring.clear()
+        for stream in self._streams():
+            stream.clear_run = 0
+            if not self._is_input:
+                stream.ring.clear()
+
+    def rebase(self) -> None:
+        """The drift is accepted: what there is now becomes the reference."""
+        for stream in self._streams():
+            stream.rebase()
+        self._tell()
+
+    def _streams(self) -> list[DriftStream]:
+        return [self._stream, *(self._strata.streams.values() if self._strata is not None else ())]
 
     def progress(self) -> str:
         """Where the way back stands, in words."""
-        return f"{self._stream.clear_run} of {CLEAR_EVALUATIONS} evaluations clear"
+        stream = next((each for each in self._streams() if each.latched), self._stream)
+        said = f"{stream.clear_run} of {CLEAR_EVALUATIONS} evaluations clear"
+        if stream.outcome is Outcome.INSUFFICIENT:
+            return f"{said}; fewer than {stream.limits.least:g} {self._things()} in {stream.spans[-1]} s"
+        bound = stream.clear_span + CLEAR_EVALUATIONS
+        if bound > SOON_S + CLEAR_EVALUATIONS:
+            said += f"; with so few {self._things()} that takes {bound} s from the recovery"
+        return said
 
     def state(self) -> dict[str, Any]:
         """See `Judge.state`."""
-        return self._stream.state() | {"bins": self._binner.state()}
+        strata = None if self._strata is None else self._strata.state()
+        return self._stream.state() | {"bins": self._binner.state(), "strata": strata}
 
     def load(self, state: dict[str, Any]) -> None:
         """See `Judge.load`."""
         self._stream.load(state)
         self._binner.load(state["bins"])
-        self.latched = self._stream.latched
-        self.verdict = Verdict(self._stream.outcome)
+        if self._strata is not None and state["strata"] is not None:
+            self._strata.load(state["strata"])
+        self.latched = any(stream.latched for stream in self._streams())
+        self.verdict = Verdict(Outcome.BREACH if self.latched else self._stream.outcome)
+
+
+def spans_of(spec: PredicateSpec) -> tuple[int, ...]:
+    """Window lengths, seconds, ascending."""
+    longest = int(spec.window_s)
+    return (*(span for span in SPANS_S if span < longest), longest)
+
+
+def limits_of(
+    spec: PredicateSpec, budget: Budget, bins: int, calibrated: CalibratedPredicate | None
+) -> Limits:
+    """What the contract, and where it is silent the calibration, hold a stream to."""
+    spans = spans_of(spec)
+    phi = spec.design_effect
+    if spec.field == TOKEN_IDS and calibrated is None and "design_effect" not in spec.stated:
+        phi = max(phi, TOKEN_DESIGN_EFFECT)
+    thresholds = reference = None
+    tolerance = TOLERANCE_NATS
+    if calibrated is not None:
+        # A window that was not calibrated is held to what a longer one was not: the next shorter one's.
+        learnt = calibrated.thresholds_nats
+        shorter = {
+            span: max((s for s in learnt if s <= span), default=min(learnt, default=0)) for span in spans
+        }
+        thresholds = tuple(learnt[shorter[span]] for span in spans) if learnt else None
+        tolerance = max(tolerance, calibrated.tolerance_nats or 0.0)
+        if calibrated.reference is not None and len(calibrated.reference) == bins:
+            reference = calibrated.reference
+    return Limits(
+        threshold_nats=spec.threshold_nats,
+        tolerance_nats=tolerance,
+        alpha=budget.alpha / len(spans),
+        design_effect=phi,
+        least=max(spec.min_samples or 0, LEAST_RECORDS * phi),
+        mode=spec.reference.mode,
+        calibrated=thresholds,
+        reference=reference,
+    )

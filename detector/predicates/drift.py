@@ -5,13 +5,18 @@ Every second, over all windows at once:
     breach  when the gate window (the shortest of >= 10 s with enough records) is beyond 0.7 of its threshold,
             so that it is still happening, and in some window with n >= 30 phi records the bias-corrected
             KL exceeds the threshold, and G exceeds its non-central chi-square bound at tolerance d0
-    over    when three evaluations in a row find the shortest window of >= 100 phi records (else the
-            gate window) under 0.7 of its threshold
+    over    when three evaluations in a row find the shortest window with enough records (else the gate
+            window) under 0.7 of its threshold; enough is what tells the breach's distance D from none by
+            four standard deviations: 9 phi / D, between 30 phi and 100 phi
 
-A threshold is at least what the contract says, and at least 1.25 times as far as windows of that
-length have strayed on this very stream while nothing was wrong (half-life 1 h): a stream that wanders
-or cycles beyond the wish would otherwise always fire. So a stream learns for three times the longest
-window: what the windows hold, a reference of the same length, how far windows stray from it.
+A threshold is at least what the contract says. A calibrated stream takes reference, thresholds and
+tolerance from its calibration and is armed at once; in the mode `trailing` its own last hour takes the
+place of the calibrated reference as soon as it is as long as the longest window.
+
+Without calibration a threshold is also at least 1.25 times as far as windows of that length have
+strayed on this very stream while nothing was wrong (half-life 1 h): a stream that wanders or cycles
+beyond the wish would otherwise always fire. So it learns for three times the longest window: what the
+windows hold, a reference of the same length, how far windows stray from it.
 """
 
 import math
@@ -20,14 +25,17 @@ from typing import Any
 
 import numpy as np
 
+from detector.contract.model import ReferenceMode
 from detector.predicates.base import Outcome
 from detector.predicates.yardstick import Yardstick
 from detector.windows.panes import Counts, PaneRing
-from detector.windows.reference import TrailingReference
+from detector.windows.reference import SeasonalReference, TrailingReference
 
 GATE_S = 10
 GATE_SHARE = 0.7
 CLEAR_EVALUATIONS = 3
+CLEAR_RECORDS = (30.0, 100.0)
+CLEAR_NATS = 9.0
 LEAST_REFERENCE = 300
 WANDER_MARGIN = 1.25
 WANDER_HALF_LIFE_S = 3600.0
@@ -44,7 +52,9 @@ class Limits:
         alpha: error probability of one window at one evaluation.
         design_effect: phi >= 1.
         least: fewest records of a window that is judged.
-        clear: fewest records of a window that tells that a breach is over.
+        mode: what windows are compared with; see the contract's `reference`.
+        calibrated: thresholds by window, nats; None where there is no calibration.
+        reference: calibrated counts by bin.
     """
 
     threshold_nats: float
@@ -52,7 +62,9 @@ class Limits:
     alpha: float
     design_effect: float
     least: float
-    clear: float
+    mode: ReferenceMode = "trailing"
+    calibrated: tuple[float, ...] | None = None
+    reference: tuple[int, ...] | None = None
 
 
 class DriftStream:
@@ -61,6 +73,7 @@ class DriftStream:
     Attributes:
         outcome, value, threshold, samples, window: the last finding; `window` is an index into `spans`.
         latched: a breach is open.
+        clear_run: evaluations in a row that found it over; `clear_span`: the window they rest on, seconds.
         settled: too little to judge, which stays so until records come.
     """
 
@@ -68,16 +81,20 @@ class DriftStream:
         self.limits = limits
         self.spans = spans
         self.ring = PaneRing(bins, spans)
-        self.reference = TrailingReference(bins)
+        self.reference = SeasonalReference(bins) if limits.mode == "seasonal" else TrailingReference(bins)
         self.yardstick: Yardstick | None = None
+        if limits.reference is not None:
+            self.yardstick = Yardstick(np.array(limits.reference, dtype=np.int64))
         self.latched = self.settled = False
         self.clear_run = 0
+        self.clear_span = 0
         self.outcome = Outcome.LEARNING
         self.value: float | None = None
         self.threshold: float | None = None
         self.samples = 0
         self.window: int | None = None
         self._armed_from: int | None = None
+        self._breach_nats = 0.0
         self._over_since = self._clean_since = -math.inf
         # Largest bias-corrected KL that each window has shown while nothing was wrong.
         self._wander = [0.0] * len(spans)
@@ -101,14 +118,14 @@ class DriftStream:
 
         A reference shorter than the window it is compared with has not seen the stream's wander.
         """
-        if second < self._clean_since:
+        if second < self._clean_since or (self.limits.mode == "fixed" and self.yardstick is not None):
             return
         fresh = self.reference.admit(second, counts)
         if not fresh and self.yardstick is not None:
             return
         n = int(self.reference.totals.sum())
         if n >= LEAST_REFERENCE and self.reference.span_s >= self.ring.longest:
-            self.yardstick = Yardstick(self.reference.totals)
+            self.yardstick = Yardstick(self.reference.usual())
 
     def judge(self, boundary: int, *, frozen: bool) -> None:
         """Judge the windows that end at `boundary`."""
@@ -124,7 +141,7 @@ class DriftStream:
             self.clear_run = 0
             return
         if self._armed_from is None:
-            self._armed_from = boundary + self.ring.longest
+            self._armed_from = boundary + (0 if limits.calibrated else self.ring.longest)
         # Sizes ascend. After a breach a window is asked again once it holds nothing of the breach.
         since = boundary - self._over_since
         enough = [i for i, n in enumerate(sizes) if n >= limits.least and spans[i] <= since]
@@ -141,7 +158,7 @@ class DriftStream:
             self._most = [max(strayed, floor) for strayed in self._wander]
             self._say(Outcome.LEARNING, sizes[-1])
             return
-        thresholds = [max(limits.threshold_nats, WANDER_MARGIN * strayed) for strayed in self._wander]
+        thresholds = self.thresholds()
         gate = next((i for i in enough if spans[i] >= GATE_S), enough[-1])
         if self.latched:
             shown = self._clear(corrected, thresholds, sizes, gate, boundary)
@@ -149,13 +166,28 @@ class DriftStream:
             self.clear_run = 0
             beyond = corrected[gate] > GATE_SHARE * thresholds[gate]
             found = self._breaching(raw, corrected, thresholds, sizes, enough) if beyond else None
-            self.latched = found is not None
+            if found is not None:
+                self.latched, self._breach_nats = True, corrected[found]
             shown = max(enough, key=corrected.__getitem__) if found is None else found
             if found is None and not frozen:
                 self._learn(corrected, enough, self._most)
         self.value, self.threshold, self.window = corrected[shown], thresholds[shown], shown
         self.samples = sizes[shown]
         self.outcome = Outcome.BREACH if self.latched else Outcome.CLEAR
+
+    def thresholds(self) -> list[float]:
+        """Of each window, nats."""
+        wished, calibrated = self.limits.threshold_nats, self.limits.calibrated
+        if calibrated is not None:
+            return [max(wished, learnt) for learnt in calibrated]
+        return [max(wished, WANDER_MARGIN * strayed) for strayed in self._wander]
+
+    @property
+    def threshold_from(self) -> str:
+        """Where the threshold of the last finding came from."""
+        if self.threshold is None or self.threshold <= self.limits.threshold_nats:
+            return "contract"
+        return "learnt wander" if self.limits.calibrated is None else "calibration"
 
     def _breaching(
         self,
@@ -187,7 +219,10 @@ class DriftStream:
         self, corrected: list[float], thresholds: list[float], sizes: list[int], gate: int, boundary: int
     ) -> int:
         """Count an evaluation towards the end of the breach; return the window that it rests on."""
-        shown = next((i for i, n in enumerate(sizes) if n >= self.limits.clear), gate)
+        least, most = CLEAR_RECORDS
+        needed = self.limits.design_effect * min(max(CLEAR_NATS / max(self._breach_nats, 1e-9), least), most)
+        shown = next((i for i, n in enumerate(sizes) if n >= needed), gate)
+        self.clear_span = self.spans[shown]
         over = corrected[shown] <= GATE_SHARE * thresholds[shown]
         self.clear_run = self.clear_run + 1 if over else 0
         if self.clear_run == CLEAR_EVALUATIONS:
@@ -206,6 +241,17 @@ class DriftStream:
     def _say(self, outcome: Outcome, samples: int) -> None:
         self.outcome, self.samples = outcome, samples
         self.value = self.threshold = self.window = None
+
+    def rebase(self) -> None:
+        """What the windows hold now is the new normal: learn from here on, armed again later."""
+        self.reference = type(self.reference)(self.ring.bins)
+        self.yardstick, self._armed_from = None, None
+        self._wander = [0.0] * len(self.spans)
+        self._most = [self.limits.threshold_nats / GATE_SHARE] * len(self.spans)
+        self.latched, self.clear_run = False, 0
+        self._clean_since = -math.inf
+        if self.ring.boundary is not None:
+            self.judge(self.ring.boundary, frozen=False)
 
     def skip(self, boundary: int) -> None:
         """Jump over empty panes; what leaves the longest window still enters the reference."""
@@ -228,6 +274,8 @@ class DriftStream:
             "clean_since": self._clean_since,
             "over_since": self._over_since,
             "armed_from": self._armed_from,
+            "breach_nats": self._breach_nats,
+            "clear_span": self.clear_span,
             "wander": self._wander,
             "most": self._most,
             "outcome": self.outcome.value,
@@ -241,6 +289,7 @@ class DriftStream:
         self.yardstick = None if compared is None else Yardstick(np.array(compared, dtype=np.int64))
         self.latched, self.clear_run = state["latched"], state["clear_run"]
         self._clean_since, self._over_since = state["clean_since"], state["over_since"]
-        self._armed_from = state["armed_from"]
+        self._armed_from, self._breach_nats = state["armed_from"], state["breach_nats"]
+        self.clear_span = state["clear_span"]
         self._wander, self._most = list(state["wander"]), list(state["most"])
         self.outcome = Outcome(state["outcome"])

@@ -14,7 +14,7 @@ from detector.windows.segment import Segment
 
 def fields_of(spec: PredicateSpec) -> tuple[str, ...]:
     """All telemetry fields that a predicate reads; an empty name stands for none."""
-    return (spec.field, *(name for name, _ in spec.where))
+    return (spec.field, *spec.by, *(name for name, _ in spec.where))
 
 
 class Filtered:

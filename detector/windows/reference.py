@@ -1,4 +1,4 @@
-"""Trailing reference histogram: what this stream looked like over the last hour, before the windows.
+"""Reference histograms: what this stream looked like before the windows, over the last hour or a day ago.
 
 Panes enter when they leave the longest window, so the lag equals that window and a drift cannot
 stand in its own reference. While the stream is frozen nothing enters or leaves. Kept in buckets of
@@ -13,6 +13,9 @@ import numpy as np
 from detector.windows.panes import Counts
 
 BUCKET_S = 60
+SEASON_BUCKET_S = 600
+AROUND_S = 1800
+DAY_S = 86_400
 
 
 class TrailingReference:
@@ -32,6 +35,10 @@ class TrailingReference:
         self._first: int | None = None
         self._last = 0
         self.totals: Counts = np.zeros(bins, dtype=np.int64)
+
+    def usual(self) -> Counts:
+        """What windows are to be compared with now; not to be written to."""
+        return self.totals
 
     @property
     def span_s(self) -> int:
@@ -74,3 +81,45 @@ class TrailingReference:
             held = np.array([counts for _, counts in self._buckets], dtype=np.int64)
             self._newest = held[-1].copy()
             self.totals += held.sum(axis=0)
+
+
+class SeasonalReference(TrailingReference):
+    """The hour around this time yesterday; the trailing hour until yesterday is known.
+
+    Kept in buckets of ten minutes for a day and half an hour.
+    """
+
+    __slots__ = ("_day",)
+
+    def __init__(self, bins: int) -> None:
+        super().__init__(bins)
+        self._day: deque[tuple[int, Counts]] = deque()
+
+    def admit(self, second: int, counts: Counts) -> bool:
+        """See `TrailingReference.admit`."""
+        bucket = second - second % SEASON_BUCKET_S
+        if self._day and self._day[-1][0] == bucket:
+            self._day[-1][1].__iadd__(counts)
+        else:
+            self._day.append((bucket, counts.copy()))
+            while self._day[0][0] < bucket - DAY_S - AROUND_S:
+                self._day.popleft()
+        return super().admit(second, counts)
+
+    def usual(self) -> Counts:
+        """See `TrailingReference.usual`."""
+        yesterday = self._last - DAY_S
+        around = [counts for second, counts in self._day if abs(second - yesterday) <= AROUND_S]
+        if not around or self._day[0][0] > yesterday - AROUND_S + SEASON_BUCKET_S:
+            return self.totals
+        total: Counts = np.sum(around, axis=0)
+        return total
+
+    def state(self) -> dict[str, Any]:
+        """See `TrailingReference.state`."""
+        return super().state() | {"day": [(second, counts.tolist()) for second, counts in self._day]}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """See `TrailingReference.load`."""
+        super().load(state)
+        self._day = deque((second, np.array(counts, dtype=np.int64)) for second, counts in state["day"])

@@ -15,6 +15,7 @@ from detector.contract.grammar import (
     FALLBACK,
     MODE,
     PREDICATE,
+    REFERENCE,
     ROUTE,
     ROW,
     SLO,
@@ -27,6 +28,7 @@ from detector.contract.model import (
     MatrixRow,
     Mode,
     PredicateSpec,
+    Reference,
     RouteRule,
     Slo,
 )
@@ -98,6 +100,7 @@ def test_numbers_arrive_as_the_model_declares_them(example: Contract) -> None:
         (SLO, Slo),
         (ROUTE, RouteRule),
         (PREDICATE, PredicateSpec),
+        (REFERENCE, Reference),
         (MODE, Mode),
         (FALLBACK, Fallback),
         (ROW, MatrixRow),

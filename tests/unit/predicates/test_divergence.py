@@ -1,12 +1,16 @@
 """Divergence: silent on what a stream always does, quick on what it never did, honest on too little data."""
 
+import msgspec
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 
+from detector.contract.calibration import CalibratedPredicate
+from detector.contract.model import Reference
 from detector.predicates.base import Budget, Outcome
+from detector.predicates.bins import binner_for
 from detector.predicates.divergence import Divergence
-from tests.builders import T0, play, record, spec
+from tests.builders import T0, play, record, segment, spec
 
 STRICT = Budget(run_length=1e9, alpha=1e-9)
 LOOSE = Budget(run_length=1e9, alpha=1e-4)  # the most that any contract comes to
@@ -107,8 +111,11 @@ def test_evidence_names_what_moved():
     assert verdict.value > verdict.threshold >= 0.07
     assert verdict.samples >= 30
     assert verdict.window_s in (3, 10, 30, 60)
-    assert 1 <= len(verdict.detail) <= 3
-    assert all(name.startswith("output_tokens ") for name in verdict.detail)
+    bins = [name for name in verdict.detail if name.startswith("output_tokens ")]
+    assert 1 <= len(bins) <= 3
+    assert verdict.detail["threshold_from"] in ("contract", "learnt wander")
+    assert verdict.detail["effective_samples"] == verdict.samples
+    assert set(verdict.detail) == {*bins, "design_effect", "effective_samples", "threshold_from"}
 
 
 def test_nothing_is_judged_before_it_has_been_learnt():
@@ -317,3 +324,187 @@ def test_a_numeric_feature_may_be_negative():
         pass
 
     assert any(made.latched for _ in play(made, calls(-1.5, 40, 15), 40))
+
+
+def test_a_burst_of_names_never_seen_is_told_apart_from_the_rare_ones():
+    """With more names than bins, a flood of new ones is found though none of them has a bin of its own."""
+    rng = np.random.default_rng(17)
+    made = judge(window_s=10.0, field="template")
+    usual = [f"t{i}" for i in range(40)]
+
+    def calls(names, start, length):
+        for s in range(length):
+            yield [record(start + s + 0.5, template=str(rng.choice(names))) for _ in range(100)]
+
+    for _ in play(made, calls(usual, 0, 40)):
+        pass
+    assert made.armed
+    found = play(made, calls([*usual, *(f"new{i}" for i in range(10))], 40, 15), 40)
+    verdict = next(verdict for _, verdict in found if made.latched)
+
+    assert "template never seen before" in verdict.detail
+
+
+def tokens(rng, start, length, vocabulary, per_s=20, each=40):
+    for s in range(length):
+        yield [
+            record(start + s + 0.5, token_ids=rng.choice(vocabulary, size=each).tolist())
+            for _ in range(per_s)
+        ]
+
+
+def test_token_ids_are_a_distribution_of_their_own():
+    """Another vocabulary in a third of the tokens is found; tokens count for a sixth of a record each."""
+    rng, usual = np.random.default_rng(18), np.arange(5000) ** 2
+    made = judge(window_s=10.0, field="token_ids")
+    for _ in play(made, tokens(rng, 0, 60, usual)):
+        assert not made.latched
+    assert made.armed
+    strange = np.concatenate([usual, np.full(2500, 77)])
+    found = play(made, tokens(rng, 60, 15, strange), 60)
+    verdict = next(verdict for _, verdict in found if made.latched)
+
+    assert verdict.detail["design_effect"] == 6.0
+    assert verdict.samples % 20 == 0  # every second one of forty
+
+
+def calibrated(**fields):
+    counts = tuple((USUAL * 100_000).astype(int).tolist() + [0] * 6)
+    usual = {"records": 100_000, "reference": counts, "thresholds_nats": {3: 0.09, 10: 0.08, 60: 0.07}}
+    return CalibratedPredicate(**(usual | fields))
+
+
+def test_a_calibrated_stream_is_armed_at_once():
+    """With a calibration a drift is found that began ten seconds after the start."""
+    rng = np.random.default_rng(19)
+    made = Divergence(spec("divergence", window_s=60.0), STRICT, calibrated())
+    outcomes = [verdict.outcome for _, verdict in play(made, seconds(rng, [USUAL] * 10, 100))]
+    found = play(made, seconds(rng, [tilted(0.7)] * 10, 100, 10), 10)
+    verdict = next(verdict for _, verdict in found if made.latched)
+
+    assert outcomes[2] is Outcome.CLEAR
+    assert Outcome.LEARNING not in outcomes
+    assert verdict.detail["threshold_from"] in ("contract", "calibration")
+
+
+def test_a_calibrated_tolerance_is_not_news():
+    """What healthy traffic is known to wander by is not found; without that knowledge it is."""
+    found = []
+    for tolerance in (None, 0.5):
+        rng = np.random.default_rng(20)
+        made = Divergence(spec("divergence", window_s=60.0), STRICT, calibrated(tolerance_nats=tolerance))
+        found.append(any(made.latched for _ in play(made, seconds(rng, [tilted(0.3)] * 60, 100))))
+
+    assert found == [True, False]
+
+
+def test_calibrated_edges_and_categories_are_the_bins():
+    """Counts fall where the calibration's own did; a bin is named by its edges or its category."""
+    edges = binner_for("latency_s", calibrated(edges=(0.1, 0.2), reference=(1, 1, 1)))
+    listed = binner_for("template", calibrated(categories=("a", "b"), reference=(1, 1, 1)))
+
+    assert edges.count([0.05, 0.1, 0.15, 0.2, 9.0]) == [1, 2, 2]
+    assert [edges.name(i) for i in range(3)] == ["under 0.1", "0.1..0.2", "0.2 and more"]
+    assert listed.count(["a", "c", "b", "b", "d"]) == [1, 2, 2]
+    assert [listed.name(i) for i in range(3)] == ["a", "b", "other"]
+
+
+@pytest.mark.parametrize("phi", [1.0, 8.0])
+def test_calls_in_clusters_need_their_design_effect(phi):
+    """Sessions of eight like calls fire where taken as independent, and are silent as what they are."""
+    breaches = 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        made = Divergence(spec("divergence", window_s=60.0, design_effect=phi), LOOSE, calibrated())
+        for second in range(300):
+            bins = np.repeat(rng.choice(len(USUAL), size=4, p=USUAL), 8)
+            made.absorb(segment([record(second + 0.5, output_tokens=(1 << int(i)) >> 1) for i in bins]))
+            made.close(T0 + second + 1, frozen=False)
+            breaches += made.latched
+
+    assert (breaches == 0) == (phi > 1)
+
+
+@pytest.mark.parametrize(("mode", "found"), [("fixed", True), ("trailing", False)])
+def test_only_a_fixed_reference_sees_a_slow_creep(mode, found):
+    """A drift that takes forty minutes is the new normal to a trailing reference, and none to a fixed one."""
+    rng = np.random.default_rng(21)
+    made, start = learnt(rng, per_s=40, window_s=10.0, reference=Reference(mode=mode))
+    shares = [tilted(1e-4 + 0.3 * second / 2400) for second in range(0, 2400, 60) for _ in range(60)]
+    latched = [made.latched for _ in play(made, seconds(rng, shares, 40, start), start)]
+
+    assert any(latched) == found
+
+
+def test_an_accepted_drift_is_the_new_normal():
+    """After `rebase` the judge learns anew, is silent on the drift, and finds the way back to be one."""
+    rng = np.random.default_rng(22)
+    made, start = learnt(rng, window_s=10.0)
+    for _ in play(made, seconds(rng, [tilted(0.7)] * 20, 100, start), start, frozen=True):
+        pass
+    assert made.latched
+    made.rebase()
+    after = list(play(made, seconds(rng, [tilted(0.7)] * 80, 100, start + 20), start + 20))
+
+    assert made.armed
+    assert not any(verdict.outcome is Outcome.BREACH for _, verdict in after)
+    assert any(made.latched for _ in play(made, seconds(rng, [USUAL] * 20, 100, start + 100), start + 100))
+
+
+def test_a_route_of_three_calls_a_second_gets_clear_and_says_how_long_it_takes():
+    """Few calls take longer windows to clear: the bound is said while it is over ten seconds, and is kept."""
+    rng = np.random.default_rng(23)
+    made, start = learnt(rng, per_s=3, extra_s=100)
+    for _ in play(made, seconds(rng, [tilted(1.5)] * 60, 3, start), start, frozen=True):
+        pass
+    assert made.latched
+    assert "that takes" in made.progress() or made._stream.clear_span <= 10
+    back = play(made, seconds(rng, [USUAL] * 80, 3, start + 60), start + 60, frozen=True)
+
+    assert next(second for second, _ in back if not made.latched) <= start + 60 + 33
+
+
+def test_a_group_that_drifts_is_found_and_named():
+    """One tenant of ten whose answers collapse is a trifle in the whole, and found by its name."""
+    rng, found = np.random.default_rng(24), {}
+    for by in ((), ("tenant",)):
+        made = judge(window_s=10.0, by=by)
+        calls = list(by_tenant(rng, 0, 40, USUAL)) + list(by_tenant(rng, 40, 20, tilted(1.0)))
+        for _, verdict in play(made, calls):
+            if made.latched:
+                found.setdefault(by, verdict.detail)
+
+    assert () not in found
+    assert found["tenant",]["tenant"] == "t3"
+
+
+def by_tenant(rng, start, length, share):
+    for second in range(start, start + length):
+        calls = []
+        for i, here in enumerate([share if i == 3 else USUAL for i in range(10)]):
+            drawn = rng.choice(len(here), size=60 if i == 0 else 15, p=here)
+            calls += [record(second + 0.5, output_tokens=(1 << int(b)) >> 1, tenant=f"t{i}") for b in drawn]
+        yield calls
+
+
+def test_groups_are_bounded_and_survive_a_snapshot():
+    """However many tenants come, at most twenty groups are kept; a restored judge goes on the same."""
+    rng = np.random.default_rng(25)
+    made, taken = judge(window_s=10.0, by=("tenant",)), judge(window_s=10.0, by=("tenant",))
+
+    def calls(start, length):
+        for second in range(start, start + length):
+            yield [
+                record(second + 0.5, output_tokens=int(n), tenant=f"t{n % 60}")
+                for n in rng.integers(0, 900, 50)
+            ]
+
+    for _ in play(made, calls(0, 45)):
+        assert len(made.state()["strata"]) <= 20
+    taken.load(msgspec.msgpack.decode(msgspec.msgpack.encode(made.state()), strict=False))
+    later = list(calls(45, 30))
+    list(play(made, later, 45))
+    list(play(taken, later, 45))
+
+    assert taken.state() == made.state()
+    assert taken.verdict == made.verdict
