@@ -53,6 +53,7 @@ class Counts:
         late: records older than every window; not judged.
         clamped: records and verdicts whose event time lay too far ahead of their arrival.
         verdicts: late verdicts judged; `verdicts_skipped` those that say nothing of the primary.
+        verdicts_unjoined: late verdicts whose call was not found where it had to be; not judged.
         skipped: records that a snapshot had covered already.
         evicted: routes forgotten because there were too many.
     """
@@ -62,6 +63,7 @@ class Counts:
     clamped: int = 0
     verdicts: int = 0
     verdicts_skipped: int = 0
+    verdicts_unjoined: int = 0
     skipped: int = 0
     evicted: int = 0
 
@@ -319,8 +321,12 @@ class Pipeline:
 
 
 def _add_counts(total: Counts, judge: RouteJudge) -> None:
-    for name in ("judged", "late", "clamped", "verdicts", "verdicts_skipped"):
-        setattr(total, name, getattr(total, name) + getattr(judge, name))
+    total.judged += judge.judged
+    total.late += judge.late
+    total.clamped += judge.clamped
+    total.verdicts += judge.late_verdicts.judged
+    total.verdicts_skipped += judge.late_verdicts.skipped
+    total.verdicts_unjoined += judge.late_verdicts.unjoined
 
 
 def _clamp(times: Sequence[float], arrivals: Sequence[float]) -> tuple[list[float], frozenset[int]]:

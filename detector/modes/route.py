@@ -21,10 +21,9 @@ from detector.modes.findings import Findings
 from detector.modes.machine import ScopeMachine
 from detector.modes.plan import Plan
 from detector.modes.state import State
-from detector.modes.verdicts import VerdictJoin
+from detector.modes.verdicts import Coming, LateVerdicts
 from detector.predicates.absence import Absence
 from detector.predicates.base import Judge
-from detector.predicates.evaluation_rate import EvaluationRate
 from detector.predicates.registry import judge_for
 from detector.windows.segment import Calls, Segment, join, made_after
 from detector.windows.watermark import Watermark
@@ -43,7 +42,7 @@ class RouteJudge:
 
     Attributes:
         covers: next offset of telemetry and of evaluations: everything below is part of this state.
-        judged: records judged; `late`, `clamped`, `verdicts`, `verdicts_skipped` count likewise.
+        judged: records judged; `late` and `clamped` count likewise.
         armed: per predicate, records that were judged while it was armed.
         due: a tick before it (Unix seconds) changes nothing.
     """
@@ -61,8 +60,7 @@ class RouteJudge:
         }
         self._walkers = [judge for judge in self.judges.values() if judge.walks]
         self._silences = [judge for judge in self.judges.values() if isinstance(judge, Absence)]
-        self._verdict_judges = [judge for judge in self.judges.values() if isinstance(judge, EvaluationRate)]
-        self._join = VerdictJoin() if self._verdict_judges else None
+        self.late_verdicts = LateVerdicts(self.judges.values())
         self._modes_of = {
             name: mode.name for mode in reversed(contract.modes.values()) for name in mode.predicates
         }
@@ -80,7 +78,7 @@ class RouteJudge:
         self._attribution = Attribution(self.judges, plan.acting) if plan.attributes else None
         self._findings = Findings(self.judges, plan.topics[0], partition)
         self.covers = [0, 0]
-        self.judged = self.late = self.clamped = self.verdicts = self.verdicts_skipped = 0
+        self.judged = self.late = self.clamped = 0
         self.armed = dict.fromkeys(self.judges, 0)
 
     def put_off(self, calls: Calls) -> bool:
@@ -222,8 +220,8 @@ class RouteJudge:
         if newest > self._now:
             self._now = newest
         self.judged += count
-        if self._join is not None:
-            self._join.remember(records)
+        if self.late_verdicts.judges:
+            self.late_verdicts.remember(records, engaged=self.machine.engaged)
 
     def _flush(self) -> None:
         """Hand what was gathered to the windows; before an evaluation, a change of state, a snapshot."""
@@ -271,6 +269,8 @@ class RouteJudge:
             judge.close(boundary, frozen=frozen)
         unknown = "" if self._attribution is None else self._attribution.close(boundary, frozen=frozen)
         self._closed(boundary)
+        for verdict in self.late_verdicts.take_waiting():
+            self._take_verdict(verdict, decisions)
         self._findings.refresh()
         if self._findings.holds or self.machine.open or self.machine.status.noticed:
             self._step(boundary - self._phase + self._lateness_s, decisions)
@@ -294,6 +294,7 @@ class RouteJudge:
         if after is not before and after in (State.ACTIVE, State.RECOVERING):
             for judge in self.judges.values():
                 judge.restart(now)
+            self.late_verdicts.since = now
 
     def _unusable_notices(self, now: float) -> list[Decision]:
         notices = []
@@ -346,25 +347,17 @@ class RouteJudge:
         self.covers[1] = offsets[-1] + 1
         self._walk_unwalked()
         decisions: list[Decision] = []
-        if self._join is None:
-            self.verdicts_skipped += len(evaluations)
-            return decisions
-        for i, evaluation in enumerate(evaluations):
-            if not self._join.counts(evaluation, self._since()):
-                self.verdicts_skipped += 1
-                continue
-            self.verdicts += 1
-            flips = [
-                judge.judge_verdicts((i,), evaluations)
-                for judge in self._verdict_judges
-                if judge.spec.evaluation == evaluation.name
-            ]
-            if any(flip is not None for flip in flips):
-                self._flush()
-                self._findings.refresh((offsets[i], evaluation.event_time), self._evaluations_topic)
-                self._step(max(self._now, evaluation.event_time), decisions)
+        for offset, evaluation in zip(offsets, evaluations, strict=True):
+            self._take_verdict(Coming(evaluation, offset, self._now), decisions)
         self._calm = self._is_calm()
         return decisions
+
+    def _take_verdict(self, verdict: Coming, decisions: list[Decision]) -> None:
+        if self.late_verdicts.take(verdict, self._now, engaged=self.machine.engaged):
+            self._flush()
+            at = verdict.evaluation.event_time
+            self._findings.refresh((verdict.offset, at), self._evaluations_topic)
+            self._step(max(self._now, at), decisions)
 
     def state(self) -> dict[str, Any]:
         """Plain values that `load` takes back."""
@@ -380,9 +373,9 @@ class RouteJudge:
             "machine": self.machine.state(),
             "findings": self._findings.state(),
             "attribution": None if self._attribution is None else self._attribution.state(),
-            "counts": [self.judged, self.late, self.clamped, self.verdicts, self.verdicts_skipped],
+            "counts": [self.judged, self.late, self.clamped],
             "armed": self.armed,
-            "join": None if self._join is None else self._join.state(),
+            "late_verdicts": self.late_verdicts.state(),
         }
 
     def load(self, state: dict[str, Any], evidence: dict[str, Evidence]) -> None:
@@ -399,7 +392,6 @@ class RouteJudge:
         self._findings.load(state["findings"], evidence)
         if self._attribution is not None and state.get("attribution") is not None:
             self._attribution.load(state["attribution"])
-        self.judged, self.late, self.clamped, self.verdicts, self.verdicts_skipped = state["counts"]
+        self.judged, self.late, self.clamped = state["counts"]
         self.armed |= {name: n for name, n in state["armed"].items() if name in self.armed}
-        if self._join is not None and state["join"] is not None:
-            self._join.load(state["join"])
+        self.late_verdicts.load(state["late_verdicts"])

@@ -201,7 +201,8 @@ def test_late_verdicts_are_counted_once_and_act():
     assert activated.evidence.topic == "llm.evaluations"
     assert VERDICTS[activated.evidence.offset].failed
     assert pipeline.counts.verdicts <= len(unique) < len(VERDICTS)
-    assert pipeline.counts.verdicts + pipeline.counts.verdicts_skipped == len(VERDICTS)
+    counts = pipeline.counts
+    assert counts.verdicts + counts.verdicts_skipped + counts.verdicts_unjoined == len(VERDICTS)
 
 
 @given(cut=st.integers(1, len(VERDICTS) - 1))
