@@ -30,7 +30,7 @@ from topics.telemetry import Evaluation, TelemetryRecord
 
 __all__ = ["Counts", "Decision", "Limits", "Pipeline"]
 
-_VERSION = 1
+_VERSION = 2
 _FORGOTTEN_KEPT = 100_000
 
 
