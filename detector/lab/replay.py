@@ -66,10 +66,18 @@ def replay(
         FileError: a file is missing or of an unknown kind.
         MappingError: a column is not there.
     """
+    rows = read_rows(files, columns or Columns(), progress)
+    return replay_rows(rows, contract, batch=batch, partitions=partitions)
+
+
+def replay_rows(
+    rows: Iterator[Row], contract: Contract, *, batch: int = 4096, partitions: int = 1
+) -> ReplayResult:
+    """`replay` on rows from anywhere."""
     started = time.monotonic()
     pipelines = [Pipeline(contract, partition=number) for number in range(partitions)]
     feed = Feed.for_contract(pipelines, contract, batch)
-    records, malformed, shown = _feed_all(feed, read_rows(files, columns or Columns(), progress))
+    records, malformed, shown = _feed_all(feed, rows)
     judged = [(pipeline.armed(), pipeline.counts.judged) for pipeline in pipelines]
     return ReplayResult(
         records=records,

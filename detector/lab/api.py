@@ -1,0 +1,248 @@
+"""`replay`, `sweep` and `calibrate` for notebooks: files or frames in, frames and plots out."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from detector.contract import load_contract
+from detector.contract.model import Contract
+from detector.lab.columns import Columns, MappingError, parse_columns
+from detector.lab.files import Malformed, Row, read_rows
+from detector.lab.frames import backend_of, frame_of, is_frame, rows_of
+from detector.lab.incidents import Incident, read_incidents
+from detector.lab.replay import ReplayResult, replay_rows
+from detector.lab.settings_grid import Value, grid
+from detector.lab.sweep import SweepResult, sweep_rows
+from detector.lab.transitions import transitions_of
+from topics.control import ControlRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Data = Any  # a path, paths, or a frame of pandas, polars or pyarrow
+Source = str | Path | Contract  # a contract, its file, or its text
+Truth = str | Path | Sequence[Incident] | None
+
+_ACTIVATION = (
+    "scope mode predicate disposition activated_at deactivated_at value threshold samples window_s row"
+).split()
+_TRANSITION = "issued_at scope state mode primary_share disposition reason event_id".split()
+
+
+def replay(data: Data, contract: Source, **columns: Any) -> "Replayed":
+    """Judge recorded telemetry by the code that runs in production.
+
+    Args:
+        data: path or paths (.jsonl, .csv, .parquet), or a frame of pandas, polars or pyarrow.
+        contract: a `Contract`, the path of a contract file, or its text.
+        columns: `map={field: column}`, `set={field: value}`, `time_unit="s"|"ms"|"us"|"iso"`, `start=ISO`.
+
+    Raises:
+        FileError, MappingError: the data cannot be read as telemetry.
+        ContractError: the contract cannot run.
+    """
+    rows, backend = _rows(data, columns)
+    return Replayed(replay_rows(rows, _contract(contract)), backend)
+
+
+def sweep(
+    data: Data,
+    contract: str | Path,
+    sets: Mapping[str, Iterable[Value]],
+    *,
+    incidents: Truth = None,
+    split: float | None = None,
+    workers: int = 1,
+    **columns: Any,
+) -> "Swept":
+    """Try values of a contract's keys on recorded telemetry.
+
+    Args:
+        data: as for `replay`, and `columns` likewise.
+        contract: path of a contract file, or its text.
+        sets: dotted path -> values, such as `{"predicates.errors.ceiling": [0.01, 0.02]}`; all combinations.
+        incidents: csv of what was really wrong, or a list of `Incident`.
+        split: share of the time to choose on; the rest is held out.
+        workers: processes to share the settings over; more than 1 needs a `__main__` that can be imported.
+
+    Raises:
+        SettingError: a path leads nowhere, or a value makes no contract.
+        FileError, MappingError, IncidentError: what is given cannot be read.
+    """
+    rows, backend = _rows(data, columns)
+    settings = grid(*_text(contract), sets)
+    truth = read_incidents(Path(incidents)) if isinstance(incidents, str | Path) else incidents
+    return Swept(sweep_rows(rows, settings, incidents=truth, split=split, workers=workers), backend)
+
+
+def calibrate(data: Data, contract: Source, **columns: Any) -> "Calibrated":
+    """Learn references, ceilings and dependence from healthy telemetry; arguments as for `replay`.
+
+    Raises:
+        FileError, MappingError: the data cannot be read as telemetry.
+    """
+    learn = import_module("detector.lab.calibrate").calibrate
+    judged_by = _contract(contract)
+    with _files(data, columns) as (paths, mapping):
+        return Calibrated(learn(paths, judged_by, columns=mapping), backend_of(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay found; `result` has it all."""
+
+    result: ReplayResult
+    backend: str | None = None
+
+    def activations(self, backend: str | None = None) -> Any:
+        """A frame with a row for each activation; times in Unix seconds."""
+        rows = []
+        for each in self.result.activations:
+            found = msgspec.to_builtins(each)
+            evidence = found.pop("evidence")
+            rows.append(found | evidence | {"row": each.evidence.offset})
+        return frame_of(rows, _ACTIVATION, backend or self.backend)
+
+    def transitions(self, backend: str | None = None) -> Any:
+        """A frame of the transitions, as they would stand on `detector.transitions`."""
+        rows = [msgspec.to_builtins(each) for each in self.records()]
+        return frame_of(rows, _TRANSITION, backend or self.backend)
+
+    def records(self) -> list[ControlRecord]:
+        """The transitions whole."""
+        return list(transitions_of(self.result.decisions))
+
+    def armed(self, backend: str | None = None) -> Any:
+        """A frame of predicates and the share of records judged while each was armed, 0..1."""
+        rows = [{"predicate": name, "armed": share} for name, share in self.result.armed.items()]
+        return frame_of(rows, ("predicate", "armed"), backend or self.backend)
+
+    def plot(self, ax: "Axes | None" = None, *, incidents: Truth = None) -> "Axes":
+        """Draw when which scope was away from its primary, and what was really wrong if that is known."""
+        from detector.lab.plots import plot_activations
+
+        truth = read_incidents(Path(incidents)) if isinstance(incidents, str | Path) else incidents
+        return plot_activations(self.result, truth or (), ax)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found; `result` has it all."""
+
+    result: SweepResult
+    backend: str | None = None
+
+    def frame(self, backend: str | None = None) -> Any:
+        """A frame with a row for each setting, and one more for the held-out part if there is one."""
+        rows = []
+        for each in self.result.tried:
+            parts = [
+                ("all" if each.held_out is None else "chosen on", each.measures),
+                ("held out", each.held_out),
+            ]
+            for part, found in parts:
+                if found is None:
+                    continue
+                low, high = found.false_per_week_interval
+                row = {name: getattr(found, name) for name in found.__dataclass_fields__}
+                del row["false_per_week_interval"]
+                row |= {
+                    "found_share": found.found_share,
+                    "false_per_week_low": low,
+                    "false_per_week_high": high,
+                }
+                marks = {
+                    "pareto": each.pareto,
+                    "chosen": each.chosen,
+                    "armed": min(each.armed.values(), default=0.0),
+                }
+                rows.append({**each.setting.values, "part": part, **row, **marks})
+        return frame_of(rows, list(rows[0]) if rows else (), backend or self.backend)
+
+    def plot(self, ax: "Axes | None" = None, *, x: str = "delay_p50_s", y: str = "mistakes") -> "Axes":
+        """Draw one number against another, a point per setting, the Pareto front joined up.
+
+        Args:
+            ax: where; None makes a figure.
+            x: a field of `Measures`, or `mistakes`: missed and false; `y` likewise.
+        """
+        from detector.lab.plots import plot_pareto
+
+        return plot_pareto(self.result, ax, x, y)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What was learnt; `result.calibration` is what a contract carries."""
+
+    result: Any
+    backend: str | None = None
+
+    def frame(self, backend: str | None = None) -> Any:
+        """A frame with a row for each route and predicate."""
+        fields = msgspec.to_builtins(self.result.calibration)["routes"]
+        rows = [
+            {"route": route, "predicate": name} | {key: one.get(key) for key in _LEARNT}
+            for route, part in fields.items()
+            for name, one in part["predicates"].items()
+        ]
+        return frame_of(rows, ("route", "predicate", *_LEARNT), backend or self.backend)
+
+
+_LEARNT = (
+    "records rate ceiling design_effect run_length tolerance_nats smallest_detectable_nats "
+    "smallest_detectable_rate false_per_week basis"
+).split()
+
+
+def _contract(source: Source) -> Contract:
+    return source if isinstance(source, Contract) else load_contract(*_text(source))
+
+
+def _text(source: str | Path) -> tuple[str | bytes, str]:
+    """A contract's text and name; a string of more than one line is the text itself."""
+    if isinstance(source, str) and "\n" in source:
+        return source, "contract"
+    return Path(source).read_bytes(), str(source)
+
+
+def _columns(options: Mapping[str, Any]) -> Columns:
+    unknown = options.keys() - {"map", "set", "time_unit", "start"}
+    if unknown:
+        raise MappingError(f"no option {', '.join(sorted(unknown))}; there are map, set, time_unit and start")
+    maps, sets = (
+        [f"{name}={value}" for name, value in options.get(each, {}).items()] for each in ("map", "set")
+    )
+    return parse_columns(maps, sets, options.get("time_unit", "s"), options.get("start"))
+
+
+def _rows(data: Data, options: Mapping[str, Any]) -> tuple[Iterator[Row], str | None]:
+    columns = _columns(options)
+    if is_frame(data):
+        return rows_of(data, columns), backend_of(data)
+    return read_rows(_paths(data), columns), None
+
+
+def _paths(data: Data) -> list[Path]:
+    return [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
+
+
+@contextmanager
+def _files(data: Data, options: Mapping[str, Any]) -> Iterator[tuple[list[Path], Columns]]:
+    """The data as files, for what streams them: a frame becomes one."""
+    if not is_frame(data):
+        yield _paths(data), _columns(options)
+        return
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "frame.jsonl")
+        records = (row for row in rows_of(data, _columns(options)) if not isinstance(row, Malformed))
+        with file.open("wb") as out:
+            for record in records:
+                out.write(msgspec.json.encode(record) + b"\n")
+        yield [file], Columns()

@@ -1,0 +1,70 @@
+"""Frames of pandas, polars and pyarrow as rows of telemetry, and results as frames, through narwhals."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from detector.lab.columns import Columns, row_builder
+from detector.lab.files import Malformed, Row
+from topics.errors import DecodeError
+
+BACKENDS = ("pandas", "polars", "pyarrow")
+
+
+def is_frame(data: object) -> bool:
+    """Whether `data` is an eager frame of a library that narwhals knows."""
+    return type(data).__module__.split(".")[0] in BACKENDS
+
+
+def backend_of(data: object) -> str | None:
+    """The library that a frame is of; None if it is no frame."""
+    return type(data).__module__.split(".")[0] if is_frame(data) else None
+
+
+def rows_of(frame: Any, columns: Columns, name: str = "frame") -> Iterator[Row]:
+    """Yield a frame's rows as records, in its order; a row that is none is handed out as `Malformed`.
+
+    A missing value of any kind, NaN included, is "not measured".
+
+    Raises:
+        MappingError: a column that was asked for is not there.
+    """
+    import narwhals as nw
+
+    table = nw.from_native(frame, eager_only=True)
+    build = row_builder(columns, list(table.columns), text=False)
+    for index, cells in enumerate(table.iter_rows()):
+        try:
+            yield build([_plain(cell) for cell in cells])
+        except DecodeError as error:
+            yield Malformed(name, index, error.path, error.expected)
+
+
+def _plain(cell: Any) -> Any:
+    """A Python value: missing ones are None, arrays lists, numbers of numpy Python's own."""
+    if cell is None or isinstance(cell, str):
+        return cell
+    if type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and cell != cell):
+        return None
+    if hasattr(cell, "tolist"):
+        return cell.tolist()
+    return cell
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], backend: str | None) -> Any:
+    """A frame with a row for each mapping.
+
+    Args:
+        rows: cells by column.
+        columns: their order; they are there even without rows.
+        backend: `pandas`, `polars` or `pyarrow`; None: the first of them that is installed.
+    """
+    import narwhals as nw
+
+    cells = {name: [row.get(name) for row in rows] for name in columns}
+    return nw.from_dict(cells, backend=backend or _installed()).to_native()
+
+
+def _installed() -> str:
+    from importlib.util import find_spec
+
+    return next(name for name in BACKENDS if find_spec(name) is not None)

@@ -1,0 +1,101 @@
+"""The notebook's functions: frames in are files in, and frames out."""
+
+import subprocess
+import sys
+
+import pytest
+
+import detector.lab.replay
+import detector.lab.sweep  # noqa: F401  # the modules are loaded, and the functions are found all the same
+from detector.lab import replay, sweep
+from detector.lab.columns import MappingError
+from detector.lab.incidents import Incident
+
+pytest.importorskip("narwhals")
+T0 = 1_700_000_000.0
+CONTRACT = """
+version: 1
+predicates:
+  errors: {type: rate, field: error, ceiling: 0.01}
+modes:
+  error_spike: {when: errors}
+fallbacks:
+  rule: {type: rule, p99_ms: 20, share: 1}
+matrix:
+  - {mode: "*", input_class: "*", fallbacks: [rule]}
+"""
+CELLS = {
+    "at": [T0 + i / 10 for i in range(900)],
+    "error": ["500" if 600 <= i < 700 else "" for i in range(900)],
+    "latency_s": [None if i % 7 == 0 else 0.1 for i in range(900)],
+    "input_tokens": [None if i % 5 == 0 else 100 + i % 9 for i in range(900)],
+}
+OPTIONS = {"map": {"event_time": "at"}, "set": {"route": "chat"}}
+
+
+def frames():
+    for name in ("pandas", "polars", "pyarrow"):
+        library = pytest.importorskip(name)
+        yield name, library.table(CELLS) if name == "pyarrow" else library.DataFrame(CELLS)
+
+
+def test_frames_of_every_library_and_a_file_of_the_same_cells_agree(tmp_path):
+    """One digest; gaps in a frame are not measured, whatever stands for them; results come in kind."""
+    pandas = pytest.importorskip("pandas")
+    pandas.DataFrame(CELLS).to_csv(tmp_path / "calls.csv", index=False)
+    from_file = replay(tmp_path / "calls.csv", CONTRACT, **OPTIONS)
+    assert [each.mode for each in from_file.result.activations] == ["error_spike"]
+
+    for name, frame in frames():
+        found = replay(frame, CONTRACT, **OPTIONS)
+        assert (found.result.malformed, found.result.digest) == (0, from_file.result.digest)
+        assert type(found.activations()).__module__.split(".")[0] == name
+        assert found.transitions("pandas")["scope"].tolist()[0] == "chat"
+
+
+def test_a_sweep_of_a_frame_has_a_row_per_setting_and_part():
+    """Paths are columns; measures are beside them."""
+    frame = pytest.importorskip("polars").DataFrame(CELLS)
+    truth = [Incident("chat", "error_spike", T0 + 60, T0 + 70)]
+    found = sweep(
+        frame, CONTRACT, {"predicates.errors.ceiling": [0.01, 0.2]}, incidents=truth, split=0.5, **OPTIONS
+    ).frame()
+
+    assert found["predicates.errors.ceiling"].to_list() == [0.01, 0.01, 0.2, 0.2]
+    assert found["part"].to_list() == ["chosen on", "held out"] * 2
+    assert found["found"].to_list()[1::2] == [1, 1]
+
+
+def test_plots_draw_into_the_axes_given():
+    """Axes in, the same axes out, with something on them."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    frame = pytest.importorskip("pandas").DataFrame(CELLS)
+    truth = [Incident("chat", "error_spike", T0 + 60, T0 + 70)]
+    figure, (one, other) = plt.subplots(2)
+    swept = sweep(frame, CONTRACT, {"predicates.errors.ceiling": [0.01, 0.2]}, incidents=truth, **OPTIONS)
+
+    assert replay(frame, CONTRACT, **OPTIONS).plot(one, incidents=truth) is one
+    assert swept.plot(other) is other
+    assert one.patches
+    assert other.collections
+    plt.close(figure)
+
+
+def test_an_option_that_is_none_is_refused():
+    """A mistyped option is not taken for nothing."""
+    with pytest.raises(MappingError, match="time_units"):
+        replay("calls.csv", CONTRACT, time_units="ms")
+
+
+def test_importing_the_lab_loads_no_library():
+    """What a notebook imports first costs nothing until it is used."""
+    code = (
+        "import sys, detector.lab; heavy = {'numpy', 'scipy', 'narwhals', 'pandas', 'matplotlib', 'pyarrow'};"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
