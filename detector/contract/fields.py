@@ -41,7 +41,9 @@ def _kinds() -> dict[str, FieldKind]:
     return kinds | dict.fromkeys(_IDENTITY, "identity")
 
 
-KINDS: dict[str, FieldKind] = _kinds()
+# No record carries it: seconds per output token after the first, from latency_s, ttft_s and output_tokens.
+DERIVED: dict[str, FieldKind] = {"tpot_s": "number"}
+KINDS: dict[str, FieldKind] = _kinds() | DERIVED
 
 
 def field_kind(name: str) -> FieldKind | None:

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from detector.contract.calibration import CalibratedPredicate
+from detector.windows.segment import DERIVED
 from topics.telemetry import TelemetryRecord
 
 TOKEN_BINS = 18  # 0, 1, 2-3, 4-7, ... 65,536 and more
@@ -291,7 +292,7 @@ def binner_for(field: str, calibrated: CalibratedPredicate | None = None) -> Bin
         return FeatureBins()
     if field == TOKEN_IDS:
         return TokenIdBins()
-    kind = _KINDS.get(field)
+    kind = float if field in DERIVED else _KINDS.get(field)
     if kind is int:
         return TokenBins()
     if kind is float:

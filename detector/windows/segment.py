@@ -16,8 +16,22 @@ ALWAYS = ("served_by", "error")
 FEATURE = "features."
 
 
+def _tpot_s(record: TelemetryRecord) -> float | None:
+    """Time per output token after the first, seconds; None where a part of it was not measured."""
+    whole, first, tokens = record.latency_s, record.ttft_s, record.output_tokens
+    if whole is None or first is None or tokens is None or tokens < 2 or whole < first:
+        return None
+    return (whole - first) / (tokens - 1)
+
+
+# Fields that no record carries and that follow from others.
+DERIVED: dict[str, Callable[[TelemetryRecord], float | None]] = {"tpot_s": _tpot_s}
+
+
 def value_of(field: str) -> Callable[[TelemetryRecord], Any]:
-    """How to read a telemetry field, or `features.<name>`, out of a record; None where not measured."""
+    """How to read a field, a derived one or `features.<name>` out of a record; None where not measured."""
+    if field in DERIVED:
+        return DERIVED[field]
     if not field.startswith(FEATURE):
         return attrgetter(field)
     name = field.removeprefix(FEATURE)
@@ -31,8 +45,9 @@ class Columns:
 
     def __init__(self, fields: Iterable[str]) -> None:
         wanted = [*ALWAYS, *sorted(set(fields) - set(ALWAYS) - {""})]
-        self._fields = tuple(field for field in wanted if not field.startswith(FEATURE))
-        self._features = {field: value_of(field) for field in wanted if field.startswith(FEATURE)}
+        made = [field for field in wanted if field.startswith(FEATURE) or field in DERIVED]
+        self._fields = tuple(field for field in wanted if field not in made)
+        self._features = {field: value_of(field) for field in made}
         self._read = attrgetter(*self._fields)
 
     def rows(self, records: Sequence[TelemetryRecord]) -> Iterable[tuple[Any, ...]]:

@@ -264,3 +264,14 @@ def test_a_late_verdict_is_read_as_the_contract_says(limits, bad, good, unknown)
     assert verdicts(judge, [evaluation(i, **good) for i in range(100)]) is None
     assert verdicts(judge, [evaluation(i, **unknown) for i in range(100)]) is None
     assert verdicts(judge, [evaluation(i, **bad) for i in range(9)]) == 5
+
+
+def test_a_time_per_output_token_can_be_too_long():
+    """An exceedance of the derived field breaches on slow decoding, however short the whole call is."""
+    judge = judge_for(spec("exceedance", field="tpot_s", above_ms=50.0), BUDGET)
+    fast = {"latency_s": 1.0, "ttft_s": 0.2, "output_tokens": 101}
+    slow = {"latency_s": 1.0, "ttft_s": 0.2, "output_tokens": 5}
+    part = segment([record(i, **fast) for i in range(100)], fields=("tpot_s",))
+    assert judge.observe(part) is None
+
+    assert judge.observe(segment([record(100 + i, **slow) for i in range(10)], fields=("tpot_s",))) == 5

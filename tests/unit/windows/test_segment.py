@@ -2,11 +2,14 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.windows.segment import join
+from detector.contract import fields as contract_fields
+from detector.windows.segment import DERIVED, join
 from tests.builders import T0, record, segment
+from topics.telemetry import TelemetryRecord
 
 CALLS = st.lists(
     st.builds(
@@ -92,3 +95,29 @@ def test_a_feature_is_read_by_its_name():
     part = segment([record(features={"score": 0.5}), record(features={"other": 1.0})])
 
     assert list(part.pick("features.score", range(2))) == [0.5, None]
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [
+        ({"latency_s": 2.1, "ttft_s": 0.1, "output_tokens": 101}, 0.02),
+        ({"latency_s": 2.1, "ttft_s": 0.1, "output_tokens": 1}, None),
+        ({"latency_s": 2.1, "ttft_s": 0.1, "output_tokens": 0}, None),
+        ({"latency_s": 2.1, "ttft_s": 0.1}, None),
+        ({"latency_s": 2.1, "output_tokens": 101}, None),
+        ({"ttft_s": 0.1, "output_tokens": 101}, None),
+        ({"latency_s": 0.1, "ttft_s": 0.2, "output_tokens": 101}, None),
+    ],
+)
+def test_the_time_per_output_token_needs_all_its_parts(measured, expected):
+    """It is a column like any other; where a part is missing or contradicts another, it is not measured."""
+    part = segment([record(0.0, **measured)], fields=("tpot_s", "latency_s"))
+
+    assert part.columns["tpot_s"][0] == pytest.approx(expected)
+    assert part.columns["latency_s"][0] == measured.get("latency_s")
+
+
+def test_what_a_contract_may_name_can_be_read():
+    """The derived fields that `check` lets pass are those that are derived."""
+    assert set(contract_fields.DERIVED) == set(DERIVED)
+    assert not set(DERIVED) & set(TelemetryRecord.__struct_fields__)
