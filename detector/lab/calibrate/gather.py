@@ -37,7 +37,8 @@ class RouteTally:
         self.of: dict[str, ShareTally | ValueTally] = {}
         self._takers: list[Callable[[list[TelemetryRecord], Floats], None]] = []
         for spec in specs:
-            self._takers.append(self._taker(spec))
+            taker = self._taker(spec)
+            self._takers.append(_filtered(spec, taker) if spec.where else taker)
 
     def take(self, records: list[TelemetryRecord]) -> None:
         """Count records in the order in which they came."""
@@ -60,6 +61,20 @@ class RouteTally:
             return lambda records, times: _rate(shares, value, good, records, times)
         limit = (spec.above_ms or 0.0) / 1000.0
         return lambda records, times: _exceedance(shares, value, limit, records, times)
+
+
+def _filtered(
+    spec: PredicateSpec, take: Callable[[list[TelemetryRecord], Floats], None]
+) -> Callable[[list[TelemetryRecord], Floats], None]:
+    """Take the calls alone that the predicate sees."""
+    wanted = [(value_of(name), frozenset(values)) for name, values in spec.where]
+
+    def taken(records: list[TelemetryRecord], times: Floats) -> None:
+        seen = [i for i, record in enumerate(records) if all(of(record) in values for of, values in wanted)]
+        if seen:
+            take([records[i] for i in seen], times[seen])
+
+    return taken
 
 
 def _values(

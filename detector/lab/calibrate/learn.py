@@ -86,7 +86,8 @@ def calibrate(
     gathered = Gathered(contract)
     gathered.take(read_rows(files, columns or Columns(), progress))
     if not gathered.routes:
-        raise NotHealthyError("no record to learn from")
+        first = f": {gathered.shown[0].path} {gathered.shown[0].expected}" if gathered.shown else ""
+        raise NotHealthyError(f"no record to learn from, {gathered.malformed} malformed{first}")
     minutes = set().union(*(tally.minutes for tally in gathered.routes.values()))
     fleet = gathered.records / (60.0 * len(minutes))
     found = replace(

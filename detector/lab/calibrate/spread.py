@@ -3,7 +3,7 @@
 phi      mean two-sample Pearson X^2 of neighbouring panes over its degrees of freedom, panes
          pooled to >= 5 k values: neighbours share the slow wander, so it does not count
 strayed  bias-corrected KL of windows of 3 .. 300 s from the hour before, lagged by the longest window
-d0       1.5 times the 99.9 % point of what windows of 300 s strayed, at least 0.035
+d0       1.5 times the 99.9 % point of what the longest windows strayed, at least 0.035
 thr_L    1.25 times that of windows of L seconds, at least what the contract says
 """
 
@@ -21,6 +21,7 @@ TOLERANCE_MARGIN = 1.5
 CATEGORIES = 15
 HOUR_S = 3600
 _PER_CHUNK = 43_200
+_LEAST_LOOKS = 20
 _MOST_LOOKS = 200_000  # per window length
 _Z99 = 2.326
 
@@ -164,14 +165,10 @@ def measure(
     quantiles = {
         span: tuple(float(q) for q in np.quantile(values, (0.5, 0.99, 0.999)))
         for span, values in by_span.items()
-        if len(values) >= 100
+        if len(values) >= _LEAST_LOOKS
     }
     thresholds = {span: max(threshold, WANDER_MARGIN * q[2]) for span, q in quantiles.items()}
-    highest = (
-        quantiles[longest][2]
-        if longest in quantiles
-        else max((q[2] for q in quantiles.values()), default=0.0)
-    )
+    highest = quantiles[max(quantiles)][2] if quantiles else 0.0
     return Spread(
         records=int(table.sum()),
         edges=edges,

@@ -205,3 +205,17 @@ def test_the_verb_writes_a_contract_and_a_page(healthy: Path, tmp_path: Path) ->
     assert run(empty, "-c", contract, "-o", tmp_path / "no.yaml").exit_code == 1
     assert run(tmp_path / "none.csv", "-c", contract, "-o", tmp_path / "no.yaml").exit_code == 2
     assert not (tmp_path / "no.yaml").exists()
+
+
+def test_a_filtered_predicate_learns_from_the_calls_that_it_sees(tmp_path: Path) -> None:
+    """`where` leaves the others out, as in production."""
+    records = calls(1500)
+    for i, each in enumerate(records):
+        each["tenant"] = "acme" if i % 3 == 0 else "other"
+    text = EXAMPLE.replace("{type: rate, field: error,", "{type: rate, field: error, where: {tenant: acme},")
+    one = calibrate([write(tmp_path / "calls.jsonl", records)], load_contract(text)).calibration.of(
+        "chat", "errors"
+    )
+
+    assert one is not None
+    assert one.records == len(records) / 3
