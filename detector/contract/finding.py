@@ -136,6 +136,11 @@ _TABLE = (
     Rule("condition-shape", "a condition that is not one of all, any, at_least", "keep one of them"),
     Rule("never-holds", "a condition that asks for more predicates than it names", "lower `n` or name more"),
     Rule("mode-without-row", "a mode that acts has no row in the matrix", "add a row for it"),
+    Rule(
+        "early-acts",
+        "a mode acts on a sign that is not harm",
+        "give the mode `severity: notice`, or rest it on an exceedance of the limit",
+    ),
     Rule("mutes-itself", "a mode mutes itself", "remove it from its own `mutes`"),
     Rule("mute-cycle", "modes mute each other in a circle", "leave only the cause muting the symptom"),
     Rule(

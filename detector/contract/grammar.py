@@ -291,6 +291,8 @@ READ_BY_METHOD: dict[tuple[str, str], frozenset[str]] = {
     ("exceedance", "window_s"): _DRIFT_DETECTORS,
     ("rate", "judge"): frozenset({"default"}),
     ("exceedance", "consecutive"): frozenset({"literal"}),
+    ("exceedance", "above_ms"): _DRIFT_DETECTORS | {"default", "literal"},
+    ("exceedance", "ceiling"): _DRIFT_DETECTORS | {"default", "literal"},
     ("divergence", "by"): frozenset({"default"}),
     ("divergence", "reference"): frozenset({"default"}),
 }

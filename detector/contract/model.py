@@ -23,7 +23,7 @@ Cause = Literal[
     "input_drift",
 ]
 ReferenceMode = Literal["trailing", "fixed", "seasonal"]
-Method = Literal["default", "literal", "adwin", "kswin", "page_hinkley"]
+Method = Literal["default", "literal", "log_cusum", "adwin", "kswin", "page_hinkley"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from detector.contract.grammar import READ_BY_ALL, READ_BY_METHOD, READ_BY_TYPE
 from detector.contract.model import Condition, Contract, Mode, PredicateSpec
 
 _MOST_SHOWN = 8
+EARLY = "log_cusum"  # sees calls become slower within any limit, which is no harm yet
 HIGHEST_OBSERVED = 0.9  # share of bad calls above which no test looks for more
 _KINDS_SAID: dict[FieldKind, str] = {
     "number": "a number",
@@ -88,6 +89,8 @@ def _limit(draft: Draft, spec: PredicateSpec) -> None:
         if spec.score_below is None and spec.score_above is None:
             advice = "give score_below or score_above"
             draft.report("no-limit", here, "an exceedance of a score needs its limit", advice, key=True)
+    elif spec.method == EARLY:
+        return
     elif spec.field and spec.above_ms is None:
         draft.report("no-limit", here, "an exceedance needs its limit", "give above_ms", key=True)
     elif field_kind(spec.field) == "number" and not spec.field.endswith("_s"):
@@ -172,6 +175,9 @@ def _unread(draft: Draft, spec: PredicateSpec) -> None:
     if one_method and spec.method not in plain:
         path = ("predicates", spec.name, "method")
         draft.report("unknown-choice", path, f"{one_method} has no method {spec.method!r}", "remove it")
+    elif not one_method and spec.method == EARLY and spec.type != "exceedance":
+        path = ("predicates", spec.name, "method")
+        draft.report("unknown-choice", path, f"a {spec.type} has no method {EARLY!r}", "use an exceedance")
 
 
 def modes(draft: Draft, contract: Contract) -> None:
@@ -195,6 +201,12 @@ def modes(draft: Draft, contract: Contract) -> None:
         ):
             message = f"{mode.when.least} of {len(mode.when.of)} predicates can never hold"
             draft.report("never-holds", (*here, "when", "at_least", "n"), message)
+        for name, at in _rests_on(draft, mode):
+            early = name in contract.predicates and contract.predicates[name].method == EARLY
+            if early and mode.severity == "act" and not mode.shadow:
+                draft.report(
+                    "early-acts", at, f"{shown(name)} says that calls are slower, not that any is too slow"
+                )
         for index, muted in enumerate(mode.mutes):
             # A list with a broken entry has moved up: point at the list then.
             at = (*here, "mutes", index) if draft.sound(*here, "mutes") else (*here, "mutes")

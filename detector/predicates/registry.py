@@ -13,6 +13,7 @@ from detector.predicates.divergence import Divergence
 from detector.predicates.evaluation_rate import EvaluationRate
 from detector.predicates.exceedance import Exceedance
 from detector.predicates.literal import LiteralDivergence, LiteralRate, RunRule
+from detector.predicates.log_cusum import LogCusum
 from detector.predicates.rate import Rate
 from detector.predicates.where import Filtered
 
@@ -36,6 +37,7 @@ PREDICATES: dict[tuple[str, str], Factory] = {
     ("evaluation", "default"): EvaluationRate,
     ("exceedance", "default"): Exceedance,
     ("exceedance", "literal"): RunRule,
+    ("exceedance", "log_cusum"): LogCusum,
     ("absence", "default"): Absence,
     ("absence", "literal"): Absence,
     ("attribution", "default"): Attributed,
