@@ -18,6 +18,8 @@ from detector.lab.files import Malformed, Progress, read_rows
 from detector.predicates.base import WEEK_S, Budget
 
 DEPENDENT = 1.05  # a design effect above this is dependence
+UNTESTED = 1000.0  # times the wanted run length where dependence could not be tried out
+_MOST_BOOTSTRAPS = 100  # of the busiest routes; each takes half a second
 _POINTS = 240
 
 
@@ -80,7 +82,7 @@ def calibrate(
 
     Raises:
         FileError, MappingError: as for a replay.
-        NotHealthyError: over a fifth of a route's minutes look like incidents, or there are no records.
+        NotHealthyError: over a fifth of each route's minutes look like incidents, or there are no records.
     """
     started = time.monotonic()
     gathered = Gathered(contract)
@@ -105,23 +107,34 @@ def calibrate(
     learnt: list[Learnt] = []
     left_out: dict[str, tuple[tuple[int, int], ...]] = {}
     routes: dict[str, CalibratedRoute] = {}
-    for route, tally in sorted(gathered.routes.items()):
-        bad = _incidents(route, tally, gathered.specs)
+    refused: list[str] = []
+    draws = _MOST_BOOTSTRAPS
+    for route, tally in sorted(gathered.routes.items(), key=lambda each: (-each[1].records, each[0])):
+        try:
+            bad = _incidents(route, tally, gathered.specs)
+        except NotHealthyError as error:
+            refused.append(str(error))
+            continue
         left_out |= {route: tuple(healthy.spans(bad))} if len(bad) else {}
         pace = tally.records / (60.0 * len(tally.minutes))
         mine = [
             one
             for spec in gathered.specs
-            if (one := _learn(route, spec, tally.of[spec.name], bad, pace, budget, seed)) is not None
+            if (one := _learn(route, spec, tally.of[spec.name], bad, pace, budget, seed, draws > 0))
+            is not None
         ]
+        draws -= sum(one.one.run_length is not None and one.one.basis == "estimated" for one in mine)
         learnt += mine
         predicates = {one.spec.name: one.one for one in mine}
         routes[route] = CalibratedRoute(records_per_s=float(f"{pace:.4g}"), predicates=predicates)
+    if not routes:
+        raise NotHealthyError(refused[0])
+    learnt.sort(key=lambda one: one.route)
     return CalibrateResult(
-        calibration=replace(found.calibration, routes=routes),
+        calibration=replace(found.calibration, routes=dict(sorted(routes.items()))),
         learnt=tuple(learnt),
         left_out=left_out,
-        limits=tuple(said.of_the_whole(contract, gathered, len(minutes), learnt)),
+        limits=(*said.of_the_whole(contract, gathered, len(minutes), learnt), *refused),
         records=gathered.records,
         malformed=gathered.malformed,
         elapsed_s=time.monotonic() - started,
@@ -172,14 +185,15 @@ def _learn(
     pace: float,
     budget: Budget,
     seed: int,
+    draw: bool,
 ) -> Learnt | None:
     if isinstance(tally, ValueTally):
         return _divergence(route, spec, tally, left_out, pace, budget)
-    return _share(route, spec, tally, left_out, budget, seed)
+    return _share(route, spec, tally, left_out, budget, seed if draw else None)
 
 
 def _share(
-    route: str, spec: PredicateSpec, tally: ShareTally, left_out: Ints, budget: Budget, seed: int
+    route: str, spec: PredicateSpec, tally: ShareTally, left_out: Ints, budget: Budget, seed: int | None
 ) -> Learnt | None:
     seconds, judged, bad = per_second(tally, left_out)
     if not len(seconds):
@@ -191,10 +205,12 @@ def _share(
     usable = found.highest <= ceiling
     wanted = budget.run_length
     needed = None
-    if phi > DEPENDENT and usable:
-        kept = [each for minute, each in tally.minutes().items() if minute not in set(left_out.tolist())]
+    if phi > DEPENDENT and usable and seed is not None:
+        out = set(left_out.tolist())
+        kept = [each for minute, each in tally.minutes().items() if minute not in out]
         needed = bootstrap.run_length_threshold(kept, ceiling, phi, wanted, seed=seed)
-    run_length = max(wanted, needed or 0.0)
+    untested = UNTESTED * wanted if phi > DEPENDENT else wanted
+    run_length = untested if needed is None else max(wanted, needed)
     # Calls of this predicate, not of the route: verdicts are given on some calls only.
     pace = found.records / (60.0 * len(np.unique(seconds // 60)))
     detectable = shares.smallest_detectable(ceiling, run_length, phi, pace)

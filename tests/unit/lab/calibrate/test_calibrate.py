@@ -219,3 +219,13 @@ def test_a_filtered_predicate_learns_from_the_calls_that_it_sees(tmp_path: Path)
 
     assert one is not None
     assert one.records == len(records) / 3
+
+
+def test_one_sick_route_does_not_keep_the_others_from_learning(tmp_path: Path) -> None:
+    """It is named among the limits and has no part in the calibration."""
+    sick = [each | {"route": "sick"} for each in calls(1800, bad_minutes=range(5, 14))]
+    files = [write(tmp_path / "sick.jsonl", sick), write(tmp_path / "well.jsonl", calls(1800))]
+    result = calibrate(files, load_contract(EXAMPLE))
+
+    assert set(result.calibration.routes) == {"chat"}
+    assert any("'sick'" in says for says in result.limits)
