@@ -23,7 +23,10 @@ TAKEN: dict[str, tuple[FieldKind, ...]] = {
     "divergence": ("number", "text", "feature", "list"),
     "rate": ("boolean",),
     "exceedance": ("number", "feature"),
+    "repetition": ("list",),
 }
+# A shortfall is of an answer, given its question: which key says how much, by field.
+SHORTFALLS = {"output_tokens": "below_share", "logprob_mean": "below_nats"}
 
 
 def _kind(declared: Any) -> FieldKind | None:
@@ -55,6 +58,8 @@ def field_kind(name: str) -> FieldKind | None:
 
 def fits(name: str, predicate_type: str) -> bool:
     """Whether a predicate of this type can judge the field."""
+    if predicate_type == "shortfall":
+        return name in SHORTFALLS
     return field_kind(name) in TAKEN.get(predicate_type, ()) or (name == ERROR and predicate_type == "rate")
 
 

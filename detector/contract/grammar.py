@@ -145,6 +145,11 @@ PREDICATE: Keys = {
     "score_above": _number("bad is an evaluation's score over this"),
     "after_s": _number("silence of this length is an absence", above=0, most=LONGEST_WINDOW_S),
     "consecutive": Key(kind="integer", says="literal run rule: so many bad calls in a row", least=1),
+    "above_share": _number(
+        "bad is a sample of tokens of which more than this share repeats", above=0, below=1
+    ),
+    "below_share": _number("bad is an answer shorter than this share of the usual one", above=0, below=1),
+    "below_nats": _number("bad is a log-probability by more than this under the usual one, nats", above=0),
     "cause": Key(
         kind="choice",
         says="failure mode that the route's attribution names as the cause of its symptoms",
@@ -282,6 +287,8 @@ READ_BY_TYPE: dict[str, frozenset[str]] = {
     ),
     "absence": frozenset({"after_s"}),
     "attribution": frozenset({"cause"}),
+    "repetition": frozenset({"field", "above_share", "ceiling"}),
+    "shortfall": frozenset({"field", "below_share", "below_nats", "ceiling"}),
 }
 READ_BY_ALL = frozenset({"type", "method", "design_effect", "min_samples", "where"})
 # Keys that only some methods of a type read. A drift detector's `window_s` is how long a detection holds.

@@ -12,7 +12,9 @@ from detector.contract.calibration import CalibratedPredicate, Calibration
 
 Severity = Literal["act", "notice"]
 OnExpiry = Literal["revert", "hold"]
-PredicateType = Literal["divergence", "rate", "exceedance", "absence", "attribution"]
+PredicateType = Literal[
+    "divergence", "rate", "exceedance", "absence", "attribution", "repetition", "shortfall"
+]
 Cause = Literal[
     "",
     "parameter_corruption",
@@ -117,6 +119,9 @@ class PredicateSpec:
         score_below: a score under this is bad; `score_above` likewise.
         after_s: silence of this length is an absence.
         consecutive: literal run rule: so many bad calls in a row.
+        above_share: a repetition is bad if more of its tokens than this have occurred before, 0..1.
+        below_share: a shortfall is a value under this share of the usual one, 0..1.
+        below_nats: or a log-probability by more than this under the usual one.
         cause: the failure mode that an attribution names.
         design_effect: variance inflation by dependence, >= 1; 1 is independent calls.
         min_samples: fewest records on which anything is judged; None leaves it to the method.
@@ -138,6 +143,9 @@ class PredicateSpec:
     score_above: float | None = None
     after_s: float = 30.0
     consecutive: int | None = None
+    above_share: float | None = None
+    below_share: float | None = None
+    below_nats: float | None = None
     cause: Cause = ""
     design_effect: float = 1.0
     min_samples: int | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from detector.contract.draft import Draft, Path, nearest, shown
-from detector.contract.fields import FEATURES, KINDS, FieldKind, field_kind, fits, fitting
+from detector.contract.fields import FEATURES, KINDS, SHORTFALLS, FieldKind, field_kind, fits, fitting
 from detector.contract.grammar import READ_BY_ALL, READ_BY_METHOD, READ_BY_TYPE
 from detector.contract.model import Condition, Contract, Mode, PredicateSpec
 
@@ -83,6 +83,11 @@ def _field(draft: Draft, spec: PredicateSpec) -> None:
 
 def _limit(draft: Draft, spec: PredicateSpec) -> None:
     here = ("predicates", spec.name)
+    if spec.type == "repetition" and spec.above_share is None:
+        advice = "give above_share, such as 0.7"
+        draft.report("no-limit", here, "a repetition needs its limit", advice, key=True)
+    if spec.type == "shortfall" and spec.field in SHORTFALLS:
+        _usual(draft, spec)
     if spec.type != "exceedance":
         return
     if spec.evaluation:
@@ -109,6 +114,17 @@ def _judge(draft: Draft, spec: PredicateSpec) -> None:
         share = judge.observed(spec.ceiling)
         message = f"at the ceiling this judge calls {share:.0%} of all calls bad: more cannot be told"
         draft.report("judge-tells-nothing", here, message, key=True)
+
+
+def _usual(draft: Draft, spec: PredicateSpec) -> None:
+    here = ("predicates", spec.name)
+    wanted = SHORTFALLS[spec.field]
+    if getattr(spec, wanted) is None:
+        draft.report("no-limit", here, "a shortfall needs its limit", f"give {wanted}", key=True)
+    for key in set(SHORTFALLS.values()) - {wanted}:
+        if getattr(spec, key) is not None:
+            message = f"{spec.field} falls short by {wanted}, not by {key}"
+            draft.report("unit-mismatch", (*here, key), message, key=True)
 
 
 def _filter(draft: Draft, spec: PredicateSpec) -> None:
@@ -169,7 +185,12 @@ def _unread(draft: Draft, spec: PredicateSpec) -> None:
             message = f"the {spec.method} method of a {spec.type} does not read {key!r}"
             advice = f"remove it; it belongs to method {', '.join(sorted(methods))}"
             draft.report("unused-key", path, message, advice, key=True)
-    single = {"absence": "an absence", "attribution": "an attribution"}
+    single = {
+        "absence": "an absence",
+        "attribution": "an attribution",
+        "repetition": "a repetition",
+        "shortfall": "a shortfall",
+    }
     one_method = "an evaluation" if spec.evaluation else single.get(spec.type, "")
     plain = ("default", "literal") if spec.type == "absence" else ("default",)
     if one_method and spec.method not in plain:

@@ -16,6 +16,7 @@ from detector.windows.segment import Segment
 WEEK_S = 604_800.0
 # Divergence is watched on at most so many streams (route x predicate) at the stated budget.
 DIVERGENCE_STREAMS = 64
+SEQUENTIAL = frozenset({"rate", "exceedance", "repetition", "shortfall"})
 
 
 class Outcome(StrEnum):
@@ -59,7 +60,7 @@ class Budget:
         A = 604800 R K / F: R records per second of the fleet, K sequential detectors that one record
         updates, F false activations per week that they may cause.
         """
-        sequential = sum(spec.type in ("rate", "exceedance") for spec in contract.predicates.values())
+        sequential = sum(spec.type in SEQUENTIAL for spec in contract.predicates.values())
         windowed = sum(spec.type == "divergence" for spec in contract.predicates.values())
         weekly = contract.defaults.false_alarms_per_week / (2 if sequential and windowed else 1)
         return cls(

@@ -15,6 +15,8 @@ from detector.predicates.exceedance import Exceedance
 from detector.predicates.literal import LiteralDivergence, LiteralRate, RunRule
 from detector.predicates.log_cusum import LogCusum
 from detector.predicates.rate import Rate
+from detector.predicates.repetition import Repetition
+from detector.predicates.shortfall import Shortfall
 from detector.predicates.where import Filtered
 
 _LEAST_CEILING = 1e-6
@@ -41,6 +43,8 @@ PREDICATES: dict[tuple[str, str], Factory] = {
     ("absence", "default"): Absence,
     ("absence", "literal"): Absence,
     ("attribution", "default"): Attributed,
+    ("repetition", "default"): Repetition,
+    ("shortfall", "default"): Shortfall,
     ("divergence", "adwin"): _river,
     ("divergence", "kswin"): _river,
     ("divergence", "page_hinkley"): _river,

@@ -9,12 +9,14 @@ from typing import Any
 
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Judge, Verdict
+from detector.predicates.shortfall import READ_WITH
 from detector.windows.segment import Segment
 
 
 def fields_of(spec: PredicateSpec) -> tuple[str, ...]:
     """All telemetry fields that a predicate reads; an empty name stands for none."""
-    return (spec.field, *spec.by, *(name for name, _ in spec.where))
+    beside = READ_WITH if spec.type == "shortfall" else ()
+    return (spec.field, *spec.by, *beside, *(name for name, _ in spec.where))
 
 
 class Filtered:

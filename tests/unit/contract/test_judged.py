@@ -24,6 +24,9 @@ LIMITS = [
     ", above_ms: 200, consecutive: 9",
     ", score_below: 0.5",
     ", score_above: 0.5",
+    ", above_share: 0.7",
+    ", below_share: 0.3",
+    ", below_nats: 0.5",
 ]
 FRAME = """version: 1
 predicates: {{judged: {{type: {type}, method: {method}{source}{limit}}}}}
@@ -45,8 +48,8 @@ def test_whatever_loads_has_a_judge(predicate_type: str, method: str) -> None:
             spec = load_contract(text).predicates["judged"]
             judge_for(spec, BUDGET)
             built += 1
-    # Only an absence and an attribution have no choice of methods.
-    plain = {"absence": ("default", "literal"), "attribution": ("default",)}
+    plain = dict.fromkeys(("attribution", "repetition", "shortfall"), ("default",))
+    plain["absence"] = ("default", "literal")
     assert (built > 0) == (method in plain.get(predicate_type, (method,)))
 
 
@@ -55,3 +58,17 @@ def test_an_attribution_says_which_cause() -> None:
     for source, rule in (("", "missing-key"), (", cause: gremlins", "unknown-choice")):
         text = FRAME.format(type="attribution", method="default", source=source, limit="")
         assert [found.rule for found in check_text(text)] == [rule]
+
+
+def test_a_limit_belongs_to_its_field() -> None:
+    """A repetition and a shortfall need theirs, and a shortfall no limit in another field's unit."""
+    for kind, source, limit, rules in (
+        ("repetition", "field: token_ids", "", ["no-limit"]),
+        ("shortfall", "field: output_tokens", "", ["no-limit"]),
+        ("shortfall", "field: output_tokens", ", below_share: 0.2, below_nats: 1", ["unit-mismatch"]),
+        ("shortfall", "field: logprob_mean", ", below_share: 0.2", ["no-limit", "unit-mismatch"]),
+        ("shortfall", "field: latency_s", ", below_share: 0.2", ["field-type"]),
+        ("repetition", "field: output_tokens", ", above_share: 0.7", ["field-type"]),
+    ):
+        text = FRAME.format(type=kind, method="default", source=f", {source}", limit=limit)
+        assert [found.rule for found in check_text(text)] == rules

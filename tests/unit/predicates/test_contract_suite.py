@@ -23,6 +23,8 @@ SPECS = {
     "absence": {"after_s": 5.0},
     "evaluation": {"evaluation": "hallucination", "ceiling": 0.05},
     "attribution": {"cause": "hardware_throttling"},
+    "repetition": {"field": "token_ids", "above_share": 0.7, "ceiling": 0.05},
+    "shortfall": {"field": "logprob_mean", "below_nats": 0.5, "ceiling": 0.05},
 }
 EACH = pytest.mark.parametrize("entry", PREDICATES, ids=[f"{kind}-{method}" for kind, method in PREDICATES])
 # An attribution is told by its route, which sees all predicates; by itself it never latches.
@@ -49,6 +51,9 @@ def traffic(entry):
                 record(
                     second + i / per_s,
                     request_id=f"{second}-{i}",
+                    input_tokens=200,
+                    logprob_mean=float(rng.normal(-2.0 if bad else -0.5, 0.1)),
+                    token_ids=[1, 2] * 8 if bad else list(range(16)),
                     output_tokens=int(rng.lognormal(8 if bad else 4, 0.5)),
                     latency_s=float(rng.lognormal(1 if bad else -3, 0.3)),
                     hallucinated=bool(rng.random() < (0.9 if bad else 0.005)),
@@ -108,6 +113,8 @@ matrix:
         "absence": "after_s: 30",
         "evaluation": "evaluation: hallucination",
         "attribution": "cause: hardware_throttling",
+        "repetition": "field: token_ids, above_share: 0.7",
+        "shortfall": "field: output_tokens, below_share: 0.3",
     }
     assert set(get_args(PredicateType)) | {"evaluation"} == set(keys)
     allowed = {

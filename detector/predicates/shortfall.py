@@ -1,0 +1,124 @@
+"""Share of answers that fall short of what answers to such questions usually are.
+
+Usual is the mean over healthy calls with an input of about the same length (a stratum for each power
+of two), half-life an hour, so that other questions alone set nothing off. For `output_tokens` the mean
+is geometric and an answer is bad under `below_share` of it (length collapse); for `logprob_mean` it
+is bad by more than `below_nats` under it (the model is unsure of what it says).
+
+A stratum of fewer than 30 calls is not judged, and none before there are 300. Nothing is learnt
+while anything is open or pending on the route.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detector.contract.model import PredicateSpec
+from detector.predicates.base import Budget, Outcome, Verdict
+from detector.predicates.bernoulli import BernoulliJudge
+from detector.windows.segment import Segment
+
+STRATA = 18
+LEAST_IN_STRATUM = 30
+LEAST_CALLS = 300
+HALF_LIFE_S = 3600.0
+READ_WITH = ("input_tokens", "golden")  # columns that are needed beside the field itself
+_FORGET_EVERY_S = 60
+_KEPT = 0.5 ** (_FORGET_EVERY_S / HALF_LIFE_S)
+_FINEST = 65536.0  # sums of multiples of 1/65536 are exact, whatever their order
+
+
+class Shortfall(BernoulliJudge):
+    """`type: shortfall`."""
+
+    acts_on_total_failure = False  # a limit above the typical answer is a mistake in the contract
+
+    def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
+        super().__init__(spec, budget)
+        if spec.below_share is not None:
+            self._short = -math.log2(spec.below_share)
+        elif spec.below_nats is not None:
+            self._short = spec.below_nats
+        else:
+            raise ValueError(f"predicate {spec.name} needs below_share or below_nats")
+        self._in_octaves = spec.below_share is not None
+        self._sums = [[0.0, 0.0] for _ in range(STRATA)]  # calls and sum, healthy panes
+        self._fresh = [[0.0, 0.0] for _ in range(STRATA)]  # of the panes that are not closed
+        self._limits: list[float | None] = [None] * STRATA
+
+    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Sequence[int]:
+        """See `Judge.suspects`."""
+        return [i for i, (stratum, y) in self._measured(columns) if self._is_short(stratum, y)]
+
+    def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
+        """See `BernoulliJudge.flags`."""
+        limits = self._limits
+        positions: list[int] = []
+        bad: list[int] = []
+        for i, (stratum, y) in self._measured(segment.columns, segment.primary_ok()):
+            if limits[stratum] is None:
+                continue
+            if self._is_short(stratum, y):
+                bad.append(len(positions))
+            positions.append(i)
+        return positions, bad
+
+    def absorb(self, segment: Segment) -> None:
+        """Learn what is usual, for when the pane is closed."""
+        for _, (stratum, y) in self._measured(segment.columns, segment.primary_ok()):
+            sums = self._fresh[stratum]
+            sums[0] += 1.0
+            sums[1] += y
+
+    def close(self, boundary: int, *, frozen: bool) -> None:
+        """See `Judge.close`."""
+        super().close(boundary, frozen=frozen)
+        if boundary % _FORGET_EVERY_S == 0:
+            self._sums = [[n * _KEPT, y * _KEPT] for n, y in self._sums]
+        if not frozen:
+            for sums, fresh in zip(self._sums, self._fresh, strict=True):
+                sums[0] += fresh[0]
+                sums[1] += fresh[1]
+            self._set_limits()
+        self._fresh = [[0.0, 0.0] for _ in range(STRATA)]
+
+    def idle(self) -> bool:
+        """What has been learnt in the open pane waits for its end."""
+        return not any(n for n, _ in self._fresh)
+
+    def _set_limits(self) -> None:
+        if sum(n for n, _ in self._sums) < LEAST_CALLS:
+            return
+        self._limits = [y / n - self._short if n >= LEAST_IN_STRATUM else None for n, y in self._sums]
+
+    def _is_short(self, stratum: int, y: float) -> bool:
+        limit = self._limits[stratum]
+        return limit is not None and y < limit
+
+    def _measured(
+        self, columns: Mapping[str, Sequence[Any]], positions: Sequence[int] | None = None
+    ) -> list[tuple[int, tuple[int, float]]]:
+        """(position, (stratum, value as averaged)) of calls that measured both, golden ones left out."""
+        values, inputs, golden = columns[self.spec.field], columns["input_tokens"], columns["golden"]
+        octaves, log2 = self._in_octaves, math.log2
+        found = []
+        for i in range(len(values)) if positions is None else positions:
+            value, size = values[i], inputs[i]
+            if value is None or size is None or golden[i]:
+                continue
+            y = round((log2(1.0 + value) if octaves else value) * _FINEST) / _FINEST
+            found.append((i, (min(size.bit_length(), STRATA - 1), y)))
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """See `Judge.state`."""
+        return super().state() | {"sums": self._sums, "fresh": self._fresh, "limits": self._limits}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """See `Judge.load`."""
+        super().load(state)
+        self._sums = [list(each) for each in state["sums"]]
+        self._fresh = [list(each) for each in state["fresh"]]
+        self._limits = list(state["limits"])
+        if self.verdict.outcome is Outcome.CLEAR and not self.armed:
+            self.verdict = Verdict(Outcome.INSUFFICIENT, threshold=self.spec.ceiling)
