@@ -3,8 +3,8 @@
 Healthy until the mixture Shiryaev-Roberts test says otherwise, then breached until a reverse CUSUM
 says it is over. Traffic that was beyond its ceiling from the first record that was ever seen says
 nothing of a change: the predicate is then `unusable` (a notice, never an activation) until the
-traffic has been seen within the ceiling. Only a failure rate over one half, which is nobody's
-healthy traffic, is acted on all the same.
+traffic has been seen within the ceiling. So a breach counts only behind calls that show it. Only
+where all but all calls fail, which is nobody's healthy traffic, is that acted on all the same.
 
 Where neither contract nor calibration states a design effect, that of the healthy stream is learnt,
 block by block, and evidence is tempered by it as soon as it stands out; the run length is then 100
@@ -12,6 +12,7 @@ times the one wanted, for tempering alone falls short (measured: by 10 to 12 tim
 autocorrelations from 0.7 to 0.9 and A = 1e6).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,9 +25,12 @@ from detector.predicates.recovery import Recovery
 from detector.predicates.shiryaev_roberts import MixtureShiryaevRoberts
 from detector.windows.segment import Segment
 
-# A change this near to the first record seen is no change.
-_KNOWN_HEALTHY = 10
-_NOBODY_IS_HEALTHY = 0.5
+# Likelihood ratio of "within the ceiling" to half the rate of the breach on the calls before it; below this
+# the traffic may have been like that all along. Some calls of bad traffic always look good by chance: of a
+# stream at nine times its ceiling, one in seven begins with ten good calls.
+_KNOWN_HEALTHY = math.log(1e5)
+# Nobody's healthy traffic. Half would be too, but half of some eight calls often fail where a third do.
+_ALL_BUT_ALL = 0.9
 # Normal quantile of the interval. The test stops where the rate looks worst, so that 1.96 would hold the
 # true rate in 73 to 92 % of cases; 3 does in 97 % or more at a run length of 1e9 (in 91 at 1e6; simulated).
 _STOPPED = 3.0
@@ -50,7 +54,8 @@ class BernoulliJudge(JudgeBase):
         self._effect = None if given or not self.walks else DesignEffect()
         self._phi = spec.design_effect
         self._recovery: Recovery | None = None
-        self._before = 0  # records seen before the test was last restarted
+        self._before = (0, 0)  # calls, and bad ones, seen before the test was last restarted
+        self._proven = False  # the traffic has been within the ceiling
         self._unusable = False
         self._calls = 0  # of the primary since the test was last restarted, judged or not
         self._undo: Any = 0  # the test's gap if that is all that the last walk changed, else everything
@@ -63,7 +68,9 @@ class BernoulliJudge(JudgeBase):
     @property
     def armed(self) -> bool:
         """Armed from the first judged call on: the ceiling comes with the contract."""
-        known = self._before or self._test.seen or self._test.gap or self._recovery is not None
+        known = (
+            self._before[0] or self._proven or self._test.seen or self._test.gap or self._recovery is not None
+        )
         return bool(known) and not self._unusable
 
     def close(self, boundary: int, *, frozen: bool) -> None:
@@ -112,13 +119,13 @@ class BernoulliJudge(JudgeBase):
             if not bad:
                 self._undo = self._test.pass_over(len(judged))
                 return None
-            self._undo = (self._test.save(), None, None, False, False, self._before, self.verdict)
+            self._undo = (self._test.save(), None, None, False, False, self._proven, self.verdict)
             index = self._test.observe(len(judged), bad)
             if index is None:
                 return None
             self._breached()
         else:
-            state = (self.latched, self._unusable, self._before, self.verdict)
+            state = (self.latched, self._unusable, self._proven, self.verdict)
             self._undo = (self._test.save(), recovery, recovery.save(), *state)
             index = recovery.observe(len(judged), bad)
             if index is None:
@@ -132,7 +139,7 @@ class BernoulliJudge(JudgeBase):
         if isinstance(undo, int):
             self._test.gap = undo
             return
-        test, self._recovery, recovery, self.latched, self._unusable, self._before, self.verdict = undo
+        test, self._recovery, recovery, self.latched, self._unusable, self._proven, self.verdict = undo
         self._test.undo(test)
         if self._recovery is not None:
             self._recovery.load(recovery)
@@ -141,14 +148,23 @@ class BernoulliJudge(JudgeBase):
         healthy, samples, bad = self._test.excursion()
         rate = bad / samples
         value, detail = self._said(bad, samples)
-        known = self._before + healthy >= _KNOWN_HEALTHY
-        total_failure = self.acts_on_total_failure and value >= _NOBODY_IS_HEALTHY
+        known = self._proven or self._known_healthy(healthy, self._test.bad - bad, rate)
+        total_failure = self.acts_on_total_failure and value >= _ALL_BUT_ALL
         self._unusable = not known and not total_failure
         self.latched = not self._unusable
         outcome = Outcome.UNUSABLE if self._unusable else Outcome.BREACH
         detail |= {"evidence": self._test.evidence, "design_effect": self._phi}
         self.verdict = Verdict(outcome, value, self.spec.ceiling, samples, detail=detail)
         self._recovery = Recovery(self._ceiling, rate)
+
+    def _known_healthy(self, calls: int, bad: int, rate: float) -> bool:
+        """Whether the calls before a breach with this rate were within the ceiling, chance left aside."""
+        calls, bad = calls + self._before[0], bad + self._before[1]
+        p0 = self._ceiling
+        high = min(max(2 * p0, rate / 2), (1 + p0) / 2)
+        good = calls - bad
+        said = bad * math.log(p0 / high) + good * math.log((1 - p0) / (1 - high))
+        return said / self._phi >= _KNOWN_HEALTHY
 
     def _said(self, bad: int, samples: int) -> tuple[float, dict[str, float | str]]:
         """The rate to be reported, and what else there is to say of it.
@@ -173,7 +189,7 @@ class BernoulliJudge(JudgeBase):
         self.latched = self._unusable = False
         self._recovery = None
         self._restart_test()
-        self._before = _KNOWN_HEALTHY
+        self._proven = True
 
     def absorb(self, segment: Segment) -> None:
         """Count the primary's calls, of which not all are judged; a breach says which share was."""
@@ -187,7 +203,8 @@ class BernoulliJudge(JudgeBase):
         if self._recovery is not None:
             self._recovery.restart()
         else:
-            self._before += self._test.seen + self._test.gap
+            calls, bad = self._before
+            self._before = (calls + self._test.seen + self._test.gap, bad + self._test.bad)
             self._restart_test()
 
     def progress(self) -> str:
@@ -205,6 +222,7 @@ class BernoulliJudge(JudgeBase):
             "latched": self.latched,
             "unusable": self._unusable,
             "before": self._before,
+            "proven": self._proven,
             "calls": self._calls,
             "effect": None if self._effect is None else self._effect.state(),
         }
@@ -220,7 +238,8 @@ class BernoulliJudge(JudgeBase):
             rate, saved = state["recovery"]
             self._recovery = Recovery(self._ceiling, rate)
             self._recovery.load(saved)
-        self.latched, self._unusable, self._before = state["latched"], state["unusable"], state["before"]
+        self.latched, self._unusable, self._proven = state["latched"], state["unusable"], state["proven"]
+        self._before = (state["before"][0], state["before"][1])
         self._calls = state.get("calls", 0)
         outcome = Outcome.UNUSABLE if self._unusable else Outcome.BREACH if self.latched else Outcome.CLEAR
         self.verdict = Verdict(outcome, threshold=self.spec.ceiling)

@@ -275,3 +275,27 @@ def test_a_time_per_output_token_can_be_too_long():
     assert judge.observe(part) is None
 
     assert judge.observe(segment([record(100 + i, **slow) for i in range(10)], fields=("tpot_s",))) == 5
+
+
+def first_outcome(pattern):
+    """What a rate with ceiling 2 % first says of a stream of calls, True for a bad one."""
+    judge = judge_for(spec("rate", ceiling=0.02), BUDGET)
+    walk(judge, calls("hallucinated", "".join("!" if bad else "." for bad in pattern)))
+    return judge.verdict.outcome
+
+
+def test_traffic_that_was_always_beyond_its_ceiling_is_no_change():
+    """Of 300 streams at nine times the ceiling from the first call on, two at most are acted on."""
+    draw = np.random.default_rng(7)
+    found = [first_outcome(draw.random(500) < 0.18) for _ in range(300)]
+
+    assert found.count(Outcome.BREACH) <= 2
+    assert found.count(Outcome.UNUSABLE) >= 298
+
+
+def test_a_change_is_found_behind_calls_that_were_within_the_ceiling():
+    """The same rate behind 600 calls at half the ceiling is a breach, nearly always."""
+    draw = np.random.default_rng(8)
+    streams = [np.concatenate([draw.random(600) < 0.01, draw.random(500) < 0.18]) for _ in range(200)]
+
+    assert [first_outcome(stream) for stream in streams].count(Outcome.BREACH) >= 198
