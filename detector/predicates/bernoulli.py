@@ -19,7 +19,7 @@ from typing import Any
 
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
-from detector.predicates.design_effect import DesignEffect
+from detector.predicates.design_effect import MARGIN, DesignEffect
 from detector.predicates.interval import wilson
 from detector.predicates.recovery import Recovery
 from detector.predicates.shiryaev_roberts import MixtureShiryaevRoberts
@@ -34,7 +34,6 @@ _ALL_BUT_ALL = 0.9
 # Normal quantile of the interval. The test stops where the rate looks worst, so that 1.96 would hold the
 # true rate in 73 to 92 % of cases; 3 does in 97 % or more at a run length of 1e9 (in 91 at 1e6; simulated).
 _STOPPED = 3.0
-_DEPENDENT = 100.0  # times the run length once dependence has been learnt
 
 
 class BernoulliJudge(JudgeBase):
@@ -94,7 +93,7 @@ class BernoulliJudge(JudgeBase):
     def _temper(self, phi: float) -> None:
         if phi != self._phi:
             self._phi = phi
-            self._test.temper(self._run_length * (_DEPENDENT if phi > 1.0 else 1.0), phi)
+            self._test.temper(self._run_length * (MARGIN if phi > 1.0 else 1.0), phi)
 
     def _restart_test(self) -> None:
         self._test.restart()

@@ -23,6 +23,7 @@ BLOCK = 200
 FEWEST_BLOCKS = 5
 LEAST = 1.2  # less than this is no dependence worth the delay
 MOST = 32.0
+MARGIN = 100.0  # times the run length wanted, where there is dependence and nothing better is known
 _NOISES = 2.0  # of 100 independent streams of 12,000 calls 9 are ever held to be dependent, 2 at a given time
 _STEPS = 4  # an octave has so many values
 _PENDING = 64  # blocks; a test that holds on to more has not learnt from the oldest ones
