@@ -55,6 +55,7 @@ def render_metrics(shell: Shell) -> bytes:
         metrics.clamped.labels(label).set(counts["clamped"])
         metrics.verdicts.labels(label).set(counts["verdicts"])
         metrics.verdicts_skipped.labels(label).set(counts["verdicts_skipped"])
+        metrics.verdicts_unjoined.labels(label).set(counts["verdicts_unjoined"])
         metrics.evicted.labels(label).set(counts["evicted"])
         metrics.active.labels(label).set(active.get(number, 0))
         for name, share in worker.pipeline.armed().items():

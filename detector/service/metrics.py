@@ -99,6 +99,12 @@ class Metrics:
             ["partition"],
             registry=registry,
         )
+        self.verdicts_unjoined = Gauge(
+            "detector_unjoined_verdicts",
+            "Late verdicts whose call was not found where it had to be; not judged.",
+            ["partition"],
+            registry=registry,
+        )
         self.evicted = Gauge(
             "detector_evicted_routes",
             "Routes forgotten because there were too many.",

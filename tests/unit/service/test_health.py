@@ -15,7 +15,15 @@ from detector.service.shell import Shell
 from detector.service.survey import Standing
 from detector.service.topics_admin import Cluster
 
-COUNTS = {"judged": 90, "late": 3, "clamped": 4, "verdicts": 5, "verdicts_skipped": 2, "evicted": 1}
+COUNTS = {
+    "judged": 90,
+    "late": 3,
+    "clamped": 4,
+    "verdicts": 5,
+    "verdicts_skipped": 2,
+    "verdicts_unjoined": 7,
+    "evicted": 1,
+}
 FOUND = {"errors": Standing(routes={"armed": 4, "unusable": 2}, named={"unusable": ["a", "b"]})}
 
 
@@ -63,6 +71,7 @@ def test_every_count_of_the_pipeline_is_exported() -> None:
     assert found["detector_clamped_records", "3"] == 4
     assert found["detector_judged_verdicts", "3"] == 5
     assert found["detector_skipped_verdicts", "3"] == 2
+    assert found["detector_unjoined_verdicts", "3"] == 7
     assert found["detector_evicted_routes", "3"] == 1
 
 
