@@ -60,7 +60,9 @@ def agreement(draft: Draft, contract: Contract) -> None:
 
 def disagreement(spec: PredicateSpec, one: CalibratedPredicate) -> tuple[str, str] | None:
     """(key of the user's value that healthy traffic contradicts, what it does), if there is one."""
-    if "ceiling" in spec.stated and one.ceiling is not None and one.ceiling > spec.ceiling:
+    # Learnt from verdicts as they were given, where the stated ceiling is a true rate.
+    ceiling = spec.judge.observed(spec.ceiling) if spec.judge else spec.ceiling
+    if "ceiling" in spec.stated and one.ceiling is not None and one.ceiling > ceiling:
         often = f"{one.rate:.3g} on the mean and " if one.rate is not None else ""
         return (
             "ceiling",

@@ -71,7 +71,10 @@ def calibrate(
     progress: Progress | None = None,
     seed: int = 1,
 ) -> CalibrateResult:
-    """Learn from files of healthy telemetry; their order does not matter.
+    """Learn from files of healthy telemetry, in any order.
+
+    Order begins to matter, a little, where one field of a route fills four million pairs of second and fine
+    bin: its bins are then fixed by what has been read.
 
     Args:
         files: read one after the other, once.
@@ -201,7 +204,9 @@ def _share(
     found = shares.measure(judged, bad)
     stated = "ceiling" in spec.stated
     phi = spec.design_effect if "design_effect" in spec.stated else found.design_effect
-    ceiling = spec.ceiling if stated else found.ceiling
+    # All rates here are of verdicts as they were given; a stated ceiling is a true rate.
+    as_judged = spec.judge.observed(spec.ceiling) if spec.judge else spec.ceiling
+    ceiling = as_judged if stated else found.ceiling
     usable = found.highest <= ceiling
     wanted = budget.run_length
     needed = None

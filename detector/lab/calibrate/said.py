@@ -31,7 +31,7 @@ def of_the_whole(
     for spec in contract.predicates.values():
         if learnable(spec) and spec.name not in known:
             yield f"{spec.name}: no call of this recording carries {spec.field}, so nothing was learnt."
-        elif not learnable(spec) and spec.type != "absence":
+        elif not learnable(spec) and spec.type in ("divergence", "rate", "exceedance"):
             why = "it is judged on evaluations" if spec.evaluation else f"method {spec.method} learns nothing"
             if spec.field == "token_ids":
                 why = "token ids learn from the running traffic"

@@ -229,3 +229,22 @@ def test_one_sick_route_does_not_keep_the_others_from_learning(tmp_path: Path) -
 
     assert set(result.calibration.routes) == {"chat"}
     assert any("'sick'" in says for says in result.limits)
+
+
+def test_a_stated_ceiling_is_compared_with_what_an_erring_judge_shows_of_it(tmp_path: Path) -> None:
+    """Verdicts with 5 % false alarms are bad in 5 % of healthy calls, which a true ceiling of 2 % allows."""
+    records = calls(1800)
+    for i, each in enumerate(records):
+        each["hallucinated"] = i % 20 == 7
+    judged = "{type: rate, field: hallucinated, judge: {specificity: 0.95},"
+    text = EXAMPLE.replace("{type: rate, field: hallucinated,", judged)
+    file = write(tmp_path / "calls.jsonl", records)
+    told, untold = (
+        calibrate([file], load_contract(each)).calibration.of("chat", "hallucinations")
+        for each in (text, EXAMPLE)
+    )
+
+    assert told is not None
+    assert untold is not None
+    assert told.usable
+    assert not untold.usable
