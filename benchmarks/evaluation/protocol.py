@@ -4,12 +4,15 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from scipy.stats import beta
+import msgspec
 
 from benchmarks.evaluation.traces import LONGEST_S, Case
 from detector.contract import example_text, load_contract
 from detector.contract.model import Contract, Mode, PredicateSpec
+from detector.lab.calibrate import calibrate
 from detector.lab.feed import Feed
 from detector.lab.outcome import Activation, activations_of
 from detector.pipeline import Pipeline
@@ -19,23 +22,30 @@ PREFIX_S = 600.0
 PREFIX_SHARE = 0.25
 LEAST_JUDGED = 50
 JUST_BEFORE_S = 60.0
-FIELDS = {
-    "input_drift": "input_tokens",
-    "output_drift": "output_tokens",
-    "hallucinations": "hallucinated",
-    "slow_responses": "latency_s",
-}
+# What traffic sets, not the user: learnt where the protocol calibrates.
+LEARNT = ("hallucinations", "slow_responses", "slow_upstream")
 
 
-def example() -> Contract:
-    """The contract that ships with the package, and a divergence for the sets without tokens."""
+def example(*, learnt: bool = False) -> Contract:
+    """The contract that ships with the package, and a divergence for the sets without tokens.
+
+    `learnt`: without the ceilings that are to come from calibration.
+    """
     contract = load_contract(example_text())
+    if learnt:
+        contract = replace(contract, predicates=dict(map(_unstated, contract.predicates.items())))
     drift = PredicateSpec(name="value_drift", type="divergence", field="features.value")
     return replace(
         contract,
         predicates={**contract.predicates, drift.name: drift},
         modes={**contract.modes, drift.name: Mode(name=drift.name, when=drift.name)},
     )
+
+
+def _unstated(item: tuple[str, PredicateSpec]) -> tuple[str, PredicateSpec]:
+    name, spec = item
+    stated = tuple(key for key in spec.stated if key != "ceiling" or name not in LEARNT)
+    return name, replace(spec, stated=stated)
 
 
 def prefix_of(case: Case) -> Sequence[TelemetryRecord]:
@@ -133,24 +143,26 @@ def _excused(case: Case, activation: Activation) -> bool:
 
 
 def calibrated(contract: Contract, prefix: Sequence[TelemetryRecord]) -> Contract:
-    """The contract with what a calibration prefix teaches."""
-    span = max(r.event_time for r in prefix) - min(r.event_time for r in prefix)
-    rate = len(prefix) / max(span, 1.0)
-    predicates = dict(contract.predicates)
-    judged = [r.hallucinated for r in prefix if r.hallucinated is not None]
-    if judged:
-        upper = float(beta.ppf(0.95, sum(judged) + 0.5, len(judged) - sum(judged) + 0.5))
-        predicates["hallucinations"] = replace(predicates["hallucinations"], ceiling=upper)
-    slow = sorted(r.latency_s for r in prefix if r.latency_s is not None)
-    if slow:
-        limit = 1000.0 * slow[ceil(0.99 * len(slow)) - 1]
-        predicates["slow_responses"] = replace(
-            predicates["slow_responses"],
-            above_ms=limit,
-            ceiling=float(beta.ppf(0.95, 0.01 * len(slow) + 0.5, 0.99 * len(slow) + 0.5)),
-        )
-    return replace(
-        contract,
-        predicates=predicates,
-        defaults=replace(contract.defaults, fleet_records_per_s=rate),
-    )
+    """The contract with what `detector calibrate` learns from a prefix.
+
+    Where healthy traffic does not keep a limit of the contract's, the limit that calibration proposes is
+    taken, and calibrated once more.
+    """
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "prefix.jsonl")
+        file.write_bytes(msgspec.json.Encoder().encode_lines(list(prefix)))
+        found = calibrate([file], contract).calibration
+        limits = {
+            name: learnt.proposed_above_ms
+            for route in found.routes.values()
+            for name, learnt in route.predicates.items()
+            if learnt.proposed_above_ms is not None
+        }
+        if limits:
+            predicates = {
+                name: replace(spec, above_ms=limits.get(name, spec.above_ms))
+                for name, spec in contract.predicates.items()
+            }
+            contract = replace(contract, predicates=predicates)
+            found = calibrate([file], contract).calibration
+    return replace(contract, calibration=found)

@@ -60,7 +60,7 @@ def main() -> None:
         if args.only not in case.name:
             continue
         started = time.perf_counter()
-        contract = example()
+        contract = example(learnt=not args.example)
         if not args.example:
             contract = calibrated(contract, prefix_of(case))
         outcome = judge(case, contract)
