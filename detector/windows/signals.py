@@ -69,6 +69,7 @@ MOST_BLOCKS = 24
 LAG_S = 30
 GOLDEN_S = 60
 MOST_DEPLOYMENTS = 16
+GONE_S = 60  # not seen for so long, a deployment makes room for another
 _SAMPLED_TOKENS = 32
 _FINEST = 65536.0
 _FASTEST_S = 1e-4
@@ -92,6 +93,7 @@ class SignalWindow:
 
     Attributes:
         evicted: deployments forgotten because there were more than MOST_DEPLOYMENTS.
+        crowded_out: times that a deployment got no row, all others being busy; the route still counts it.
     """
 
     def __init__(self) -> None:
@@ -103,6 +105,7 @@ class SignalWindow:
         self._rows: dict[str, int] = {}
         self._seen: dict[str, int] = {}
         self.evicted = 0
+        self.crowded_out = 0
 
     def absorb(self, segment: Segment) -> None:
         """Add the primary's calls of a segment; one that is late counts in the pane that is open."""
@@ -132,17 +135,20 @@ class SignalWindow:
         known = self._rows
         for name in dict.fromkeys(names):
             if name and name not in known:
-                self._know(name)
-            if name:
+                self._know(name, boundary)
+            if name in known:
                 self._seen[name] = boundary
         return np.array([known.get(name, 0) for name in names], dtype=np.int64)
 
-    def _know(self, name: str) -> None:
-        """Give a deployment a row, that of the least recently seen one if there is no other."""
+    def _know(self, name: str, boundary: int) -> None:
+        """Give a deployment a row: a free one, else that of the least recently seen one if it has gone."""
         if len(self._rows) < MOST_DEPLOYMENTS:
             self._rows[name] = len(self._rows) + 1
             return
         oldest = min(self._rows, key=lambda each: (self._seen[each], self._rows[each]))
+        if self._seen[oldest] > boundary - GONE_S:
+            self.crowded_out += 1
+            return
         row = self._rows.pop(oldest)
         del self._seen[oldest]
         self.evicted += 1
@@ -214,6 +220,7 @@ class SignalWindow:
             "rows": self._rows,
             "seen": self._seen,
             "evicted": self.evicted,
+            "crowded_out": self.crowded_out,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -224,7 +231,7 @@ class SignalWindow:
         self._blocks = [(second, _unpacked(sums)) for second, sums in state["blocks"]]
         self._frozen = state["frozen"]
         self._rows, self._seen = dict(state["rows"]), dict(state["seen"])
-        self.evicted = state["evicted"]
+        self.evicted, self.crowded_out = state["evicted"], state["crowded_out"]
 
 
 def _values(segment: Segment, positions: Sequence[int]) -> Sums:

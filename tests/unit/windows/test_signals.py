@@ -8,6 +8,7 @@ from detector.windows.segment import Columns
 from detector.windows.signals import (
     BLOCK_S,
     FIELDS,
+    GONE_S,
     LAG_S,
     MOST_BLOCKS,
     MOST_DEPLOYMENTS,
@@ -93,14 +94,26 @@ def test_deployments_are_bounded_and_the_least_recently_seen_is_forgotten_and_co
     """One that was forgotten leaves nothing behind for the one that gets its row."""
     rng = np.random.default_rng(2)
     names = [f"d{i}" for i in range(MOST_DEPLOYMENTS + 1)]
-    records = [call(second, rng, name) for second, name in enumerate(names)]
-    window = run(records, len(names))
+    records = [call(0.5, rng, name) for name in names[:-1]] + [call(GONE_S + 1, rng, names[-1])]
+    records += [call(GONE_S - 1, rng, name) for name in names[1:-1]]
+    window = run(records, GONE_S + 2)
 
     assert len(window.deployments) == MOST_DEPLOYMENTS
     assert window.evicted == 1
     assert "d0" not in window.deployments
     row = window.deployments[names[-1]]
     assert window.recent(10)[row, columns_of("error").start] == 1
+
+
+def test_a_deployment_beyond_the_bound_counts_for_the_route_alone_while_the_others_are_busy():
+    """Twenty deployments that all answer do not push each other out in turn."""
+    rng = np.random.default_rng(6)
+    records = [call(i / 40, rng, f"d{i % 20}") for i in range(400)]
+    window = run(records, 10)
+
+    assert (window.evicted, len(window.deployments)) == (0, MOST_DEPLOYMENTS)
+    assert window.crowded_out > 0
+    assert window.recent(10)[0, columns_of("error").start] == 400
 
 
 def test_a_fault_and_the_time_before_it_stay_out_of_the_reference():
