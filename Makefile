@@ -56,7 +56,9 @@ bench: $(VENV)/.installed ## the core's figures, then throughput and latency bes
 notebooks: $(VENV)/.notebooks ## run every notebook from top to bottom
 	@if ls notebooks/*.py >/dev/null 2>&1; then \
 		mkdir -p build/notebooks && \
-		$(BIN)/jupytext --quiet --to ipynb --output-dir build/notebooks notebooks/*.py && \
+		for file in notebooks/*.py; do \
+			$(BIN)/jupytext --quiet --set-kernel python3 --to ipynb \
+				--output build/notebooks/$$(basename $$file .py).ipynb $$file || exit 1; done && \
 		$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 build/notebooks; \
 	else echo "no notebooks yet"; fi
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -87,7 +86,8 @@ def calibrate(data: Data, contract: Source, **columns: Any) -> "Calibrated":
     Raises:
         FileError, MappingError: the data cannot be read as telemetry.
     """
-    learn = import_module("detector.lab.calibrate").calibrate
+    from detector.lab.calibrate import calibrate as learn
+
     judged_by = _contract(contract)
     with _files(data, columns) as (paths, mapping):
         return Calibrated(learn(paths, judged_by, columns=mapping), backend_of(data))

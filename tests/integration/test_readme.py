@@ -41,13 +41,25 @@ def test_every_command_is_one_of_ours() -> None:
     found = list(commands())
 
     assert {words[0] for words in found} == {"detector"}
-    assert {words[1] for words in found} == {"check", "replay", "run", "state", "tail"}
+    assert {words[1] for words in found} == {
+        "check",
+        "replay",
+        "run",
+        "state",
+        "tail",
+        "label",
+        "sweep",
+        "calibrate",
+    }
 
 
-@pytest.mark.parametrize("words", [w for w in commands() if w[1] in ("check", "replay")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [w for w in commands() if w[1] in ("check", "replay", "sweep")], ids=" ".join
+)
 def test_commands_on_files_succeed(words: list[str], tmp_path: Path) -> None:
-    """`check` and `replay` run as printed on a file of the kind that they name."""
+    """`check`, `replay` and `sweep` run as printed on a file of the kind that they name."""
     (tmp_path / "contract.yaml").write_text(example_text(), "utf-8")
+    (tmp_path / "incidents.csv").write_text("scope,mode,from,to\n", "utf-8")
     rows = "".join(f"{1_767_225_600_000 + i * 500},{0.1},{500 + i % 7}\n" for i in range(200))
     import gzip
 
