@@ -56,6 +56,7 @@ class Counts:
         verdicts_unjoined: late verdicts whose call was not found where it had to be; not judged.
         skipped: records that a snapshot had covered already.
         evicted: routes forgotten because there were too many.
+        overdue: attempts to revert that were made too late; stays 0.
     """
 
     judged: int = 0
@@ -66,6 +67,7 @@ class Counts:
     verdicts_unjoined: int = 0
     skipped: int = 0
     evicted: int = 0
+    overdue: int = 0
 
 
 class Pipeline:
@@ -206,6 +208,7 @@ class Pipeline:
                 if len(self._just_evicted) > _FORGOTTEN_KEPT:
                     del self._just_evicted[next(iter(self._just_evicted))]
                 del self._routes[route]
+                self._plan.panic.forget(judge.machine.scope)
                 self._dirty.pop(route, None)
                 return
 
@@ -327,6 +330,7 @@ def _add_counts(total: Counts, judge: RouteJudge) -> None:
     total.verdicts += judge.late_verdicts.judged
     total.verdicts_skipped += judge.late_verdicts.skipped
     total.verdicts_unjoined += judge.late_verdicts.unjoined
+    total.overdue += judge.machine.status.overdue
 
 
 def _clamp(times: Sequence[float], arrivals: Sequence[float]) -> tuple[list[float], frozenset[int]]:

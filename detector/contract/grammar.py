@@ -93,6 +93,12 @@ DEFAULTS: Keys = {
     "probe_share": _number(
         "share of calls that goes to the primary while a scope is active", above=0, below=1
     ),
+    "probe_share_max": _number(
+        "share of calls that probes are raised to where it takes that many", above=0, below=1
+    ),
+    "max_active_share": _number(
+        "share of a partition's routes that may be in fallback at once; 1 is no limit", above=0, most=1
+    ),
     "lateness_s": _number(
         "how far a record may lag behind the route's newest and be on time", least=0, most=60
     ),

@@ -38,6 +38,8 @@ class Defaults:
         lease_s: how long a gateway obeys without hearing from the owner.
         revert_within_s: the longest wait between two attempts to revert.
         probe_share: share of calls that goes to the primary while a scope is active, 0..1.
+        probe_share_max: what `probe_share` is raised to where it takes that many probes to see a recovery.
+        max_active_share: panic threshold: share of a partition's routes in fallback at once; 1 is no limit.
         lateness_s: how far a record may lag behind the route's newest and still be on time.
         by: text fields whose values split a divergence into strata, each judged beside the whole.
         reference: what a divergence compares with.
@@ -49,6 +51,8 @@ class Defaults:
     lease_s: float = 15.0
     revert_within_s: float = 10.0
     probe_share: float = 0.05
+    probe_share_max: float = 0.25
+    max_active_share: float = 1.0
     lateness_s: float = 2.0
     stated: tuple[str, ...] = field(default=(), repr=False, compare=False)
 

@@ -7,57 +7,46 @@ detector armed; a relapse sends them back at once. While active an attempt to re
 every `revert_within_s`, and says how it ended.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-import msgspec
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from detector.contract.model import Contract, Mode
 from detector.modes.catalog import meaning
 from detector.modes.compose import evidence_of, holding
-from detector.modes.decision import Decision, Kind, event_id
+from detector.modes.decision import Decision, Kind
+from detector.modes.outlook import Outlook, Unknown, attempt
+from detector.modes.panic import PANIC, Panic
+from detector.modes.probing import VERDICTS_PER_S, is_input_drift, tells_harm
 from detector.modes.state import State, legal
-from topics.control import Disposition, Evidence
-from topics.scope import split_scope
+from detector.modes.status import NO_EVIDENCE
+from detector.modes.voice import RAMP, ScopeVoice, describe
+from topics.control import Evidence
 
-RAMP = (0.1, 0.5, 1.0)  # share of calls to the primary, a second each
 RAMP_STEP_S = 1.0
-PROBES_PER_S = 25.0
-_NO_EVIDENCE = Evidence()
+NEW_NORMAL_S = 900.0
+ON_TIME_S = 1.5  # an attempt is made when a pane closes: within a second of being due
 
 
-class Status(msgspec.Struct):
-    """All that a scope remembers; times are Unix seconds of event time."""
+class _Now(NamedTuple):
+    """What one step looks at."""
 
-    state: State = State.INACTIVE
-    since: float = 0.0
-    activated_at: float = 0.0
-    transition: int = 0
-    notices: int = 0
-    mode: str = ""
-    modes: tuple[str, ...] = ()
-    muted: tuple[str, ...] = ()
-    held_since: dict[str, float] = {}
-    noticed: dict[str, str] = {}
-    next_revert_at: float | None = None
-    step: int = 0
-    evidence: Evidence = _NO_EVIDENCE
-    reason: str = ""
+    at: float
+    latched: Mapping[str, Evidence]
+    outlook: Outlook
+    chosen: str
+    acting: list[str]
+    muted: set[str]
 
 
-class ScopeMachine:
+class ScopeMachine(ScopeVoice):
     """State machine of `scope`; `step` is told what holds and answers with the decisions that follow."""
 
-    def __init__(self, contract: Contract, scope: str, partition: int) -> None:
-        self._contract = contract
-        self._scope = scope
-        self._partition = partition
-        self.status = Status()
-
-    @property
-    def engaged(self) -> bool:
-        """Whether calls are being diverted."""
-        return self.status.state in (State.ACTIVE, State.RECOVERING)
+    def __init__(self, contract: Contract, scope: str, partition: int, panic: Panic | None = None) -> None:
+        super().__init__(contract, scope, partition)
+        self._panic = panic or Panic(1.0)
+        self._unknown = Unknown(contract.defaults.probe_share, VERDICTS_PER_S)
+        self._inputs = frozenset(name for name in contract.predicates if is_input_drift(contract, name))
+        self._harms = frozenset(name for name in contract.predicates if tells_harm(contract, name))
 
     @property
     def open(self) -> bool:
@@ -65,33 +54,32 @@ class ScopeMachine:
         return bool(self.status.held_since) or self.status.state is not State.INACTIVE
 
     def step(
-        self,
-        now: float,
-        latched: Mapping[str, Evidence],
-        progress: Callable[[str], str] = lambda predicate: "",
+        self, at: float, latched: Mapping[str, Evidence], outlook: Outlook | None = None
     ) -> list[Decision]:
         """Take note of the time and of the predicates that hold.
 
         Args:
-            now: event time, Unix seconds; never goes back.
+            at: event time, Unix seconds; never goes back.
             latched: evidence of each predicate that holds, by name.
-            progress: tells where a predicate's way back stands, in words.
+            outlook: how the way back goes, and what probes can show.
         """
         status = self.status
-        firing = self._firing(now, latched)
+        if status.benign:
+            harm = not self._harms.isdisjoint(latched)
+            status.benign = () if harm else tuple(name for name in status.benign if name in latched)
+        firing = self._firing(at, latched)
         muted = {
             name for mode in firing.values() for name in mode.mutes if name in firing and name != mode.name
         }
-        decisions = self._notices(now, firing, muted, latched)
-        acting = [name for name, mode in firing.items() if mode.severity == "act" and not mode.shadow]
+        decisions = self._notices(at, firing, muted, latched)
+        acting = [name for name, mode in firing.items() if self._acts(mode, latched)]
         chosen = next((name for name in acting if name not in muted), acting[0] if acting else "")
-        if status.state in (State.INACTIVE, State.PENDING):
-            decisions += self._maybe_activate(now, chosen, acting, muted, latched)
-        elif status.state is State.ACTIVE:
-            decisions += self._while_active(now, chosen, acting, muted, latched, progress)
-        else:
-            decisions += self._while_recovering(now, chosen, acting, muted, latched)
-        return decisions
+        now = _Now(at, latched, outlook or self._unknown, chosen, acting, muted)
+        if status.state is State.ACTIVE:
+            return decisions + self._while_active(now)
+        if status.state is State.RECOVERING:
+            return decisions + self._while_recovering(now)
+        return decisions + self._while_inactive(now)
 
     def _firing(self, now: float, latched: Mapping[str, Evidence]) -> dict[str, Mode]:
         held = self.status.held_since
@@ -106,84 +94,180 @@ class ScopeMachine:
                 firing[mode.name] = mode
         return firing
 
-    def _first_attempt_s(self, chosen: str) -> float:
-        return max(self._contract.defaults.revert_within_s, self._contract.modes[chosen].keep_s)
+    def _acts(self, mode: Mode, latched: Mapping[str, Evidence]) -> bool:
+        if mode.severity != "act" or mode.shadow:
+            return False
+        return not self.status.benign or not set(holding(mode, latched)) <= set(self.status.benign)
 
-    def _maybe_activate(
-        self, now: float, chosen: str, acting: list[str], muted: set[str], latched: Mapping[str, Evidence]
-    ) -> list[Decision]:
-        status = self.status
-        if chosen:
-            self._enter(State.ACTIVE, now)
-            status.activated_at = now
-            status.next_revert_at = now + self._first_attempt_s(chosen)
-            self._hold(chosen, acting, muted, latched)
-            status.reason = f"{meaning(chosen)}: {self._because(chosen, latched)}"
-            return [self._decide("activated", now)]
+    def _while_inactive(self, now: _Now) -> list[Decision]:
+        if now.chosen:
+            if self._panic.admits(self.scope):
+                return [self._activate("activated", now)]
+            return self._withhold(now)
         modes = self._contract.modes
-        waiting = any(modes[name].severity == "act" and not modes[name].shadow for name in status.held_since)
+        waiting = any(self._acts(modes[name], now.latched) for name in self.status.held_since)
         wanted = State.PENDING if waiting else State.INACTIVE
-        if wanted is not status.state:
-            self._enter(wanted, now)
-        return []
+        if wanted is self.status.state:
+            return []
+        withheld = self.status.state is State.WITHHELD
+        self._enter(wanted, now.at)
+        return (
+            [self._say("deactivated", now.at, PANIC, "panic threshold: nothing is withheld any more")]
+            if withheld
+            else []
+        )
 
-    def _while_active(
-        self,
-        now: float,
-        chosen: str,
-        acting: list[str],
-        muted: set[str],
-        latched: Mapping[str, Evidence],
-        progress: Callable[[str], str],
-    ) -> list[Decision]:
+    def _activate(self, kind: Kind, now: _Now, prefix: str = "") -> Decision:
+        """Send calls to fallbacks: a first activation, or a relapse on the way back."""
         status = self.status
-        if chosen:
+        keep_s = self._contract.modes[now.chosen].keep_s
+        self._panic.enter(self.scope)
+        self._enter(State.ACTIVE, now.at)
+        status.damping.activated(now.at)
+        status.activated_at = status.last_bad = now.at
+        status.next_revert_at = now.at + max(self._contract.defaults.revert_within_s, keep_s)
+        status.attempt = {}
+        self._hold(now)
+        self._ask_for_probes(now)
+        limited, damped = self._limited(now), status.damping.said()
+        said = f"{prefix}{meaning(now.chosen)}: {self._because(now)}"
+        status.reason = "; ".join(filter(None, (said, damped, limited)))
+        return self._decide(kind, now.at)
+
+    def _withhold(self, now: _Now) -> list[Decision]:
+        """Too many routes are in fallback: stay with the primary, and say so once."""
+        if self.status.state is State.WITHHELD:
+            return []
+        self._enter(State.WITHHELD, now.at)
+        reason = f"{self._panic.said()}; {now.chosen} is withheld"
+        return [self._say("activated", now.at, PANIC, reason)]
+
+    def _while_active(self, now: _Now) -> list[Decision]:
+        status, modes = self.status, self._contract.modes
+        names = {name for mode in status.modes for name in modes[mode].predicates}
+        status.last_bad = max([status.last_bad, *(now.outlook.way_back(name).last_bad for name in names)])
+        if now.chosen:
             before = (status.mode, status.modes, status.muted)
             old = status.evidence
-            self._hold(chosen, acting, muted, latched)
+            harmless = self._harmless_drift(now)
+            if harmless:
+                return harmless
+            self._hold(now)
             if before != (status.mode, status.modes, status.muted):
-                status.reason = f"{meaning(chosen)}: {self._because(chosen, latched)}"
-                return [self._decide("revised", now)]
+                status.reason = f"{meaning(now.chosen)}: {self._because(now)}"
+                return [self._decide("revised", now.at)]
             status.evidence = old
-            if status.next_revert_at is not None and now >= status.next_revert_at:
-                status.next_revert_at = now + self._contract.defaults.revert_within_s
-                names = holding(self._contract.modes[chosen], latched)
-                told = {name: said for name in names if (said := progress(name))}
-                found = "; ".join(f"{name} {said}" if len(names) > 1 else said for name, said in told.items())
-                status.reason = f"still held back by {chosen}: {found or 'no evidence of recovery yet'}"
-                return [self._decide("extended", now)]
-            return []
-        keep_s = max((self._contract.modes[name].keep_s for name in status.modes), default=0.0)
-        if now < status.activated_at + keep_s:
-            return []
-        self._enter(State.RECOVERING, now)
+            return self._maybe_extend(now, f"still held back by {now.chosen}")
+        if now.at < self._held_until():
+            return self._maybe_extend(now, f"{status.mode} is over, and held")
+        self._enter(State.RECOVERING, now.at)
         status.step = 0
         status.next_revert_at = None
         status.reason = f"{status.mode} is over: calls return to the primary in steps"
-        return [self._decide("revised", now)]
+        return [self._decide("revised", now.at)]
 
-    def _while_recovering(
-        self, now: float, chosen: str, acting: list[str], muted: set[str], latched: Mapping[str, Evidence]
-    ) -> list[Decision]:
+    def _maybe_extend(self, now: _Now, said: str) -> list[Decision]:
+        """End an attempt to revert that is due, with how it ended."""
         status = self.status
-        if chosen:
-            self._enter(State.ACTIVE, now)
-            status.activated_at = now
-            status.next_revert_at = now + self._first_attempt_s(chosen)
-            self._hold(chosen, acting, muted, latched)
-            status.reason = f"relapse while recovering, {meaning(chosen)}: {self._because(chosen, latched)}"
-            return [self._decide("revised", now)]
-        steps = int((now - status.since) / RAMP_STEP_S)
+        if status.next_revert_at is None or now.at < status.next_revert_at:
+            return []
+        status.overdue += now.at - status.next_revert_at > ON_TIME_S
+        status.next_revert_at = now.at + self._contract.defaults.revert_within_s
+        found = []
+        names = holding(self._contract.modes[now.chosen], now.latched) if now.chosen else ()
+        for name in names:
+            back = now.outlook.way_back(name)
+            how = attempt(status.attempt.get(name, (0, 0)), back, now.outlook.progress(name))
+            found.append(f"{name} {how}" if len(names) > 1 else how)
+            status.attempt[name] = (back.probes, back.bad)
+        self._ask_for_probes(now)
+        damped, limited = status.damping.said(), self._limited(now)
+        status.reason = "; ".join(
+            filter(None, (f"{said}: {', '.join(found)}" if found else said, damped, limited))
+        )
+        return [self._decide("extended", now.at)]
+
+    def _ask_for_probes(self, now: _Now) -> None:
+        names = self._acting_predicates(now)
+        self.status.probe_share = now.outlook.probe_share(names)
+        self.status.probes_per_s = now.outlook.probes_per_s(names)
+
+    def _acting_predicates(self, now: _Now) -> tuple[str, ...]:
+        modes = self._contract.modes
+        found = (name for mode in now.acting for name in holding(modes[mode], now.latched))
+        return tuple(name for name in dict.fromkeys(found) if name not in self._inputs)
+
+    def _limited(self, now: _Now) -> str:
+        """What to say where the traffic does not carry the evidence for a way back in time."""
+        bound_s = now.outlook.bound_s(self._acting_predicates(now))
+        if bound_s is None or bound_s <= self._contract.defaults.revert_within_s:
+            return ""
+        within = f"within {bound_s:.0f} s" if bound_s < NEW_NORMAL_S else "not in a quarter of an hour"
+        return f"evidence_limited: at this rate of probes a recovery is seen {within}"
+
+    def _harmless_drift(self, now: _Now) -> list[Decision]:
+        """The exit of a drift: it does not act on if the primary is unharmed, or if nothing measures harm."""
+        status, modes = self.status, self._contract.modes
+        names = {name for mode in now.acting for name in holding(modes[mode], now.latched)}
+        if names.isdisjoint(self._inputs) or not self._harms.isdisjoint(now.latched):
+            return []
+        lasted_s = now.at - status.activated_at
+        unharmed = now.outlook.unharmed(lasted_s)
+        if unharmed:
+            why = "benign drift: probes show the primary unharmed on the new inputs"
+        elif unharmed is None and lasted_s >= NEW_NORMAL_S:
+            why = f"new_normal_proposed: nothing measures harm, {lasted_s / 60:.0f} minutes of drift"
+        else:
+            return []
+        status.benign = tuple(
+            name for name in self._contract.predicates if name in names | set(status.benign)
+        )
+        told = []
+        for mode in now.acting:
+            status.noticed[mode] = "notice"
+            evidence = evidence_of(modes[mode], now.latched) or NO_EVIDENCE
+            told.append(self._decide_for("activated", now.at, mode, evidence, "notice", why))
+        self._enter(State.RECOVERING, now.at)
+        status.step, status.next_revert_at = 0, None
+        status.reason = f"{why}: calls return to the primary in steps"
+        return [*told, self._decide("revised", now.at)]
+
+    def _while_recovering(self, now: _Now) -> list[Decision]:
+        status = self.status
+        if now.chosen:
+            return [self._activate("revised", now, "relapse while recovering, ")]
+        steps = int((now.at - status.since) / RAMP_STEP_S)
         if steps <= status.step:
             return []
         status.step = steps
         if steps < len(RAMP):
-            return [self._decide("revised", now)]
-        self._enter(State.INACTIVE, now)
-        status.reason = f"recovered from {status.mode}"
-        decision = self._decide("deactivated", now)
+            return [self._decide("revised", now.at)]
+        self._enter(State.INACTIVE, now.at)
+        self._panic.leave(self.scope)
+        status.damping.deactivated(now.at)
+        status.reason = (
+            f"recovered from {status.mode}" if not status.benign else f"{status.mode} does no harm"
+        )
+        decision = self._decide("deactivated", now.at)
         status.mode, status.modes, status.muted = "", (), ()
         return [decision]
+
+    def _hold(self, now: _Now) -> None:
+        status = self.status
+        status.mode = now.chosen
+        status.modes = tuple(now.acting)
+        status.muted = tuple(name for name in now.acting if name in now.muted)
+        status.evidence = evidence_of(self._contract.modes[now.chosen], now.latched) or NO_EVIDENCE
+
+    def _because(self, now: _Now) -> str:
+        evidence = self.status.evidence
+        names = holding(self._contract.modes[now.chosen], now.latched)
+        others = [name for name in names if name != evidence.predicate]
+        return describe(evidence) + (f", with {', '.join(others)}" if others else "")
+
+    def _enter(self, state: State, now: float) -> None:
+        self.status.state = legal(self.scope, self.status.state, state)
+        self.status.since = now
 
     def _notices(
         self, now: float, firing: dict[str, Mode], muted: set[str], latched: Mapping[str, Evidence]
@@ -191,135 +275,17 @@ class ScopeMachine:
         noticed = self.status.noticed
         decisions = []
         for name, mode in firing.items():
-            if (mode.severity == "act" and not mode.shadow) or name in noticed or name in muted:
+            if self._acts(mode, latched) or name in noticed or name in muted:
                 continue
             noticed[name] = "shadow" if mode.shadow else "notice"
-            decisions.append(self._aside("activated", now, name, evidence_of(mode, latched) or _NO_EVIDENCE))
+            decisions.append(self._aside("activated", now, name, evidence_of(mode, latched) or NO_EVIDENCE))
         for name in [name for name in noticed if name not in firing]:
-            decisions.append(self._aside("deactivated", now, name, _NO_EVIDENCE))
+            decisions.append(self._aside("deactivated", now, name, NO_EVIDENCE))
             del noticed[name]
         return decisions
 
-    def notice(self, now: float, mode: str, evidence: Evidence, reason: str) -> Decision:
-        """Say something about a mode that is not acted on, such as a predicate that is unusable."""
-        return self._decide_for("revised", now, mode, evidence, "notice", reason)
-
-    def remark(self, now: float, text: str) -> list[Decision]:
-        """Add something to the reason of what is being acted on, such as that its cause is unknown."""
-        if self.status.state is not State.ACTIVE:
-            return []
-        self.status.reason = f"{self.status.reason}; {text}"
-        return [self._decide("revised", now)]
-
-    def _aside(self, kind: Kind, now: float, mode: str, evidence: Evidence) -> Decision:
-        said = f"{meaning(mode)}: {describe(evidence)}" if kind == "activated" else f"{mode} is over"
-        disposition: Disposition = "shadow" if self.status.noticed[mode] == "shadow" else "notice"
-        return self._decide_for(kind, now, mode, evidence, disposition, said)
-
-    def _hold(self, chosen: str, acting: list[str], muted: set[str], latched: Mapping[str, Evidence]) -> None:
-        status = self.status
-        status.mode = chosen
-        status.modes = tuple(acting)
-        status.muted = tuple(name for name in acting if name in muted)
-        status.evidence = evidence_of(self._contract.modes[chosen], latched) or _NO_EVIDENCE
-
-    def _because(self, chosen: str, latched: Mapping[str, Evidence]) -> str:
-        others = [
-            name
-            for name in holding(self._contract.modes[chosen], latched)
-            if name != self.status.evidence.predicate
-        ]
-        return describe(self.status.evidence) + (f", with {', '.join(others)}" if others else "")
-
-    def _enter(self, state: State, now: float) -> None:
-        self.status.state = legal(self._scope, self.status.state, state)
-        self.status.since = now
-
-    def _share(self) -> float:
-        if self.status.state is State.ACTIVE:
-            return self._contract.defaults.probe_share
-        if self.status.state is State.RECOVERING:
-            return max(RAMP[min(self.status.step, len(RAMP) - 1)], self._contract.defaults.probe_share)
-        return 1.0
-
-    def present(self, now: float) -> Decision:
-        """The present state as a decision, not a transition."""
-        return self._build("revised", now, self.status.mode, self.status.evidence, "act", self.status.reason)
-
-    def _decide(self, kind: Kind, now: float) -> Decision:
-        if kind != "extended":
-            self.status.transition += 1
-        return (
-            self.present(now)
-            if kind == "revised"
-            else self._build(kind, now, self.status.mode, self.status.evidence, "act", self.status.reason)
-        )
-
-    def _decide_for(
-        self, kind: Kind, now: float, mode: str, evidence: Evidence, disposition: Disposition, reason: str
-    ) -> Decision:
-        self.status.notices += 1
-        return self._build(kind, now, mode, evidence, disposition, reason)
-
-    def _build(
-        self, kind: Kind, now: float, mode: str, evidence: Evidence, disposition: Disposition, reason: str
-    ) -> Decision:
-        status, contract = self.status, self._contract
-        route, deployment = split_scope(self._scope)
-        acts = disposition == "act"
-        number = status.transition if acts else status.notices
-        active = self.engaged if acts else kind == "activated"
-        stated = contract.modes.get(mode)
-        return Decision(
-            kind=kind,
-            scope=self._scope,
-            route=route,
-            deployment=deployment,
-            partition=self._partition,
-            state="active" if active else "inactive",
-            mode=mode,
-            modes=status.modes if acts else (mode,),
-            muted=status.muted if acts else (),
-            fallbacks=contract.fallbacks_for(mode, route) if active else {},
-            primary_share=self._share(),
-            probes_per_s=PROBES_PER_S if acts and self.engaged else None,
-            transition=number,
-            event_id=event_id(self._scope if acts else f"{self._scope}/notice", number),
-            at=now,
-            on_expiry=stated.on_expiry if stated else "revert",
-            hold_max_s=stated.hold_max_s if stated else 0.0,
-            next_revert_at=status.next_revert_at if acts and status.state is State.ACTIVE else None,
-            damped_until=None,
-            evidence=evidence,
-            disposition=disposition,
-            reason=reason,
-            contract=contract.digest,
-        )
-
-    def state(self) -> Any:
-        """Plain values that `load` takes back."""
-        return msgspec.to_builtins(self.status)
-
     def load(self, state: Any) -> None:
-        """Take over what `state` returned; modes that the contract no longer has are let go."""
-        status = msgspec.convert(state, Status)
-        known = self._contract.modes
-        status.held_since = {name: since for name, since in status.held_since.items() if name in known}
-        status.noticed = {name: how for name, how in status.noticed.items() if name in known}
-        status.modes = tuple(name for name in status.modes if name in known)
-        status.muted = tuple(name for name in status.muted if name in known)
-        self.status = status
-
-
-def describe(evidence: Evidence) -> str:
-    """One sentence of evidence, for people."""
-    value = "?" if evidence.value is None else f"{evidence.value:.3g}"
-    limit = "?" if evidence.threshold is None else f"{evidence.threshold:.3g}"
-    window = f" in {evidence.window_s:g} s" if evidence.window_s else ""
-    said = f"{evidence.predicate} at {value} against {limit} over {evidence.samples} records{window}"
-    decided = evidence.detail.get("decided by")
-    if decided is None:
-        return said
-    where = evidence.detail.get("deployment", "not localised")
-    spoke = evidence.detail.get("also changed")
-    return f"{said}; decided by {decided}{f'; also changed: {spoke}' if spoke else ''}; {where}"
+        """See `ScopeVoice.load`; whoever is in fallback counts against the panic threshold again."""
+        super().load(state)
+        if self.engaged:
+            self._panic.enter(self.scope)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from detector.contract.model import Contract
+from detector.modes.panic import Panic
 from detector.predicates.base import Budget
 from detector.predicates.registry import judge_for
 from detector.predicates.where import fields_of
@@ -24,6 +25,7 @@ class Plan:
     Attributes:
         attributes: whether causes are told apart; then their signals are read too.
         acting: predicates that a mode which acts rests on.
+        panic: who of them is in fallback.
         history_s: a record older than this, seconds behind the oldest open pane, is late.
     """
 
@@ -41,6 +43,7 @@ class Plan:
         }
         fields = [name for spec in contract.predicates.values() for name in fields_of(spec)]
         self.columns = Columns([*fields, *signals.FIELDS] if self.attributes else fields)
+        self.panic = Panic(contract.defaults.max_active_share)
         spans = [spec.window_s for spec in contract.predicates.values() if spec.type == "divergence"]
         self.history_s = max([_SHORTEST_HISTORY_S, *spans])
         # What raises a suspicion is the same on every route: one judge of each kind says it for all of them.

@@ -20,8 +20,10 @@ from detector.modes.decision import Decision
 from detector.modes.findings import Findings
 from detector.modes.machine import ScopeMachine
 from detector.modes.plan import Plan
+from detector.modes.probing import Probing
 from detector.modes.state import State
 from detector.modes.verdicts import Coming, LateVerdicts
+from detector.modes.walk import walk
 from detector.predicates.absence import Absence
 from detector.predicates.base import Judge
 from detector.predicates.registry import judge_for
@@ -64,7 +66,9 @@ class RouteJudge:
         self._modes_of = {
             name: mode.name for mode in reversed(contract.modes.values()) for name in mode.predicates
         }
-        self.machine = ScopeMachine(contract, scope_of(route), partition)
+        self.machine = ScopeMachine(contract, scope_of(route), partition, plan.panic)
+        plan.panic.meet(scope_of(route))
+        self._probing = Probing(contract, route, self.judges)
         self._watermark = Watermark(self._lateness_s)
         self._boundary: int | None = None
         self._now = self._stepped = -math.inf
@@ -113,6 +117,8 @@ class RouteJudge:
                 some = calls if end - start == n else calls.part(start, end)
                 self._take(self._on_time(some), decisions)
             if end < n:
+                if not self.machine.engaged:
+                    self._probing.sample(calls.records[end])
                 self._advance(calls.times[end], decisions)
             start = end
         self._calm = self._is_calm()
@@ -181,7 +187,9 @@ class RouteJudge:
                 self._walk_unwalked()
                 fresh = None if since is None else made_after(calls.records, calls.times, since)
                 whole = self._segment(calls.rows, calls.times, calls.offsets, fresh)
-            segment, flipped = self._walk(whole)
+                if fresh is not None:
+                    self._probing.mark_slow(whole, calls.records)
+            segment, flipped = walk(self._walkers, whole)
             taken = len(segment) - before
             self._count_in(calls.records[:taken], taken, max(calls.times[:taken]))
             self._waiting.append(segment)
@@ -198,23 +206,6 @@ class RouteJudge:
 
     def _since(self) -> float | None:
         return self.machine.status.since if self.machine.engaged else None
-
-    def _walk(self, segment: Segment) -> tuple[Segment, bool]:
-        """Let sequential judges walk up to the first flip; return what they walked, whether one flipped."""
-        first = None
-        for judge in self._walkers:
-            flip = judge.observe(segment)
-            if flip is not None and (first is None or flip < first):
-                first = flip
-        if first is None:
-            return segment, False
-        if first < len(segment) - 1:
-            for judge in self._walkers:
-                judge.rollback()
-            segment = segment.head(first + 1)
-            for judge in self._walkers:
-                judge.observe(segment)
-        return segment, True
 
     def _count_in(self, records: Sequence[TelemetryRecord], count: int, newest: float) -> None:
         if newest > self._now:
@@ -278,6 +269,8 @@ class RouteJudge:
             decisions += self.machine.remark(self._stepped, unknown)
 
     def _closed(self, boundary: int) -> None:
+        panes = boundary - self._boundary_or_fail()
+        self._probing.close(self.judged, panes, engaged=self.machine.engaged)
         self._boundary = boundary
         self._findings.close(boundary)
 
@@ -289,9 +282,10 @@ class RouteJudge:
         if self._attribution is not None and self._attribution.settle():
             self._findings.refresh()
         decisions += self._unusable_notices(now)
-        decisions += self.machine.step(now, self._findings.holds, self._progress)
+        decisions += self.machine.step(now, self._findings.holds, self._probing)
         after = self.machine.status.state
         if after is not before and after in (State.ACTIVE, State.RECOVERING):
+            self._probing.begin()
             for judge in self.judges.values():
                 judge.restart(now)
             self.late_verdicts.since = now
@@ -303,9 +297,6 @@ class RouteJudge:
             reason = f"{name} is unusable: traffic was never seen within its limit; calibrate or raise it"
             notices.append(self.machine.notice(now, self._modes_of.get(name, name), evidence, reason))
         return notices
-
-    def _progress(self, predicate: str) -> str:
-        return self.judges[predicate].progress()
 
     @property
     def newest(self) -> float:
@@ -373,6 +364,7 @@ class RouteJudge:
             "machine": self.machine.state(),
             "findings": self._findings.state(),
             "attribution": None if self._attribution is None else self._attribution.state(),
+            "probing": self._probing.state(),
             "counts": [self.judged, self.late, self.clamped],
             "armed": self.armed,
             "late_verdicts": self.late_verdicts.state(),
@@ -392,6 +384,7 @@ class RouteJudge:
         self._findings.load(state["findings"], evidence)
         if self._attribution is not None and state.get("attribution") is not None:
             self._attribution.load(state["attribution"])
+        self._probing.load(state["probing"])
         self.judged, self.late, self.clamped = state["counts"]
         self.armed |= {name: n for name, n in state["armed"].items() if name in self.armed}
         self.late_verdicts.load(state["late_verdicts"])

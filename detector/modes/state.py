@@ -3,19 +3,21 @@
     inactive <-> pending -> active <-> recovering -> inactive
 
 `pending`: a mode's predicate holds, its hold time has not passed. `recovering`: the evidence says
-the primary is well; calls come back in steps while every detector is armed.
+the primary is well; calls come back in steps while every detector is armed. `withheld`: a mode holds
+that would act, and the panic threshold keeps the scope with the primary; it activates once there is room.
 """
 
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """State of a scope; gateways see `pending` as inactive and `recovering` as active."""
+    """State of a scope; gateways see `pending` and `withheld` as inactive and `recovering` as active."""
 
     INACTIVE = "inactive"
     PENDING = "pending"
     ACTIVE = "active"
     RECOVERING = "recovering"
+    WITHHELD = "withheld"
 
 
 TRANSITIONS = frozenset(
@@ -25,6 +27,11 @@ TRANSITIONS = frozenset(
         (State.PENDING, State.INACTIVE),
         (State.PENDING, State.ACTIVE),
         (State.ACTIVE, State.RECOVERING),
+        (State.INACTIVE, State.WITHHELD),
+        (State.PENDING, State.WITHHELD),
+        (State.WITHHELD, State.ACTIVE),
+        (State.WITHHELD, State.PENDING),
+        (State.WITHHELD, State.INACTIVE),
         (State.RECOVERING, State.ACTIVE),
         (State.RECOVERING, State.INACTIVE),
     }

@@ -42,6 +42,24 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class WayBack:
+    """Where the way back from a breach stands, for a judge that counts calls; all zero for one that does not.
+
+    Attributes:
+        judged: calls judged while healthy, as a running count.
+        probes: calls that the test of recovery has seen since the scope changed state; `bad` of them were.
+        needed: probes within which 19 of 20 recoveries are seen, from a healthy rate at the ceiling.
+        last_bad: event time of the last bad one, Unix seconds.
+    """
+
+    judged: int = 0
+    probes: int = 0
+    bad: int = 0
+    needed: float = 0.0
+    last_bad: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """False-alarm budget, shared out per record so that it holds however many scopes come and go.
 
@@ -154,6 +172,10 @@ class Judge(Protocol):
         """Where the way back from a breach stands, in words; empty if there is nothing to say."""
         ...
 
+    def way_back(self) -> WayBack:
+        """The same in numbers."""
+        ...
+
     def state(self) -> dict[str, Any]:
         """Plain values that `load` takes back."""
         ...
@@ -221,3 +243,7 @@ class JudgeBase:
     def progress(self) -> str:
         """Nothing to say."""
         return ""
+
+    def way_back(self) -> WayBack:
+        """Nothing counted."""
+        return WayBack()

@@ -18,12 +18,12 @@ from dataclasses import replace
 from typing import Any
 
 from detector.contract.model import PredicateSpec
-from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
+from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict, WayBack
 from detector.predicates.design_effect import MARGIN, DesignEffect
 from detector.predicates.interval import wilson
 from detector.predicates.recovery import Recovery
 from detector.predicates.shiryaev_roberts import MixtureShiryaevRoberts
-from detector.windows.segment import Segment
+from detector.windows.segment import SLOW, Segment
 
 # Likelihood ratio of "within the ceiling" to half the rate of the breach on the calls before it; below this
 # the traffic may have been like that all along. Some calls of bad traffic always look good by chance: of a
@@ -57,6 +57,8 @@ class BernoulliJudge(JudgeBase):
         self._proven = False  # the traffic has been within the ceiling
         self._unusable = False
         self._calls = 0  # of the primary since the test was last restarted, judged or not
+        self._last_bad = 0.0  # event time of the last bad call while in breach
+        self._undo_last_bad = 0.0
         self._undo: Any = 0  # the test's gap if that is all that the last walk changed, else everything
         self.verdict = Verdict(Outcome.INSUFFICIENT, threshold=spec.ceiling)
 
@@ -109,6 +111,16 @@ class BernoulliJudge(JudgeBase):
     def observe(self, segment: Segment) -> int | None:
         """Walk the judged calls of a segment; see `Judge.observe`."""
         judged, bad = self.flags(segment)
+        if self._recovery is not None:
+            if SLOW in segment.columns:
+                judged, bad = with_slow(judged, bad, segment.columns[SLOW])
+            self._undo_last_bad = self._last_bad
+            flip = self.take(judged, bad)
+            seen = [i for i in bad if flip is None or judged[i] <= flip]
+            if seen:
+                self._last_bad = segment.times[judged[seen[-1]]]
+            return flip
+        self._undo_last_bad = self._last_bad
         return self.take(judged, bad)
 
     def take(self, judged: Sequence[int], bad: Sequence[int]) -> int | None:
@@ -134,7 +146,7 @@ class BernoulliJudge(JudgeBase):
 
     def rollback(self) -> None:
         """See `Judge.rollback`."""
-        undo = self._undo
+        undo, self._last_bad = self._undo, self._undo_last_bad
         if isinstance(undo, int):
             self._test.gap = undo
             return
@@ -212,6 +224,13 @@ class BernoulliJudge(JudgeBase):
             return "recovered"
         return f"{self._recovery.bad} of {self._recovery.probes} probes bad"
 
+    def way_back(self) -> WayBack:
+        """See `Judge.way_back`."""
+        recovery, judged = self._recovery, self._before[0] + self._test.seen + self._test.gap
+        if recovery is None:
+            return WayBack(judged=judged, last_bad=self._last_bad)
+        return WayBack(judged, recovery.probes, recovery.bad, recovery.needed, self._last_bad)
+
     def state(self) -> dict[str, Any]:
         """See `Judge.state`."""
         recovery = self._recovery
@@ -224,6 +243,7 @@ class BernoulliJudge(JudgeBase):
             "proven": self._proven,
             "calls": self._calls,
             "effect": None if self._effect is None else self._effect.state(),
+            "last_bad": self._last_bad,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -240,5 +260,18 @@ class BernoulliJudge(JudgeBase):
         self.latched, self._unusable, self._proven = state["latched"], state["unusable"], state["proven"]
         self._before = (state["before"][0], state["before"][1])
         self._calls = state.get("calls", 0)
+        self._last_bad = state.get("last_bad", 0.0)
         outcome = Outcome.UNUSABLE if self._unusable else Outcome.BREACH if self.latched else Outcome.CLEAR
         self.verdict = Verdict(outcome, threshold=self.spec.ceiling)
+
+
+def with_slow(
+    judged: Sequence[int], bad: Sequence[int], slow: Sequence[bool]
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Add the probes whose answer was slow, whether they had a verdict or not, to the bad ones."""
+    late = {position for position, is_slow in enumerate(slow) if is_slow}
+    if not late:
+        return judged, bad
+    wrong = late | {judged[i] for i in bad}
+    every = sorted(late.union(judged))
+    return every, [i for i, position in enumerate(every) if position in wrong]

@@ -23,11 +23,12 @@ class Recovery:
         rate: rate of bad calls when the fault was found, in (0, 1].
     """
 
-    __slots__ = ("_gain", "_loss", "bad", "probes", "rate", "run", "score")
+    __slots__ = ("_gain", "_loss", "_p0", "bad", "probes", "rate", "run", "score")
 
     def __init__(self, p0: float, rate: float) -> None:
         p_f = min(max(2 * p0, min(0.1, rate / 2)), (1 + p0) / 2)
         self.rate = rate
+        self._p0 = p0
         self._gain = math.log((1 - p0) / (1 - p_f))
         self._loss = math.log(p0 / p_f)
         self.restart()
@@ -60,6 +61,17 @@ class Recovery:
         self.run += taken
         self.probes += taken
         return start + taken - 1 if taken == needed else None
+
+    @property
+    def needed(self) -> float:
+        """Probes within which about 19 of 20 recoveries to `p0` are seen, from a fresh start.
+
+        The walk's first passage taken as inverse Gaussian: mean h / m, variance h s^2 / m^3, with m and s
+        the mean and deviation of one step.
+        """
+        mean = (1 - self._p0) * self._gain + self._p0 * self._loss
+        square = (1 - self._p0) * self._gain**2 + self._p0 * self._loss**2 - mean**2
+        return THRESHOLD / mean + 1.645 * math.sqrt(THRESHOLD * square / mean**3)
 
     def save(self) -> tuple[float, int, int, int]:
         """Return what `load` takes back."""

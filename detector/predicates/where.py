@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from detector.contract.model import PredicateSpec
-from detector.predicates.base import Judge, Verdict
+from detector.predicates.base import Judge, Verdict, WayBack
 from detector.predicates.shortfall import READ_WITH
 from detector.windows.segment import Segment
 
@@ -104,6 +104,10 @@ class Filtered:
     def progress(self) -> str:
         """See `Judge.progress`."""
         return self._judge.progress()
+
+    def way_back(self) -> WayBack:
+        """See `Judge.way_back`."""
+        return self._judge.way_back()
 
     def state(self) -> dict[str, Any]:
         """See `Judge.state`."""

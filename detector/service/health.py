@@ -57,6 +57,7 @@ def render_metrics(shell: Shell) -> bytes:
         metrics.verdicts_skipped.labels(label).set(counts["verdicts_skipped"])
         metrics.verdicts_unjoined.labels(label).set(counts["verdicts_unjoined"])
         metrics.evicted.labels(label).set(counts["evicted"])
+        metrics.overdue.labels(label).set(counts["overdue"])
         metrics.active.labels(label).set(active.get(number, 0))
         for name, share in worker.pipeline.armed().items():
             metrics.armed.labels(label, name).set(share)

@@ -111,6 +111,12 @@ class Metrics:
             ["partition"],
             registry=registry,
         )
+        self.overdue = Gauge(
+            "detector_revert_attempts_overdue_total",
+            "Attempts to revert that were made later than promised; stays 0.",
+            ["partition"],
+            registry=registry,
+        )
         self.predicate_routes = Gauge(
             "detector_predicate_routes",
             "Routes on which a predicate is armed, in breach, unusable, learning, or has too little data.",

@@ -14,6 +14,7 @@ from topics.telemetry import PRIMARY, TelemetryRecord
 
 ALWAYS = ("served_by", "error")
 FEATURE = "features."
+SLOW = "slow probe"  # column of a segment made while a scope is active: probes whose answer took too long
 
 
 def _tpot_s(record: TelemetryRecord) -> float | None:

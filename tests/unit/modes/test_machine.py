@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 
 from detector.contract.model import Mode
 from detector.modes.decision import event_id
-from detector.modes.machine import RAMP, ScopeMachine
+from detector.modes.machine import ScopeMachine
+from detector.modes.panic import Panic
 from detector.modes.state import TRANSITIONS, IllegalTransitionError, State, legal
+from detector.modes.voice import RAMP
 from tests.builders import T0, contract, spec
 from topics.control import Evidence
 
 NAMES = "abc"
+LETTERS = {"inactive": "-", "pending": "p", "active": "A", "recovering": "r", "withheld": "w"}
 
 
 def machine(*modes, **defaults):
@@ -38,12 +41,22 @@ def holding(symbol):
     return {symbol: evidence(symbol)} if symbol in NAMES else {}
 
 
+def in_panic(*modes):
+    """A machine beside a route that takes up all the room there is, until the fourth second."""
+    panic = Panic(0.5)
+    for route in ("chat", "other"):
+        panic.meet(route)
+    panic.enter("other")
+    predicates = [spec("rate", name=name) for name in NAMES]
+    return ScopeMachine(contract(predicates, modes), "chat", 3, panic), panic
+
+
 def play(subject, signal, start=0):
     """Step once a second; return the decisions of each second and a letter for each state."""
     decisions, states = [], ""
     for second, symbol in enumerate(signal, start):
         decisions.append(subject.step(T0 + second, holding(symbol)))
-        states += {"inactive": "-", "pending": "p", "active": "A", "recovering": "r"}[subject.status.state]
+        states += LETTERS[subject.status.state]
     return decisions, states
 
 
@@ -306,10 +319,14 @@ def test_every_way_that_is_not_in_the_table_raises(old, new):
 def test_every_way_in_the_table_is_used(old, new):
     """No pair stands in the table that no timeline takes."""
     taken = set()
-    for signal in ("pp.", "!....", "!.!", "!!..", "..!!!"):
-        for hold in (0.0, 1.0):
-            subject, before = machine(Mode(name="a", when="a", hold_s=hold, keep_s=0.0)), State.INACTIVE
+    for signal in ("pp.", "!....", "!.!", "!!..", "..!!!", "!!bb"):
+        for hold, room in itertools.product((0.0, 1.0), (0, 4, 99)):
+            modes = Mode(name="a", when="a", hold_s=hold, keep_s=0.0), Mode(name="b", when="b", hold_s=9.0)
+            subject, panic = in_panic(*modes)
+            before = State.INACTIVE
             for second, symbol in enumerate(signal + "!.!!!......"):
+                if second == room:
+                    panic.leave("other")
                 subject.step(T0 + second, holding(symbol))
                 if subject.status.state is not before:
                     taken.add((before, subject.status.state))

@@ -23,6 +23,7 @@ COUNTS = {
     "verdicts_skipped": 2,
     "verdicts_unjoined": 7,
     "evicted": 1,
+    "overdue": 6,
 }
 FOUND = {"errors": Standing(routes={"armed": 4, "unusable": 2}, named={"unusable": ["a", "b"]})}
 
@@ -73,6 +74,7 @@ def test_every_count_of_the_pipeline_is_exported() -> None:
     assert found["detector_skipped_verdicts", "3"] == 2
     assert found["detector_unjoined_verdicts", "3"] == 7
     assert found["detector_evicted_routes", "3"] == 1
+    assert found["detector_revert_attempts_overdue_total", "3"] == 6
 
 
 def test_what_is_deaf_is_exported_over_all_partitions() -> None:

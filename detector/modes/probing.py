@@ -1,0 +1,183 @@
+"""How many of a route's calls have to be probes while it is in fallback, and what they can show.
+
+The test of recovery takes so many calls *with a verdict*; 25 of those a second see a fault of half of
+all calls out within ten seconds (simulated). What share of the calls that is follows from the route's
+rate over the last ten seconds, and from which share of its calls was judged while it was well. Where
+even the contract's largest share carries too few, the bound in seconds is told instead.
+"""
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detector.contract.model import Contract
+from detector.predicates.base import Judge, WayBack
+from detector.predicates.divergence import INPUT_FIELDS
+from detector.windows.segment import SLOW, Segment
+from topics.telemetry import PRIMARY, TelemetryRecord
+
+VERDICTS_PER_S = 25.0
+RATE_PANES = 10
+HARMLESS_PROBES = 100  # of each measured predicate, before an unharmed primary is believed
+HARMLESS_S = 10.0
+SLOW_PROBE_S = 2.0
+_SHARE_STEP = 0.01
+_HALVED_AT = 8192  # calls; older ones count half from then on
+_USUAL_SLOW_SHARE = 0.1
+_FORGET = 1 / 32
+
+
+def is_input_drift(contract: Contract, predicate: str) -> bool:
+    """Whether a predicate tells of the questions alone, which no change of the primary can cause."""
+    spec = contract.predicates[predicate]
+    return spec.type == "divergence" and (spec.field in INPUT_FIELDS or spec.field.startswith("features."))
+
+
+def tells_harm(contract: Contract, predicate: str) -> bool:
+    """Whether a predicate tells how the primary does."""
+    # A cause that is named rests on symptoms, which say themselves whether there is harm.
+    told = contract.predicates[predicate].type not in ("absence", "attribution")
+    return told and not is_input_drift(contract, predicate)
+
+
+class Probing:
+    """Rates of one route, by pane; see `Outlook`.
+
+    Args:
+        contract: shares and predicates.
+        route: whose service level allows slower answers than two seconds, or not.
+        judges: by name.
+    """
+
+    def __init__(self, contract: Contract, route: str, judges: Mapping[str, Judge]) -> None:
+        self._defaults = contract.defaults
+        self._judges = judges
+        self._harms = [name for name in judges if tells_harm(contract, name)]
+        self._slow_s = max(SLOW_PROBE_S, contract.route_rule(route).slo.p99_ms / 1000.0)
+        self._slow_share = 0.0
+        self._panes: deque[int] = deque(maxlen=RATE_PANES)
+        self._calls = 0  # judged while the route was well
+        self._verdicts = dict.fromkeys(judges, 0)
+        self._marks: dict[str, int] = {}
+        self._mark = 0
+        self._begun: dict[str, int] = {}
+
+    def close(self, calls: int, panes: int, *, engaged: bool) -> None:
+        """Take note that `panes` panes have closed and that `calls` calls have been judged so far in all."""
+        fresh, self._mark = calls - self._mark, calls
+        self._panes.append(fresh)
+        self._panes.extend([0] * min(panes - 1, RATE_PANES))
+        if not fresh:
+            return
+        marks = self._marks
+        for name in self._harms:
+            judged = self._judges[name].way_back().judged
+            if not engaged and name in marks:
+                self._verdicts[name] += max(0, judged - marks[name])
+            marks[name] = judged
+        if not engaged:
+            self._calls += fresh
+            if self._calls > _HALVED_AT:
+                self._calls //= 2
+                self._verdicts = {name: count // 2 for name, count in self._verdicts.items()}
+
+    def begin(self) -> None:
+        """The scope has changed state: what is judged from now on are probes."""
+        self._begun = {name: self._judges[name].way_back().judged for name in self._harms}
+
+    def sample(self, record: TelemetryRecord) -> None:
+        """Learn from a call, one a second, whether slow answers are usual on this route."""
+        if record.served_by == PRIMARY and not record.probe and not record.error:
+            self._slow_share += _FORGET * (self.is_slow(record) - self._slow_share)
+
+    def is_slow(self, record: TelemetryRecord) -> bool:
+        """Whether a call's answer took too long: its first token's where that was measured."""
+        answer = record.ttft_s if record.ttft_s is not None else record.latency_s
+        return answer is not None and answer > self._slow_s
+
+    def mark_slow(self, segment: Segment, records: Sequence[TelemetryRecord]) -> None:
+        """Mark the probes that are bad for being slow, unless a well primary is slow on this route."""
+        if self._slow_share < _USUAL_SLOW_SHARE:
+            segment.columns[SLOW] = [each.probe and self.is_slow(each) for each in records]
+
+    def rate(self) -> float | None:
+        """Calls per second over the last ten panes; None before the first has closed."""
+        return sum(self._panes) / len(self._panes) if self._panes else None
+
+    def judged_share(self, predicate: str) -> float:
+        """Share of the primary's calls that the predicate had a verdict on, (0, 1]; 1 where not known."""
+        count = self._verdicts.get(predicate, 0)
+        return min(1.0, count / self._calls) if self._calls and count else 1.0
+
+    def progress(self, predicate: str) -> str:
+        """See `Outlook.progress`."""
+        return self._judges[predicate].progress()
+
+    def way_back(self, predicate: str) -> WayBack:
+        """See `Outlook.way_back`."""
+        return self._judges[predicate].way_back()
+
+    def probe_share(self, predicates: tuple[str, ...]) -> float:
+        """See `Outlook.probe_share`; in whole hundredths, rounded up."""
+        least, most = (
+            self._defaults.probe_share,
+            max(self._defaults.probe_share, self._defaults.probe_share_max),
+        )
+        rate = self.rate()
+        if not rate:
+            return least if rate is None else most
+        wanted = self.probes_per_s(predicates) / rate
+        return min(most, max(least, math.ceil(wanted / _SHARE_STEP - 1e-9) * _SHARE_STEP))
+
+    def probes_per_s(self, predicates: tuple[str, ...]) -> float:
+        """See `Outlook.probes_per_s`."""
+        share = min((self.judged_share(name) for name in predicates), default=1.0)
+        return round(VERDICTS_PER_S / share, 1)
+
+    def bound_s(self, predicates: tuple[str, ...]) -> float | None:
+        """See `Outlook.bound_s`."""
+        rate = self.rate()
+        if rate is None:
+            return None
+        slowest = 0.0
+        for name in predicates:
+            needed = self.way_back(name).needed
+            per_s = rate * self.probe_share(predicates) * self.judged_share(name)
+            slowest = max(slowest, needed / per_s if per_s else math.inf if needed else 0.0)
+        return slowest or None
+
+    def unharmed(self, lasted_s: float) -> bool | None:
+        """See `Outlook.unharmed`: ten seconds and 100 verdicts of each measured predicate, none in breach."""
+        measured = [name for name in self._harms if self._verdicts[name]]
+        if any(self._judges[name].latched for name in self._harms):
+            return False
+        if not measured:
+            return None
+        counts = []
+        for name in measured:
+            judged, begun = self.way_back(name).judged, self._begun.get(name, 0)
+            # A breach that was over meanwhile has begun the count anew.
+            counts.append(judged - begun if judged >= begun else judged)
+        return lasted_s >= HARMLESS_S and min(counts) >= HARMLESS_PROBES
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that `load` takes back."""
+        return {
+            "panes": list(self._panes),
+            "calls": self._calls,
+            "verdicts": self._verdicts,
+            "marks": self._marks,
+            "mark": self._mark,
+            "begun": self._begun,
+            "slow": self._slow_share,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned; predicates that are no longer there are let go."""
+        self._panes = deque(state["panes"], maxlen=RATE_PANES)
+        self._calls, self._mark, self._slow_share = state["calls"], state["mark"], state["slow"]
+        known = self._judges
+        self._verdicts |= {name: n for name, n in state["verdicts"].items() if name in known}
+        self._marks = {name: n for name, n in state["marks"].items() if name in known}
+        self._begun = {name: n for name, n in state["begun"].items() if name in known}

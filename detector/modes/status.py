@@ -1,0 +1,43 @@
+"""What a scope remembers."""
+
+import msgspec
+
+from detector.modes.damping import Damping
+from detector.modes.state import State
+from topics.control import Evidence
+
+NO_EVIDENCE = Evidence()
+
+
+class Status(msgspec.Struct):
+    """All that a scope remembers; times are Unix seconds of event time.
+
+    Attributes:
+        last_bad: the last bad probe before everything that acts had recovered.
+        attempt: probes and bad ones, by predicate, that the last attempt to revert had seen.
+        overdue: attempts that were made too late.
+        benign: input drifts that were shown to do no harm; they do not act until they end, or harm comes.
+        probe_share: share of calls that goes to the primary while active.
+    """
+
+    state: State = State.INACTIVE
+    since: float = 0.0
+    activated_at: float = 0.0
+    transition: int = 0
+    notices: int = 0
+    mode: str = ""
+    modes: tuple[str, ...] = ()
+    muted: tuple[str, ...] = ()
+    held_since: dict[str, float] = {}
+    noticed: dict[str, str] = {}
+    next_revert_at: float | None = None
+    step: int = 0
+    evidence: Evidence = NO_EVIDENCE
+    reason: str = ""
+    last_bad: float = 0.0
+    attempt: dict[str, tuple[int, int]] = {}
+    overdue: int = 0
+    benign: tuple[str, ...] = ()
+    probe_share: float = 1.0
+    probes_per_s: float | None = None
+    damping: Damping = msgspec.field(default_factory=Damping)

@@ -1,0 +1,24 @@
+"""Sequential judges walk a segment together, up to the first record at which one of them flips."""
+
+from collections.abc import Sequence
+
+from detector.predicates.base import Judge
+from detector.windows.segment import Segment
+
+
+def walk(judges: Sequence[Judge], segment: Segment) -> tuple[Segment, bool]:
+    """Return what they walked, and whether one flipped at its last record."""
+    first = None
+    for judge in judges:
+        flip = judge.observe(segment)
+        if flip is not None and (first is None or flip < first):
+            first = flip
+    if first is None:
+        return segment, False
+    if first < len(segment) - 1:
+        for judge in judges:
+            judge.rollback()
+        segment = segment.head(first + 1)
+        for judge in judges:
+            judge.observe(segment)
+    return segment, True

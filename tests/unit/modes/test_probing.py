@@ -1,0 +1,181 @@
+"""How many probes are asked for, what they show, and what is said where they cannot show it in time."""
+
+from dataclasses import replace
+
+import pytest
+
+from detector.contract.model import Mode, RouteRule, Slo
+from detector.modes.outlook import attempt
+from detector.modes.probing import is_input_drift, tells_harm
+from detector.pipeline import Pipeline
+from detector.predicates.base import WayBack
+from tests.builders import T0, contract, in_order, record, run, spec
+
+ERRORS = contract([spec("rate", name="errors", field="error")], [Mode(name="errors", when="errors")])
+JUDGED = contract([spec("rate", name="made_up")], [Mode(name="made_up", when="made_up")])
+
+
+def calls(seconds, per_s, bad, **fields):
+    """Calls at an even pace from `seconds[0]` to `seconds[1]`."""
+    for i in range(int((seconds[1] - seconds[0]) * per_s)):
+        yield record(seconds[0] + i / per_s, error="500" if bad else "", **fields)
+
+
+def activation(per_s, judged_every=1):
+    """The activation of a route of this rate, of whose calls every n-th has a verdict."""
+    made = []
+    for i in range(int(60 * per_s)):
+        verdict = i / per_s >= 40 if i % judged_every == 0 else None
+        made.append(record(i / per_s, hallucinated=verdict))
+    return next(each for each in run(Pipeline(JUDGED), in_order(made)) if each.kind == "activated")
+
+
+@pytest.mark.parametrize(
+    ("per_s", "judged_every", "share"),
+    [
+        pytest.param(1000, 1, 0.05, id="25 of 1,000 are fewer than the contract's share"),
+        pytest.param(250, 1, 0.10, id="25 of 250"),
+        pytest.param(500, 4, 0.20, id="a quarter judged: 100 calls for 25 verdicts"),
+        pytest.param(50, 1, 0.25, id="half of all calls would be needed: the contract's most"),
+    ],
+)
+def test_the_share_is_what_carries_25_verdicts_a_second(per_s, judged_every, share):
+    """Between probe_share and probe_share_max, from the route's rate and the share of calls judged."""
+    decision = activation(per_s, judged_every)
+
+    assert decision.primary_share == pytest.approx(share, abs=0.011)
+    assert decision.probes_per_s == pytest.approx(25 * judged_every, rel=0.05)
+
+
+def test_a_route_that_cannot_carry_the_evidence_says_within_how_many_seconds_it_can():
+    """At 20 calls a second five a second are probes: the bound is told, and it is not told at 1,000."""
+    assert "evidence_limited: " in activation(20).reason
+    assert "evidence_limited" not in activation(1000).reason
+
+
+def test_slow_answers_of_probes_are_bad():
+    """
+    Errors for 10 s, then probes that succeed but take 3 s: no recovery; the same probes at 0.1 s: one.
+    On a route whose calls take 3 s when it is well, or whose service level allows it, they are good.
+    """
+
+    def ends(latency_s, usual=0.1, p99_ms=250.0):
+        subject = replace(ERRORS, routes=(RouteRule(slo=Slo(p99_ms=p99_ms)),))
+        made = [
+            *calls((0, 60), 50, False, latency_s=usual),
+            *calls((60, 64), 50, True, latency_s=usual),
+            *calls((64, 90), 50, False, latency_s=latency_s, probe=True),
+        ]
+        return "deactivated" in {each.kind for each in run(Pipeline(subject), in_order(made))}
+
+    assert ends(0.1)
+    assert not ends(3.0)
+    assert ends(3.0, usual=3.0)
+    assert ends(3.0, p99_ms=5000.0)
+
+
+def test_the_time_to_the_first_token_is_the_answer():
+    """A probe that streams for ten seconds after a first token in 0.2 s has answered in time."""
+    made = [
+        *calls((0, 60), 50, False),
+        *calls((60, 64), 50, True),
+        *calls((64, 90), 50, False, latency_s=10.0, ttft_s=0.2, probe=True),
+    ]
+
+    assert "deactivated" in {each.kind for each in run(Pipeline(ERRORS), in_order(made))}
+
+
+@pytest.mark.parametrize("cut", range(100, 4200, 450))
+def test_probing_goes_on_from_a_snapshot_at_any_record(cut):
+    """Shares, reasons and states are the same whether the route was snapshotted and restored or not."""
+    made = [
+        *calls((0, 40), 50, False),
+        *calls((40, 60), 50, True),
+        *calls((60, 85), 50, False, probe=True),
+    ]
+    stream = in_order(made)
+    whole = run(Pipeline(ERRORS), stream)
+    first, second = Pipeline(ERRORS), Pipeline(ERRORS)
+    decisions = run(first, stream[:cut])
+    second.restore(first.snapshot("chat"))
+
+    assert decisions + run(second, stream[cut:]) == whole
+    assert {"activated", "extended", "deactivated"} <= {each.kind for each in whole}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said", "begins"),
+    [
+        ((0, 0), WayBack(probes=20, bad=3), "", "extended: 3 of 20"),
+        ((20, 3), WayBack(probes=30, bad=3, needed=80), "", "inconclusive: 10 probes"),
+        ((20, 3), WayBack(probes=20, bad=3), "", "inconclusive: no probe"),
+        ((20, 3), WayBack(probes=5, bad=1), "", "extended: 1 of 5"),
+        ((0, 0), WayBack(), "0 of 3 evaluations clear", "extended: 0 of 3"),
+        ((0, 0), WayBack(), "", "inconclusive: no probe"),
+    ],
+)
+def test_an_attempt_ends_as_extended_by_evidence_or_inconclusive(before, now, said, begins):
+    """Bad probes since the last attempt extend; good ones alone, or none, are no evidence yet."""
+    assert attempt(before, now, said).startswith(begins)
+
+
+DRIFT = [
+    spec("divergence", name="questions", field="template", window_s=10.0, threshold_nats=0.07),
+    spec("rate", name="errors", field="error", ceiling=0.02),
+]
+
+
+def drifting(seconds, harm_from=None, measured=True):
+    """Questions of another template from second 120 on; probes once the scope is active."""
+    for i in range(seconds * 50):
+        at = i / 50
+        template = ("a", "b")[i % 2] if at < 120 else ("c", "d")[i % 2]
+        bad = harm_from is not None and at >= harm_from
+        yield record(at, template=template, probe=at >= 135, error="500" if bad else "")
+
+
+def told(stream, predicates=DRIFT, modes=None):
+    modes = modes or [Mode(name="input_drift", when="questions"), Mode(name="errors", when="errors")]
+    named = {each.name for each in predicates}
+    subject = contract(predicates, [mode for mode in modes if mode.when in named])
+    return run(Pipeline(subject), in_order(stream))
+
+
+def test_a_drift_that_does_no_harm_ends_as_a_notice_and_does_not_act_again():
+    """Activated, shown harmless by probes, back at the primary within half a minute, and quiet then."""
+    decisions = told(drifting(400))
+    acts = [each for each in decisions if each.disposition == "act"]
+    notices = [each for each in decisions if each.disposition == "notice"]
+
+    assert [each.kind for each in acts if each.kind != "revised"] == ["activated", "deactivated"]
+    assert acts[-1].at - acts[0].at < 30
+    assert [each.mode for each in notices] == ["input_drift"]
+    assert notices[0].reason.startswith("benign drift")
+
+
+def test_harm_ends_the_exemption():
+    """On the same drift, once calls fail, the scope acts again and the drift is among its modes."""
+    decisions = told(drifting(320, harm_from=300))
+    last = [each for each in decisions if each.kind == "activated" and each.disposition == "act"][-1]
+
+    assert last.at >= T0 + 300
+    assert set(last.modes) == {"input_drift", "errors"}
+
+
+def test_without_anything_that_measures_harm_a_new_normal_is_proposed_after_a_quarter_of_an_hour():
+    """Active for 15 minutes, then inactive with the notice."""
+    decisions = told(drifting(1200), DRIFT[:1])
+    acts = [each for each in decisions if each.disposition == "act"]
+    (notice,) = [each for each in decisions if each.disposition == "notice"]
+
+    assert notice.reason.startswith("new_normal_proposed")
+    assert 900 <= notice.at - acts[0].at < 905
+    assert (acts[-1].kind, acts[-1].state) == ("deactivated", "inactive")
+
+
+def test_what_is_an_input_and_what_tells_harm():
+    """Inputs and features are the questions; silence tells neither."""
+    subject = contract([*DRIFT, spec("divergence", name="answers"), spec("absence", name="silence")])
+
+    assert [is_input_drift(subject, name) for name in subject.predicates] == [True, False, False, False]
+    assert [tells_harm(subject, name) for name in subject.predicates] == [False, True, True, False]
