@@ -2,7 +2,7 @@
 
 Every second, over all windows at once:
 
-    breach  when the gate window (the shortest of >= 10 s with enough records) is beyond 0.7 of its threshold,
+    breach  when the gate window (the shortest of 10 s or 200 phi records) is beyond 0.7 of its threshold,
             so that it is still happening, and in some window with n >= 30 phi records the bias-corrected
             KL exceeds the threshold, and G exceeds its non-central chi-square bound at tolerance d0
     over    when three evaluations in a row find the shortest window with enough records (else the gate
@@ -15,7 +15,8 @@ place of the calibrated reference as soon as it is as long as the longest window
 
 Without calibration a threshold is also at least 1.25 times as far as windows of that length have
 strayed on this very stream while nothing was wrong (half-life 1 h): a stream that wanders or cycles
-beyond the wish would otherwise always fire. So it learns for three times the longest window: what the
+beyond the wish would otherwise always fire. Likewise d0 is at least 1.5 times what the longest
+window strayed while it was learnt. So it learns for three times the longest window: what the
 windows hold, a reference of the same length, how far windows stray from it.
 """
 
@@ -32,12 +33,14 @@ from detector.windows.panes import Counts, PaneRing
 from detector.windows.reference import SeasonalReference, TrailingReference
 
 GATE_S = 10
+GATE_RECORDS = 200
 GATE_SHARE = 0.7
 CLEAR_EVALUATIONS = 3
 CLEAR_RECORDS = (30.0, 100.0)
 CLEAR_NATS = 9.0
 LEAST_REFERENCE = 300
 WANDER_MARGIN = 1.25
+TOLERANCE_MARGIN = 1.5
 WANDER_HALF_LIFE_S = 3600.0
 _FORGET = 0.5 ** (1.0 / WANDER_HALF_LIFE_S)
 
@@ -98,6 +101,7 @@ class DriftStream:
         self._over_since = self._clean_since = -math.inf
         # Largest bias-corrected KL that each window has shown while nothing was wrong.
         self._wander = [0.0] * len(spans)
+        self._strayed = 0.0
         # What it may come to later: a drift that creeps must not teach the detector to be deaf.
         self._most = [limits.threshold_nats / GATE_SHARE] * len(spans)
 
@@ -155,11 +159,12 @@ class DriftStream:
         if boundary < self._armed_from:
             self._learn(corrected, enough, None)
             floor = limits.threshold_nats / GATE_SHARE
+            self._strayed = self._wander[-1]
             self._most = [max(strayed, floor) for strayed in self._wander]
             self._say(Outcome.LEARNING, sizes[-1])
             return
         thresholds = self.thresholds()
-        gate = next((i for i in enough if spans[i] >= GATE_S), enough[-1])
+        gate = next((i for i in enough if spans[i] >= GATE_S or sizes[i] >= GATE_RECORDS * phi), enough[-1])
         if self.latched:
             shown = self._clear(corrected, thresholds, sizes, gate, boundary)
         else:
@@ -181,6 +186,11 @@ class DriftStream:
         if calibrated is not None:
             return [max(wished, learnt) for learnt in calibrated]
         return [max(wished, WANDER_MARGIN * strayed) for strayed in self._wander]
+
+    def tolerance(self) -> float:
+        """True distance that is no news, nats: calibrated, else by what it strayed while learning."""
+        stated = self.limits.tolerance_nats
+        return stated if self.limits.calibrated else max(stated, TOLERANCE_MARGIN * self._strayed)
 
     @property
     def threshold_from(self) -> str:
@@ -208,7 +218,7 @@ class DriftStream:
                     sizes[i],
                     self.ring.totals[i],
                     design_effect=limits.design_effect,
-                    tolerance=limits.tolerance_nats,
+                    tolerance=self.tolerance(),
                     alpha=limits.alpha,
                 )
             ):
@@ -278,6 +288,7 @@ class DriftStream:
             "clear_span": self.clear_span,
             "wander": self._wander,
             "most": self._most,
+            "strayed": self._strayed,
             "outcome": self.outcome.value,
         }
 
@@ -292,4 +303,5 @@ class DriftStream:
         self._armed_from, self._breach_nats = state["armed_from"], state["breach_nats"]
         self.clear_span = state["clear_span"]
         self._wander, self._most = list(state["wander"]), list(state["most"])
+        self._strayed = state["strayed"]
         self.outcome = Outcome(state["outcome"])
