@@ -50,7 +50,9 @@ def test_whatever_loads_has_a_judge(predicate_type: str, method: str) -> None:
             built += 1
     plain = dict.fromkeys(("attribution", "repetition", "shortfall"), ("default",))
     plain["absence"] = ("default", "literal")
-    assert (built > 0) == (method in plain.get(predicate_type, (method,)))
+    # An early sign of slower calls is a matter of values, not of shares or distributions.
+    fits = method != "log_cusum" or predicate_type == "exceedance"
+    assert (built > 0) == (fits and method in plain.get(predicate_type, (method,)))
 
 
 def test_an_attribution_says_which_cause() -> None:
