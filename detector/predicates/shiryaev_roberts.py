@@ -37,7 +37,8 @@ class _Factors:
     __slots__ = ("_gaps", "down", "lift", "up")
 
     def __init__(self, p0: float, design_effect: float) -> None:
-        rates = sorted({min(HIGHEST, p0 * factor) for factor in ALTERNATIVES})
+        highest = max(HIGHEST, (1.0 + p0) / 2)
+        rates = sorted({min(highest, p0 * factor) for factor in ALTERNATIVES})
         self.up = [math.log(p / p0) / design_effect for p in rates]
         self.down = [math.log((1 - p) / (1 - p0)) / design_effect for p in rates]
         self.lift = [math.exp(up) for up in self.up]
@@ -66,7 +67,7 @@ class MixtureShiryaevRoberts:
     """Detector of "the rate of bad calls exceeds `p0`", with mean run length >= `run_length` records.
 
     Args:
-        p0: ceiling of the healthy rate, in (0, 0.9).
+        p0: ceiling of the healthy rate, in (0, 1).
         run_length: A, records; > 1.
         design_effect: phi >= 1.
 

@@ -148,3 +148,12 @@ def test_a_restart_forgets_everything():
     detector.restart()
 
     assert detector.save() == MixtureShiryaevRoberts(0.01, 1e9).save()
+
+
+@pytest.mark.parametrize("ceiling", [0.45, 0.8, 0.9, 0.99])
+def test_a_ceiling_may_be_high(ceiling):
+    """Whatever a contract may state can be tested: good calls raise no alarm, enough bad ones in a row do."""
+    detector = MixtureShiryaevRoberts(ceiling, 1e3)
+
+    assert detector.observe(100, []) is None
+    assert detector.observe(5000, range(5000)) is not None
