@@ -23,7 +23,7 @@ from detector.service.partition import TELEMETRY
 EVENT_RATE = 150_000.0
 HISTORY_S = 960
 HISTORY_PER_ROUTE_S = 2
-_LOOK_S = 0.25
+_LOOK_S = 1.0  # each look has the worker render all its metrics, which production asks for every 15 s
 _STALLED_S = 60.0
 
 
