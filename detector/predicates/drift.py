@@ -2,7 +2,7 @@
 
 Every second, over all windows at once:
 
-    breach  when the gate window (the shortest of 10 s or 200 phi records) is beyond 0.7 of its threshold,
+    breach  when the gate window (the shortest of >= 10 s with enough records) is beyond 0.7 of its threshold,
             so that it is still happening, and in some window with n >= 30 phi records the bias-corrected
             KL exceeds the threshold, and G exceeds its non-central chi-square bound at tolerance d0
     over    when three evaluations in a row find the shortest window with enough records (else the gate
@@ -33,7 +33,6 @@ from detector.windows.panes import Counts, PaneRing
 from detector.windows.reference import SeasonalReference, TrailingReference
 
 GATE_S = 10
-GATE_RECORDS = 200
 GATE_SHARE = 0.7
 CLEAR_EVALUATIONS = 3
 CLEAR_RECORDS = (30.0, 100.0)
@@ -164,7 +163,7 @@ class DriftStream:
             self._say(Outcome.LEARNING, sizes[-1])
             return
         thresholds = self.thresholds()
-        gate = next((i for i in enough if spans[i] >= GATE_S or sizes[i] >= GATE_RECORDS * phi), enough[-1])
+        gate = next((i for i in enough if spans[i] >= GATE_S), enough[-1])
         if self.latched:
             shown = self._clear(corrected, thresholds, sizes, gate, boundary)
         else:
