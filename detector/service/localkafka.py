@@ -214,10 +214,7 @@ class LocalKafka:
             raise LocalKafkaUnavailableError(f"formatting {self._dir} failed:\n{done.stdout}{done.stderr}")
 
     def _java(self, option: str, *arguments: str) -> list[str]:
-        # It shares a small machine with those who measure against it: one thread collects garbage, and the
-        # compiler that takes seconds of both cores for code that lives a minute is left out.
-        lean = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-        options = [f"-Xmx{self._heap}", *lean, "-Djava.awt.headless=true", *([option] if option else [])]
+        options = [f"-Xmx{self._heap}", "-Djava.awt.headless=true", *([option] if option else [])]
         return ["java", *options, "-cp", f"{self._jars}/*", *arguments, str(self._dir / "server.properties")]
 
     def _defaults(self, controller_port: int) -> dict[str, str]:
