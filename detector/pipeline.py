@@ -9,10 +9,11 @@ come to the same decisions.
 """
 
 import dataclasses
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter, sub
+from operator import sub
 from typing import Any
 
 import msgspec
@@ -23,7 +24,8 @@ from detector.modes.decision import Decision
 from detector.modes.plan import Plan
 from detector.modes.route import RouteJudge
 from detector.modes.silence import CommonSilence
-from detector.windows.segment import Calls
+from detector.windows.inbox import MOST
+from detector.windows.segment import Calls, Row, retimed
 from detector.windows.watermark import FUTURE_S
 from topics.control import Evidence
 from topics.telemetry import Evaluation, TelemetryRecord
@@ -32,6 +34,7 @@ __all__ = ["Counts", "Decision", "Limits", "Pipeline"]
 
 _VERSION = 2
 _FORGOTTEN_KEPT = 100_000
+_SHUT = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class Pipeline:
         # First offset of each route and topic that no snapshot covers yet; None: changed by time alone.
         self._dirty: dict[str, list[int | None]] = {}
         self._skipped = self._evicted = 0
+        self._restored_to = 0  # routes that were restored may hold records before this offset
         self._gone = Counts()
         self._forgotten: dict[str, int] = {}
         self._just_evicted: dict[str, None] = {}
@@ -112,36 +116,41 @@ class Pipeline:
         """
         if not records:
             return []
-        times: Sequence[float] = [record.event_time for record in records]
-        clamped: frozenset[int] = frozenset()
-        if max(map(sub, times, arrivals)) > FUTURE_S:
-            times, clamped = _clamp(times, arrivals)
-        rows = list(self._plan.columns.rows(records))
-        suspects = self._plan.suspects(rows)
-        groups: defaultdict[str, list[int]] = defaultdict(list)
-        for position, record in enumerate(records):
-            groups[record.route].append(position)
-        decisions: list[Decision] = []
-        for route, positions in groups.items():
-            judge = self._route(route)
-            if len(groups) == 1:
-                calls = Calls(records, rows, times, offsets)
-            elif len(positions) == 1:
-                i = positions[0]
-                calls = Calls((records[i],), (rows[i],), (times[i],), (offsets[i],))
+        if offsets[0] < self._restored_to:
+            records, offsets, arrivals = self._uncovered(records, offsets, arrivals)
+            if not records:
+                return []
+        rows = self._plan.columns.rows(records)
+        table = self._plan.columns.of(rows)
+        judges = self._present(table.routes, offsets[0])
+        if judges is None:
+            half = len(records) // 2
+            first = self.step(records[:half], offsets[:half], arrivals[:half])
+            return first + self.step(records[half:], offsets[half:], arrivals[half:])
+        if max(map(sub, table.times, arrivals)) > FUTURE_S:
+            self._clamp(rows, arrivals)
+        for position in self._plan.suspects(table.columns):
+            judges[table.routes[position]].inbox.shut()
+        inboxes = {route: judge.inbox for route, judge in judges.items()}
+        urgent: defaultdict[str, list[int]] = defaultdict(list)
+        for position, row, offset in zip(range(len(rows)), rows, offsets, strict=True):
+            inbox = inboxes[row[0]]
+            if inbox.since <= row[1] < inbox.until:
+                inbox.rows.append(row)
+                inbox.offsets.append(offset)
             else:
-                pick = itemgetter(*positions)
-                calls = Calls(pick(records), pick(rows), pick(times), pick(offsets))
-            fresh = self._uncovered(judge, 0, calls.offsets)
-            if fresh:
-                if fresh == len(positions):
-                    continue
-                calls = calls.part(fresh, len(positions))
-            self._touch(judge, 0, calls.offsets[0])
-            if clamped:
-                judge.clamped += len(clamped.intersection(positions[fresh:]))
-            if not suspects.isdisjoint(positions) or not judge.put_off(calls):
-                decisions += judge.feed(calls)
+                inbox.until = _SHUT  # what follows comes after it
+                urgent[row[0]].append(position)
+        if self._plan.joins_verdicts:
+            for record in records:
+                if record.route not in urgent:
+                    judges[record.route].remember((record,))
+        decisions: list[Decision] = []
+        for route, positions in urgent.items():
+            calls = Calls(records, rows, offsets)
+            decisions += judges[route].feed(
+                calls if len(positions) == len(records) else calls.only(positions)
+            )
         return decisions
 
     def step_evaluations(
@@ -154,9 +163,11 @@ class Pipeline:
         believed = [_believed(each, arrival) for each, arrival in zip(evaluations, arrivals, strict=True)]
         decisions: list[Decision] = []
         for route, positions in groups.items():
-            judge = self._route(route)
+            judge = self._routes.pop(route, None) or self._meet(route)
+            self._routes[route] = judge
             places = [offsets[i] for i in positions]
-            fresh = self._uncovered(judge, 1, places)
+            fresh = sum(offset < judge.covers[1] for offset in places)
+            self._skipped += fresh
             if fresh == len(places):
                 continue
             self._touch(judge, 1, places[fresh])
@@ -175,29 +186,52 @@ class Pipeline:
         if said:
             yield said
         for route, judge in list(self._routes.items()):
-            if now < judge.due:
+            if not judge.overdue(now):
                 continue
             decisions = judge.tick(now, together=self._silence.open)
             if decisions:
                 self._dirty.setdefault(route, [None, None])
             yield decisions
 
-    def _route(self, route: str) -> RouteJudge:
-        """The route's judge, made the most recently seen one."""
-        judge = self._routes.pop(route, None)
-        if judge is None:
-            if len(self._routes) >= self._limits.routes:
-                self._evict()
-            judge = RouteJudge(self._plan, route)
-            # A name of a transition is never given twice, not even after its route was forgotten.
-            judge.machine.status.transition = self._forgotten.pop(route, 0)
-        self._routes[route] = judge
+    def _present(self, names: Sequence[str], offset: int) -> dict[str, RouteJudge] | None:
+        """The judges of a batch that begins at `offset`, made the most recently seen ones; None: too many."""
+        found: dict[str, RouteJudge] = {}
+        new: list[str] = []
+        routes, dirty = self._routes, self._dirty
+        for name in dict.fromkeys(names):
+            judge = routes.pop(name, None)
+            if judge is None:
+                new.append(name)
+                continue
+            routes[name] = found[name] = judge
+            first = dirty.get(name)
+            if first is None:
+                dirty[name] = [offset, None]
+            elif first[0] is None:
+                first[0] = offset
+            if len(judge.inbox) > MOST:
+                judge.settle()
+        if new:
+            if len(found) + len(new) > self._limits.routes and len(names) > 1:
+                return None
+            for name in new:
+                found[name] = self._meet(name, found)
+                self._touch(found[name], 0, offset)
+        return found
+
+    def _meet(self, route: str, here: Container[str] = ()) -> RouteJudge:
+        """A judge for a route that has none, made room for; those of `here` are not forgotten."""
+        if len(self._routes) >= self._limits.routes:
+            self._evict(here)
+        judge = self._routes[route] = RouteJudge(self._plan, route)
+        # A name of a transition is never given twice, not even after its route was forgotten.
+        judge.machine.status.transition = self._forgotten.pop(route, 0)
         return judge
 
-    def _evict(self) -> None:
-        """Forget the least recently seen route that has nothing open."""
+    def _evict(self, here: Container[str] = ()) -> None:
+        """Forget the least recently seen route that has nothing open and is not among `here`."""
         for route, judge in self._routes.items():
-            if not judge.machine.open:
+            if not judge.machine.open and route not in here:
                 _add_counts(self._gone, judge)
                 self._evicted += 1
                 if judge.machine.status.transition:
@@ -212,14 +246,25 @@ class Pipeline:
                 self._dirty.pop(route, None)
                 return
 
-    def _uncovered(self, judge: RouteJudge, kind: int, offsets: Sequence[int]) -> int:
-        """Position of the first record that the route's state does not hold yet."""
-        covers = judge.covers[kind]
-        if offsets[0] >= covers:
-            return 0
-        fresh = sum(offset < covers for offset in offsets)
-        self._skipped += fresh
-        return fresh
+    def _uncovered(
+        self, records: Sequence[TelemetryRecord], offsets: Sequence[int], arrivals: Sequence[float]
+    ) -> tuple[Sequence[TelemetryRecord], Sequence[int], Sequence[float]]:
+        """Leave out the records that their route's restored state holds already."""
+        routes = self._routes
+        kept = [
+            i
+            for i, (record, offset) in enumerate(zip(records, offsets, strict=True))
+            if record.route not in routes or offset >= routes[record.route].covers[0]
+        ]
+        self._skipped += len(records) - len(kept)
+        return [records[i] for i in kept], [offsets[i] for i in kept], [arrivals[i] for i in kept]
+
+    def _clamp(self, rows: list[Row], arrivals: Sequence[float]) -> None:
+        """Believe event times only so far ahead of their arrival."""
+        for i, (row, arrival) in enumerate(zip(rows, arrivals, strict=True)):
+            if row[1] > arrival + FUTURE_S:
+                rows[i] = retimed(row, arrival + FUTURE_S)
+                self._routes[row[0]].clamped += 1
 
     def _touch(self, judge: RouteJudge, kind: int, offset: int) -> None:
         first = self._dirty.setdefault(judge.route, [None, None])
@@ -285,6 +330,7 @@ class Pipeline:
         if judge.route not in self._routes and len(self._routes) >= self._limits.routes:
             self._evict()
         self._routes[judge.route] = judge
+        self._restored_to = max(self._restored_to, judge.covers[0])
         return judge.route
 
     @property
@@ -331,13 +377,6 @@ def _add_counts(total: Counts, judge: RouteJudge) -> None:
     total.verdicts_skipped += judge.late_verdicts.skipped
     total.verdicts_unjoined += judge.late_verdicts.unjoined
     total.overdue += judge.machine.status.overdue
-
-
-def _clamp(times: Sequence[float], arrivals: Sequence[float]) -> tuple[list[float], frozenset[int]]:
-    """Event times as far ahead of their arrival as is believed, and where that changed one."""
-    believed = [min(time, arrival + FUTURE_S) for time, arrival in zip(times, arrivals, strict=True)]
-    pairs = enumerate(zip(times, believed, strict=True))
-    return believed, frozenset(position for position, (said, taken) in pairs if said != taken)
 
 
 def _believed(evaluation: Evaluation, arrival: float) -> Evaluation:

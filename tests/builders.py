@@ -36,7 +36,7 @@ def segment(records: Sequence[TelemetryRecord], since=None, boundary=None, field
     since = None if since is None else T0 + since
     fresh = None if since is None else made_after(records, times, since)
     offsets = range(offset, offset + len(records))
-    return Segment(times, offsets, columns.of(columns.rows(records)), fresh, first)
+    return Segment(times, offsets, columns.of(columns.rows(records)).columns, fresh, first)
 
 
 def _fields_of(records: Sequence[TelemetryRecord]) -> set[str]:

@@ -1,11 +1,12 @@
 """What all routes of a partition have in common, made once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.contract.model import Contract
 from detector.modes.panic import Panic
 from detector.predicates.base import Budget
+from detector.predicates.evaluation_rate import EvaluationRate
 from detector.predicates.registry import judge_for
 from detector.predicates.where import fields_of
 from detector.windows import signals
@@ -26,6 +27,7 @@ class Plan:
         attributes: whether causes are told apart; then their signals are read too.
         acting: predicates that a mode which acts rests on.
         panic: who of them is in fallback.
+        joins_verdicts: whether verdicts that come late are joined to their calls.
         history_s: a record older than this, seconds behind the oldest open pane, is late.
     """
 
@@ -49,10 +51,10 @@ class Plan:
         # What raises a suspicion is the same on every route: one judge of each kind says it for all of them.
         judges = [judge_for(spec, self.budget) for spec in contract.predicates.values()]
         self._scouts = [judge for judge in judges if judge.walks]
+        self.joins_verdicts = any(isinstance(judge, EvaluationRate) for judge in judges)
 
-    def suspects(self, rows: Sequence[Any]) -> set[int]:
+    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> set[int]:
         """Positions of the calls that some judge has to walk at once even while all of them are calm."""
-        columns = self.columns.of(rows)
         found: set[int] = set()
         for scout in self._scouts:
             found.update(scout.suspects(columns))

@@ -12,7 +12,7 @@ to revert run on the newest event time itself, looked at whenever a pane closes.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from detector.modes.attribution import Attribution
@@ -27,7 +27,8 @@ from detector.modes.walk import walk
 from detector.predicates.absence import Absence
 from detector.predicates.base import Judge
 from detector.predicates.registry import judge_for
-from detector.windows.segment import Calls, Segment, join, made_after
+from detector.windows.inbox import Inbox
+from detector.windows.segment import Calls, Row, Segment, join, made_after
 from detector.windows.watermark import Watermark
 from topics.control import Evidence
 from topics.partitioner import murmur2
@@ -44,7 +45,8 @@ class RouteJudge:
 
     Attributes:
         covers: next offset of telemetry and of evaluations: everything below is part of this state.
-        judged: records judged; `late` and `clamped` count likewise.
+        inbox: calls that may wait before they are judged; `settle` judges them.
+        late, clamped: records as in `Counts`.
         armed: per predicate, records that were judged while it was armed.
         due: a tick before it (Unix seconds) changes nothing.
     """
@@ -62,6 +64,7 @@ class RouteJudge:
         }
         self._walkers = [judge for judge in self.judges.values() if judge.walks]
         self._silences = [judge for judge in self.judges.values() if isinstance(judge, Absence)]
+        self._shortest_silence_s = min((judge.spec.after_s for judge in self._silences), default=math.inf)
         self.late_verdicts = LateVerdicts(self.judges.values())
         self._modes_of = {
             name: mode.name for mode in reversed(contract.modes.values()) for name in mode.predicates
@@ -74,74 +77,71 @@ class RouteJudge:
         self._now = self._stepped = -math.inf
         self.due = -math.inf
         self._history_s = plan.history_s
-        # Rows, times and offsets of calls that were put off: while every judge is calm, none can matter.
-        self._unwalked: tuple[list[Any], list[float], list[int]] = ([], [], [])
-        self._calm = self._is_calm()
+        self.inbox = Inbox()
+        self._closes_at = math.inf
         # Segments that sequential judges have walked and windows have not taken yet.
         self._waiting: list[Segment] = []
         self._attribution = Attribution(self.judges, plan.acting) if plan.attributes else None
         self._findings = Findings(self.judges, plan.topics[0], partition)
         self.covers = [0, 0]
-        self.judged = self.late = self.clamped = 0
+        self._judged = self.late = self.clamped = 0
         self.armed = dict.fromkeys(self.judges, 0)
-
-    def put_off(self, calls: Calls) -> bool:
-        """Keep calls for later if that cannot change a decision: walking a few at a time is dear.
-
-        None of them may be a suspect, see `Plan.suspects`.
-        """
-        boundary = self._boundary
-        if not self._calm or boundary is None:
-            return False
-        times = calls.times
-        newest = max(times)
-        if self._pane(newest) > boundary or min(times) < boundary - self._phase - self._history_s:
-            return False
-        self._unwalked[0].extend(calls.rows)
-        self._unwalked[1].extend(times)
-        self._unwalked[2].extend(calls.offsets)
-        self.covers[0] = calls.offsets[-1] + 1
-        self._count_in(calls.records, len(times), newest)
-        return True
 
     def feed(self, calls: Calls) -> list[Decision]:
         """Judge calls of this route, in arrival order."""
         self.covers[0] = calls.offsets[-1] + 1
+        times = calls.times()
         if self._boundary is None:
-            self._boundary = self._pane(calls.times[0])
+            self._boundary = self._pane(times[0])
+            self._closes_at = self._closing()
         decisions: list[Decision] = []
-        start, n = 0, len(calls.times)
+        start, n = 0, len(times)
         while start < n:
-            end = self._segment_end(calls.times, start)
+            end = self._segment_end(times, start)
             if end > start:
                 some = calls if end - start == n else calls.part(start, end)
                 self._take(self._on_time(some), decisions)
             if end < n:
                 if not self.machine.engaged:
                     self._probing.sample(calls.records[end])
-                self._advance(calls.times[end], decisions)
+                self._advance(times[end], decisions)
             start = end
-        self._calm = self._is_calm()
+        self._open_inbox()
         return decisions
 
-    def _walk_unwalked(self) -> None:
-        """Walk what was put off; nobody flips, or it would not have been."""
-        if self._unwalked[0]:
-            segment = self._segment(*self._unwalked, None)
-            self._unwalked = ([], [], [])
+    def settle(self) -> None:
+        """Walk what waits in the inbox; nobody flips, or it would not have been put there."""
+        if self.inbox:
+            rows, offsets = self.inbox.empty()
+            segment = self._segment(rows, offsets, None)
             for judge in self._walkers:
                 judge.observe(segment)
             self._waiting.append(segment)
+            self._count_in(len(rows), max(segment.times))
+            self.covers[0] = max(self.covers[0], offsets[-1] + 1)
 
-    def _is_calm(self) -> bool:
-        return not self.machine.engaged and all(judge.calm for judge in self._walkers)
+    def _open_inbox(self) -> None:
+        """Let calls wait while all judges are calm, until a pane closes."""
+        calm = not self.machine.engaged and all(judge.calm for judge in self._walkers)
+        self.inbox.since, self.inbox.until = self._oldest(), self._closes_at if calm else -math.inf
+        self.due = -math.inf
 
     def _segment_end(self, times: Sequence[float], start: int) -> int:
         """First position from `start` whose record lets a pane close, else the end."""
-        boundary = self._boundary_or_fail()
-        if self._pane(max(times[start:] if start else times)) <= boundary:
+        closes = self._closes_at
+        if max(times[start:] if start else times) < closes:
             return len(times)
-        return next(i for i in range(start, len(times)) if self._pane(times[i]) > boundary)
+        return next(i for i in range(start, len(times)) if times[i] >= closes)
+
+    def _closing(self) -> float:
+        """The earliest event time at which the oldest open pane closes, to the last bit: see `_pane`."""
+        boundary = self._boundary_or_fail()
+        at = boundary + 1 - self._phase + self._lateness_s
+        while self._pane(at) > boundary:
+            at = math.nextafter(at, -math.inf)
+        while self._pane(at) <= boundary:
+            at = math.nextafter(at, math.inf)
+        return at
 
     def _pane(self, time: float) -> int:
         """The pane that is the oldest open one when the newest event time is `time`."""
@@ -155,10 +155,10 @@ class RouteJudge:
     def _on_time(self, calls: Calls) -> Calls:
         """The calls that are not older than every window."""
         oldest = self._oldest()
-        if min(calls.times) >= oldest:
+        kept = [i for i, row in enumerate(calls.rows) if row[1] >= oldest]
+        if len(kept) == len(calls.rows):
             return calls
-        kept = [i for i, time in enumerate(calls.times) if time >= oldest]
-        self.late += len(calls.times) - len(kept)
+        self.late += len(calls.rows) - len(kept)
         return calls.only(kept)
 
     def _oldest(self) -> float:
@@ -166,32 +166,31 @@ class RouteJudge:
         return self._boundary_or_fail() - self._phase - self._history_s
 
     def _segment(
-        self, rows: Iterable[Any], times: Sequence[float], offsets: Sequence[int], fresh: list[bool] | None
+        self, rows: Sequence[Row], offsets: Sequence[int], fresh: Sequence[bool] | None
     ) -> Segment:
-        return Segment(times, offsets, self._columns.of(rows), fresh, self._boundary_or_fail(), self._phase)
+        table = self._columns.of(rows)
+        return Segment(table.times, offsets, table.columns, fresh, self._boundary_or_fail(), self._phase)
 
     def _take(self, calls: Calls, decisions: list[Decision]) -> None:
         """Judge calls between which no pane closes."""
-        while calls.times:
+        while calls.rows:
             since = self._since()
             before = 0
-            if since is None and self._unwalked[0]:
-                # Those that were put off go first, in one walk with these.
-                (rows, times, offsets), self._unwalked = self._unwalked, ([], [], [])
-                before = len(times)
-                rows += calls.rows
-                times += calls.times
-                offsets += calls.offsets
-                whole = self._segment(rows, times, offsets, None)
+            if since is None and self.inbox:
+                # Those that have waited go first, in one walk with these.
+                rows, offsets = self.inbox.empty()
+                before = len(rows)
+                whole = self._segment([*rows, *calls.rows], [*offsets, *calls.offsets], None)
             else:
-                self._walk_unwalked()
-                fresh = None if since is None else made_after(calls.records, calls.times, since)
-                whole = self._segment(calls.rows, calls.times, calls.offsets, fresh)
+                self.settle()
+                fresh = None if since is None else made_after(calls.records, calls.times(), since)
+                whole = self._segment(calls.rows, calls.offsets, fresh)
                 if fresh is not None:
                     self._probing.mark_slow(whole, calls.records)
             segment, flipped = walk(self._walkers, whole)
             taken = len(segment) - before
-            self._count_in(calls.records[:taken], taken, max(calls.times[:taken]))
+            self._count_in(len(segment), max(segment.times))
+            self.remember(calls.records[:taken])
             self._waiting.append(segment)
             if not flipped:
                 if len(segment) >= _WORTH_ABSORBING:
@@ -200,23 +199,26 @@ class RouteJudge:
             self._flush()
             self._findings.refresh((segment.offsets[-1], segment.times[-1]))
             self._step(self._now, decisions)
-            if taken == len(calls.times):
+            if taken == len(calls.rows):
                 return
-            calls = calls.part(taken, len(calls.times))
+            calls = calls.part(taken, len(calls.rows))
 
     def _since(self) -> float | None:
         return self.machine.status.since if self.machine.engaged else None
 
-    def _count_in(self, records: Sequence[TelemetryRecord], count: int, newest: float) -> None:
+    def _count_in(self, count: int, newest: float) -> None:
         if newest > self._now:
             self._now = newest
-        self.judged += count
+        self._judged += count
+
+    def remember(self, records: Sequence[TelemetryRecord]) -> None:
+        """Take note of calls that verdicts may come for."""
         if self.late_verdicts.judges:
             self.late_verdicts.remember(records, engaged=self.machine.engaged)
 
     def _flush(self) -> None:
         """Hand what was gathered to the windows; before an evaluation, a change of state, a snapshot."""
-        self._walk_unwalked()
+        self.settle()
         if not self._waiting:
             return
         segment = join(self._waiting)
@@ -270,8 +272,9 @@ class RouteJudge:
 
     def _closed(self, boundary: int) -> None:
         panes = boundary - self._boundary_or_fail()
-        self._probing.close(self.judged, panes, engaged=self.machine.engaged)
+        self._probing.close(self._judged, panes, engaged=self.machine.engaged)
         self._boundary = boundary
+        self._closes_at = self._closing()
         self._findings.close(boundary)
 
     def _step(self, now: float, decisions: list[Decision]) -> None:
@@ -301,11 +304,19 @@ class RouteJudge:
     @property
     def newest(self) -> float:
         """Greatest event time seen, Unix seconds."""
-        return self._now
+        return max(self._now, *(row[1] for row in self.inbox.rows)) if self.inbox else self._now
+
+    @property
+    def judged(self) -> int:
+        """Records judged."""
+        return self._judged + len(self.inbox)
 
     def silent(self, now: float) -> bool:
         """Whether at `now` the route has been silent for longer than its habit explains."""
-        return any(judge.due(now - self._now) for judge in self._silences)
+        if now - self._now <= self._shortest_silence_s:
+            return False
+        silent_s = now - self.newest
+        return any(judge.due(silent_s) for judge in self._silences)
 
     def tick(self, now: float, *, together: bool = False) -> list[Decision]:
         """Time has come to `now` (Unix seconds) and all earlier records are in.
@@ -313,7 +324,7 @@ class RouteJudge:
         `together`: most routes are silent, which is said once for all of them.
         """
         decisions: list[Decision] = []
-        if self._boundary is None or now <= self._now:
+        if self._boundary is None or now <= self.newest:
             return decisions
         if now >= self._due():
             self._advance(now, decisions)
@@ -323,24 +334,28 @@ class RouteJudge:
             # Only a silence begins at a tick; all else goes by panes: when ticks come does not matter.
             if self._findings.refresh():
                 self._step(now, decisions)
-            self._calm = self._is_calm()
+            self._open_inbox()
         self.due = self._due()
         return decisions
 
+    def overdue(self, now: float) -> bool:
+        """Whether `tick` would find something to do at `now`, Unix seconds."""
+        return now >= self.due or (bool(self.inbox) and now >= self._closes_at)
+
     def _due(self) -> float:
         """When a pane closes or a silence can begin; both only get later where records come meanwhile."""
-        closes = self._boundary_or_fail() + 1 - self._phase + self._lateness_s
         silences = [self._now + judge.spec.after_s for judge in self._silences if not judge.latched]
-        return min([closes, *silences])
+        return min([self._closes_at, *silences])
 
     def feed_evaluations(self, evaluations: Sequence[Evaluation], offsets: Sequence[int]) -> list[Decision]:
         """Judge verdicts on this route's calls, in arrival order."""
         self.covers[1] = offsets[-1] + 1
-        self._walk_unwalked()
+        self.settle()
         decisions: list[Decision] = []
         for offset, evaluation in zip(offsets, evaluations, strict=True):
             self._take_verdict(Coming(evaluation, offset, self._now), decisions)
-        self._calm = self._is_calm()
+        if self._boundary is not None:
+            self._open_inbox()
         return decisions
 
     def _take_verdict(self, verdict: Coming, decisions: list[Decision]) -> None:
@@ -365,7 +380,7 @@ class RouteJudge:
             "findings": self._findings.state(),
             "attribution": None if self._attribution is None else self._attribution.state(),
             "probing": self._probing.state(),
-            "counts": [self.judged, self.late, self.clamped],
+            "counts": [self._judged, self.late, self.clamped],
             "armed": self.armed,
             "late_verdicts": self.late_verdicts.state(),
         }
@@ -380,11 +395,13 @@ class RouteJudge:
             if judge is not None and judge.identity == identity:
                 judge.load(saved)
         self.machine.load(state["machine"])
-        self._calm = self._is_calm()
         self._findings.load(state["findings"], evidence)
         if self._attribution is not None and state.get("attribution") is not None:
             self._attribution.load(state["attribution"])
         self._probing.load(state["probing"])
-        self.judged, self.late, self.clamped = state["counts"]
+        self._judged, self.late, self.clamped = state["counts"]
         self.armed |= {name: n for name, n in state["armed"].items() if name in self.armed}
         self.late_verdicts.load(state["late_verdicts"])
+        if self._boundary is not None:
+            self._closes_at = self._closing()
+            self._open_inbox()

@@ -7,11 +7,13 @@ columns, whoever asks for them.
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from topics.telemetry import PRIMARY, TelemetryRecord
 
+Row = tuple[Any, ...]  # of a call: route, event time, and what the contract needs
+_FIRST = ("route", "event_time")
 ALWAYS = ("served_by", "error")
 FEATURE = "features."
 SLOW = "slow probe"  # column of a segment made while a scope is active: probes whose answer took too long
@@ -42,51 +44,76 @@ def value_of(field: str) -> Callable[[TelemetryRecord], Any]:
 class Columns:
     """Which telemetry fields a contract needs, and how to read them out of records."""
 
-    __slots__ = ("_features", "_fields", "_read")
+    __slots__ = ("_made", "_names", "_read")
 
     def __init__(self, fields: Iterable[str]) -> None:
         wanted = [*ALWAYS, *sorted(set(fields) - set(ALWAYS) - {""})]
         made = [field for field in wanted if field.startswith(FEATURE) or field in DERIVED]
-        self._fields = tuple(field for field in wanted if field not in made)
-        self._features = {field: value_of(field) for field in made}
-        self._read = attrgetter(*self._fields)
+        plain = [field for field in wanted if field not in made]
+        self._names = (*plain, *made)
+        self._made = [value_of(field) for field in made]
+        self._read = attrgetter(*_FIRST, *plain)
 
-    def rows(self, records: Sequence[TelemetryRecord]) -> Iterable[tuple[Any, ...]]:
-        """The values of each record; a record itself is nine tenths of what it takes to keep them."""
-        if not self._features:
-            return map(self._read, records)
-        features = self._features.values()
-        return ((*self._read(record), *(read(record) for read in features)) for record in records)
+    def rows(self, records: Sequence[TelemetryRecord]) -> list[Row]:
+        """Route, event time and values of each record, which take a tenth of what a record takes."""
+        if not self._made:
+            return list(map(self._read, records))
+        made = self._made
+        return [(*self._read(record), *[read(record) for read in made]) for record in records]
 
-    def of(self, rows: Iterable[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
-        """Turn at least one row into columns: values by field, None where not measured."""
-        return dict(zip((*self._fields, *self._features), zip(*rows, strict=True), strict=True))
+    def of(self, rows: Iterable[Row]) -> "Table":
+        """Turn at least one row into columns."""
+        routes, times, *values = zip(*rows, strict=True)
+        return Table(routes, times, dict(zip(self._names, values, strict=True)))
+
+
+class Table(NamedTuple):
+    """Calls as columns of one length.
+
+    Attributes:
+        routes, times: of each call; event times in Unix seconds.
+        columns: values by field, None where not measured.
+    """
+
+    routes: Sequence[str]
+    times: Sequence[float]
+    columns: dict[str, Sequence[Any]]
+
+
+def retimed(row: Row, time: float) -> Row:
+    """The row with another event time."""
+    return (row[0], time, *row[2:])
 
 
 class Calls(NamedTuple):
-    """Calls of one route as they come, in arrival order; all four have one length.
+    """Calls of one route as they come, in arrival order; all three have one length.
 
     Attributes:
         records: as decoded.
-        rows: what the contract needs of them, see `Columns.rows`.
-        times: their event times, no further ahead of their arrival than is believed; Unix seconds.
+        rows: what the contract needs of them, see `Columns.rows`; event times no further ahead of their
+            arrival than is believed.
         offsets: where they lie, ascending.
     """
 
     records: Sequence[TelemetryRecord]
-    rows: Sequence[Any]
-    times: Sequence[float]
+    rows: Sequence[Row]
     offsets: Sequence[int]
 
     def part(self, start: int, end: int) -> "Calls":
         """The calls [start, end)."""
         part = slice(start, end)
-        return Calls(self.records[part], self.rows[part], self.times[part], self.offsets[part])
+        return Calls(self.records[part], self.rows[part], self.offsets[part])
 
     def only(self, positions: Sequence[int]) -> "Calls":
         """The calls at some positions."""
-        pick = itemgetter(*positions) if len(positions) > 1 else lambda values: [values[i] for i in positions]
-        return Calls(pick(self.records), pick(self.rows), pick(self.times), pick(self.offsets))
+        records, rows, offsets = self
+        return Calls(
+            [records[i] for i in positions], [rows[i] for i in positions], [offsets[i] for i in positions]
+        )
+
+    def times(self) -> list[float]:
+        """Event times, Unix seconds."""
+        return [row[1] for row in self.rows]
 
 
 class Segment:
