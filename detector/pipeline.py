@@ -209,7 +209,7 @@ class Pipeline:
                 dirty[name] = [offset, None]
             elif first[0] is None:
                 first[0] = offset
-            if len(judge.inbox) > MOST:
+            if len(judge.inbox.rows) > MOST:
                 judge.settle()
         if new:
             if len(found) + len(new) > self._limits.routes and len(names) > 1:

@@ -7,6 +7,7 @@ detector armed; a relapse sends them back at once. While active an attempt to re
 every `revert_within_s`, and says how it ended.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -80,6 +81,21 @@ class ScopeMachine(ScopeVoice):
         if status.state is State.RECOVERING:
             return decisions + self._while_recovering(now)
         return decisions + self._while_inactive(now)
+
+    def quiet_until(self) -> float:
+        """Time up to which steps say nothing while what holds, and how the way back goes, stay as they are.
+
+        Unix seconds; -inf where each second may bring something.
+        """
+        status = self.status
+        modes = self._contract.modes
+        names = [name for mode in status.modes for name in modes[mode].predicates]
+        held = status.held_since
+        known = set(status.modes) | set(status.noticed)
+        settled = status.mode in held and known.issuperset(held) and self._inputs.isdisjoint(names)
+        if status.state is not State.ACTIVE or status.next_revert_at is None or not settled:
+            return -math.inf
+        return status.next_revert_at
 
     def _firing(self, now: float, latched: Mapping[str, Evidence]) -> dict[str, Mode]:
         held = self.status.held_since

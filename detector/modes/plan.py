@@ -26,6 +26,7 @@ class Plan:
     Attributes:
         attributes: whether causes are told apart; then their signals are read too.
         acting: predicates that a mode which acts rests on.
+        modes_of: by predicate, the first mode that rests on it.
         panic: who of them is in fallback.
         joins_verdicts: whether verdicts that come late are joined to their calls.
         history_s: a record older than this, seconds behind the oldest open pane, is late.
@@ -42,6 +43,9 @@ class Plan:
             for mode in contract.modes.values()
             if mode.severity == "act" and not mode.shadow
             for name in mode.predicates
+        }
+        self.modes_of = {
+            name: mode.name for mode in reversed(contract.modes.values()) for name in mode.predicates
         }
         fields = [name for spec in contract.predicates.values() for name in fields_of(spec)]
         self.columns = Columns([*fields, *signals.FIELDS] if self.attributes else fields)

@@ -66,9 +66,7 @@ class RouteJudge:
         self._silences = [judge for judge in self.judges.values() if isinstance(judge, Absence)]
         self._shortest_silence_s = min((judge.spec.after_s for judge in self._silences), default=math.inf)
         self.late_verdicts = LateVerdicts(self.judges.values())
-        self._modes_of = {
-            name: mode.name for mode in reversed(contract.modes.values()) for name in mode.predicates
-        }
+        self._modes_of = plan.modes_of
         self.machine = ScopeMachine(contract, scope_of(route), partition, plan.panic)
         plan.panic.meet(scope_of(route))
         self._probing = Probing(contract, route, self.judges)
@@ -111,7 +109,7 @@ class RouteJudge:
 
     def settle(self) -> None:
         """Walk what waits in the inbox; nobody flips, or it would not have been put there."""
-        if self.inbox:
+        if self.inbox.rows:
             rows, offsets = self.inbox.empty()
             segment = self._segment(rows, offsets, None)
             for judge in self._walkers:
@@ -176,7 +174,7 @@ class RouteJudge:
         while calls.rows:
             since = self._since()
             before = 0
-            if since is None and self.inbox:
+            if since is None and self.inbox.rows:
                 # Those that have waited go first, in one walk with these.
                 rows, offsets = self.inbox.empty()
                 before = len(rows)
@@ -239,25 +237,37 @@ class RouteJudge:
         if target - self._boundary_or_fail() > _LONGEST_GAP_S:
             self._skip(target)
         while self._boundary_or_fail() < target:
-            if self._nothing_happens() and target - self._boundary_or_fail() > 1:
-                self._skip(target)
-                return
-            self._close(decisions)
+            quiet = min(self._quiet(), target)
+            if quiet > self._boundary_or_fail() + 1:
+                self._skip(quiet)
+            else:
+                self._close(decisions)
 
     def _skip(self, target: int) -> None:
         """Jump to `target` over panes that hold nothing, or over a gap that nobody waits through."""
+        frozen = self._frozen()
         for judge in self.judges.values():
-            judge.skip(target)
+            judge.skip(target, frozen=frozen)
         if self._attribution is not None:
             self._attribution.skip()
         self._closed(target)
 
-    def _nothing_happens(self) -> bool:
-        return not self.machine.open and all(judge.idle() for judge in self.judges.values())
+    def _quiet(self) -> float:
+        """The boundary up to which nothing can happen as long as no calls come; inf: none is known."""
+        if self.late_verdicts.waiting or not all(judge.idle() for judge in self.judges.values()):
+            return -math.inf
+        if not self.machine.open:
+            return math.inf
+        until = -math.inf if self._attribution is not None else self.machine.quiet_until()
+        # A second is left to the pane that closes next.
+        return until if math.isinf(until) else math.floor(until - self._lateness_s + self._phase) - 1
+
+    def _frozen(self) -> bool:
+        return self.machine.open or bool(self._findings.holds)
 
     def _close(self, decisions: list[Decision]) -> None:
         boundary = self._boundary_or_fail() + 1
-        frozen = self.machine.open or bool(self._findings.holds)
+        frozen = self._frozen()
         for judge in self.judges.values():
             judge.close(boundary, frozen=frozen)
         unknown = "" if self._attribution is None else self._attribution.close(boundary, frozen=frozen)
@@ -304,12 +314,12 @@ class RouteJudge:
     @property
     def newest(self) -> float:
         """Greatest event time seen, Unix seconds."""
-        return max(self._now, *(row[1] for row in self.inbox.rows)) if self.inbox else self._now
+        return max(self._now, *(row[1] for row in self.inbox.rows)) if self.inbox.rows else self._now
 
     @property
     def judged(self) -> int:
         """Records judged."""
-        return self._judged + len(self.inbox)
+        return self._judged + len(self.inbox.rows)
 
     def silent(self, now: float) -> bool:
         """Whether at `now` the route has been silent for longer than its habit explains."""
@@ -340,12 +350,15 @@ class RouteJudge:
 
     def overdue(self, now: float) -> bool:
         """Whether `tick` would find something to do at `now`, Unix seconds."""
-        return now >= self.due or (bool(self.inbox) and now >= self._closes_at)
+        return now >= self.due or (bool(self.inbox.rows) and now >= self._closes_at)
 
     def _due(self) -> float:
-        """When a pane closes or a silence can begin; both only get later where records come meanwhile."""
+        """When a pane closes that matters, or a silence can begin; both only get later as records come."""
+        closes = self._closes_at
+        if not self.inbox.rows and not self._waiting:
+            closes += max(0.0, self._quiet() - self._boundary_or_fail())
         silences = [self._now + judge.spec.after_s for judge in self._silences if not judge.latched]
-        return min([self._closes_at, *silences])
+        return min([closes, *silences])
 
     def feed_evaluations(self, evaluations: Sequence[Evaluation], offsets: Sequence[int]) -> list[Decision]:
         """Judge verdicts on this route's calls, in arrival order."""

@@ -16,6 +16,7 @@ from topics.control import Evidence
 
 EVERYTHING = "*"
 _LEAST_ROUTES = 4
+_LOOK_S = 0.25  # to ask every route takes a while where there are thousands
 
 
 class CommonSilence:
@@ -29,6 +30,7 @@ class CommonSilence:
         self._digest = contract.digest
         self._partition = partition
         self._open: Decision | None = None
+        self._looked = -math.inf
 
     @property
     def open(self) -> bool:
@@ -37,8 +39,9 @@ class CommonSilence:
 
     def look(self, now: float, routes: Collection[RouteJudge]) -> list[Decision]:
         """Compare the routes' silence with their habits; `now` is event time, Unix seconds."""
-        if self._mode is None or len(routes) < _LEAST_ROUTES:
+        if self._mode is None or len(routes) < _LEAST_ROUTES or 0 <= now - self._looked < _LOOK_S:
             return []
+        self._looked = now
         silent = sum(route.silent(now) for route in routes)
         gone = 2 * silent > len(routes)
         if gone == self.open:

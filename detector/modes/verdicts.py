@@ -115,6 +115,11 @@ class LateVerdicts:
         ]
         return any(flip is not None for flip in flips)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether verdicts wait for their calls."""
+        return bool(self._waiting)
+
     def take_waiting(self) -> list[Coming]:
         """Hand over the verdicts that wait, to be taken again."""
         waiting, self._waiting = self._waiting, []

@@ -5,9 +5,11 @@ over; in between, and while data are too few, it stays as it is. Sequential judg
 may flip at any of them; windowed judges flip only when a pane closes.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Protocol
 
 from detector.contract.model import Contract, PredicateSpec
@@ -160,8 +162,8 @@ class Judge(Protocol):
         """Whether closing further panes without records in them cannot change anything."""
         ...
 
-    def skip(self, boundary: int) -> None:
-        """Jump to `boundary` over panes without records; only while `idle`."""
+    def skip(self, boundary: int, *, frozen: bool) -> None:
+        """Jump to `boundary` over panes without records, only while `idle`; `frozen` as for `close`."""
         ...
 
     def restart(self, at: float) -> None:
@@ -185,6 +187,12 @@ class Judge(Protocol):
         ...
 
 
+@lru_cache(maxsize=1024)
+def _identity(spec: PredicateSpec) -> str:
+    """A short name of all that a predicate states: each snapshot carries it."""
+    return hashlib.blake2b(repr(spec).encode(), digest_size=12).hexdigest()
+
+
 class JudgeBase:
     """Defaults for judges that need only part of the protocol."""
 
@@ -198,7 +206,7 @@ class JudgeBase:
     @property
     def identity(self) -> str:
         """The predicate as it is judged: as stated, and as calibrated where nothing is stated."""
-        return repr(self.spec)
+        return _identity(self.spec)
 
     @property
     def armed(self) -> bool:
@@ -234,7 +242,7 @@ class JudgeBase:
         """Nothing changes when panes close."""
         return True
 
-    def skip(self, boundary: int) -> None:
+    def skip(self, boundary: int, *, frozen: bool) -> None:
         """No windows."""
 
     def restart(self, at: float) -> None:

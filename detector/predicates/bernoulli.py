@@ -80,7 +80,7 @@ class BernoulliJudge(JudgeBase):
         if self.verdict.outcome is Outcome.INSUFFICIENT and self.armed:
             self.verdict = Verdict(Outcome.CLEAR, threshold=self.spec.ceiling)
 
-    def skip(self, boundary: int) -> None:
+    def skip(self, boundary: int, *, frozen: bool) -> None:
         """See `Judge.skip`."""
         self._learn()
 

@@ -8,6 +8,7 @@ With `by`, each of at most 20 strata is judged beside the whole; what exceeds th
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from detector.contract.calibration import CalibratedPredicate
@@ -137,12 +138,12 @@ class Divergence(JudgeBase):
         """No window has enough records, and closing empty panes can only take some away."""
         return self._stream.idle() and (self._strata is None or self._strata.idle())
 
-    def skip(self, boundary: int) -> None:
+    def skip(self, boundary: int, *, frozen: bool) -> None:
         """Jump over empty panes; what leaves the longest window still enters the reference."""
         if self._stream.ring.boundary is not None:
-            self._stream.skip(boundary)
+            self._stream.skip(boundary, frozen=frozen)
             if self._strata is not None:
-                self._strata.skip(boundary)
+                self._strata.skip(boundary, frozen=frozen)
             self._tell()
 
     def restart(self, at: float) -> None:
@@ -187,6 +188,7 @@ class Divergence(JudgeBase):
         self.verdict = Verdict(Outcome.BREACH if self.latched else self._stream.outcome)
 
 
+@lru_cache(maxsize=1024)
 def spans_of(spec: PredicateSpec) -> tuple[int, ...]:
     """Window lengths, seconds, ascending."""
     longest = int(spec.window_s)

@@ -262,11 +262,14 @@ class DriftStream:
         if self.ring.boundary is not None:
             self.judge(self.ring.boundary, frozen=False)
 
-    def skip(self, boundary: int) -> None:
+    def skip(self, boundary: int, *, frozen: bool) -> None:
         """Jump over empty panes; what leaves the longest window still enters the reference."""
         for left, evicted in self.ring.jump(boundary):
-            self._admit(left, evicted)
-        self.judge(boundary, frozen=False)
+            if not frozen:
+                self._admit(left, evicted)
+        if frozen:
+            self._clean_since = boundary
+        self.judge(boundary, frozen=frozen)
 
     def idle(self) -> bool:
         """No window has enough records, and closing empty panes can only take some away."""

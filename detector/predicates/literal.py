@@ -67,7 +67,7 @@ class LiteralDivergence(JudgeBase):
         """Empty panes shrink the window, so each one counts until it is empty."""
         return self._ring.idle() and not self._ring.totals.any() and self._q is not None
 
-    def skip(self, boundary: int) -> None:
+    def skip(self, boundary: int, *, frozen: bool) -> None:
         """Jump over empty panes; the window is empty already."""
         if self._ring.boundary is not None and self._ring.boundary < boundary:
             self._ring.start(boundary)

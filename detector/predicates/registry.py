@@ -93,7 +93,9 @@ def _dependent(spec: PredicateSpec, budget: Budget) -> Budget:
     at 0.7 and by 3 at 0.9; with the margin A is exceeded there (simulated). The greater A is, the more it
     falls short: an estimate in any case, which calibration replaces by one from the traffic itself.
     """
-    return replace(budget, run_length=budget.run_length * (MARGIN if spec.design_effect > LEAST else 1.0))
+    if spec.design_effect <= LEAST:
+        return budget
+    return replace(budget, run_length=budget.run_length * MARGIN)
 
 
 def applied(

@@ -88,10 +88,10 @@ class Strata:
         """See `Judge.idle`."""
         return all(stream.idle() for stream in self.streams.values())
 
-    def skip(self, boundary: int) -> None:
+    def skip(self, boundary: int, *, frozen: bool) -> None:
         """See `Judge.skip`."""
         for stream in self.streams.values():
-            stream.skip(boundary)
+            stream.skip(boundary, frozen=frozen)
 
     def state(self) -> list[tuple[str, dict[str, Any]]]:
         """See `Judge.state`."""

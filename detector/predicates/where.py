@@ -93,9 +93,9 @@ class Filtered:
         """See `Judge.idle`."""
         return self._judge.idle()
 
-    def skip(self, boundary: int) -> None:
+    def skip(self, boundary: int, *, frozen: bool) -> None:
         """See `Judge.skip`."""
-        self._judge.skip(boundary)
+        self._judge.skip(boundary, frozen=frozen)
 
     def restart(self, at: float) -> None:
         """See `Judge.restart`."""

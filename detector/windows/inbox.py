@@ -26,9 +26,6 @@ class Inbox:
         self.since = math.inf
         self.until = -math.inf
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
     def empty(self) -> tuple[list[tuple[Any, ...]], list[int]]:
         """Hand over what waits."""
         found = self.rows, self.offsets

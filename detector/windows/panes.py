@@ -218,12 +218,14 @@ class PaneRing:
         seconds = np.array(sorted(self._filled), dtype=np.int64)
         cells = self._panes[seconds % max(1, len(self._panes)), :-1].ravel()
         used = np.flatnonzero(cells)
+        gaps = used.copy()
+        gaps[1:] -= used[:-1]
         sparse = 2 * len(used) < len(cells)
         newest = self.boundary or 0
         return {
             "boundary": self.boundary,
             "ages": _pack(newest - seconds),
-            "cells": _pack(np.diff(used, prepend=0)) if sparse else None,
+            "cells": _pack(gaps) if sparse else None,
             "counts": _pack(cells[used] if sparse else cells),
             "open": [(second, pane[:-1].tolist()) for second, pane in self._open.items()],
         }

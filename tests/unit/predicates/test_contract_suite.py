@@ -250,7 +250,7 @@ def test_idle_means_that_empty_panes_change_nothing(entry):
         skipped.close(T0 + second, frozen=False)
         closed.close(T0 + second, frozen=False)
     assert skipped.idle()
-    skipped.skip(T0 + second + 30)
+    skipped.skip(T0 + second + 30, frozen=False)
     for boundary in range(second + 1, second + 31):
         closed.close(T0 + boundary, frozen=False)
 

@@ -278,7 +278,7 @@ def test_skipping_empty_panes_equals_closing_them(gap):
         second += 1
         jumped.close(T0 + second, frozen=False)
         closed.close(T0 + second, frozen=False)
-    jumped.skip(T0 + second + gap)
+    jumped.skip(T0 + second + gap, frozen=False)
     for boundary in range(second + 1, second + min(gap, 2000) + 1):
         closed.close(T0 + boundary, frozen=False)
     if gap <= 2000:
