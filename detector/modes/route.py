@@ -163,9 +163,7 @@ class RouteJudge:
         """Event time before which no window reaches."""
         return self._boundary_or_fail() - self._phase - self._history_s
 
-    def _segment(
-        self, rows: Sequence[Row], offsets: Sequence[int], fresh: Sequence[bool] | None
-    ) -> Segment:
+    def _segment(self, rows: Sequence[Row], offsets: Sequence[int], fresh: Sequence[bool] | None) -> Segment:
         table = self._columns.of(rows)
         return Segment(table.times, offsets, table.columns, fresh, self._boundary_or_fail(), self._phase)
 
@@ -239,7 +237,7 @@ class RouteJudge:
         while self._boundary_or_fail() < target:
             quiet = min(self._quiet(), target)
             if quiet > self._boundary_or_fail() + 1:
-                self._skip(quiet)
+                self._skip(int(quiet))
             else:
                 self._close(decisions)
 

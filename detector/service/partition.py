@@ -43,11 +43,12 @@ TELEMETRY = "telemetry"
 EVALUATIONS = "evaluations"
 INPUTS = (TELEMETRY, EVALUATIONS)
 _KINDS: dict[str, Kind[Any]] = {TELEMETRY: Kind(TelemetryRecord), EVALUATIONS: Kind(Evaluation)}
-_CHUNK = 1024  # records between two looks at the clock: some milliseconds, if there is a backlog
+_CHUNK = 256  # records decoded and judged at a time: what a processor keeps close by
 _JUDGE_S = 0.005
 CUT_OFF_S = 5.0  # a fetch answers twice a second where the broker is there
 _ORIGINS_KEPT = 10_000
 _PASSED_S = 0.5
+_TURNS_TO_SEND = 4  # of the event loop, from a message in the outbox to its bytes on the way
 
 
 class TopicMadeAnewError(RuntimeError):
@@ -158,7 +159,10 @@ class PartitionWorker:
                 await self._connected_again()
             if self.closed:
                 return
-            self._judge(name, fetched[first : first + _CHUNK])
+            if self._judge(name, fetched[first : first + _CHUNK]):
+                # A decision is on its way to gateways before more is judged.
+                for _ in range(_TURNS_TO_SEND):
+                    await breathe()
             if turn.over():
                 await breathe()
                 turn = Turn(_JUDGE_S)
@@ -167,12 +171,13 @@ class PartitionWorker:
         for outbox in self._outboxes:
             await outbox.room()
 
-    def _judge(self, name: str, fetched: Sequence[Any]) -> None:
+    def _judge(self, name: str, fetched: Sequence[Any]) -> bool:
+        """Judge records; return whether that led to decisions."""
         expected = self.position.get(name, 0)
         if fetched[0].offset < expected:
             fetched = [raw for raw in fetched if raw.offset >= expected]
             if not fetched:
-                return
+                return False
         decoded: Decoded[Any] = decode_batch(
             fetched,
             _KINDS[name],
@@ -191,6 +196,7 @@ class PartitionWorker:
             self._decided(decisions)
         if self.catching_up and self._passed_at is None and self._at_the_end():
             self._passed_at = self._clock()
+        return bool(decisions)
 
     def _set_apart(self, name: str, decoded: Decoded[Any]) -> None:
         for raw, error in decoded.bad:

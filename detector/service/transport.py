@@ -11,6 +11,7 @@ Every private name of Faust and aiokafka that is leaned on here is held by a con
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from aiokafka import OffsetAndMetadata, TopicPartition
@@ -22,13 +23,17 @@ from faust.types import TP, ConsumerMessage
 from mode import Service
 
 from detector.service.leanfetch import hand_over_whole
+from detector.service.stock import Chunk, Stock
 
 FAUST_WAIT_MS = 1500
 
-# After few records a fetch waits a little for more: each one costs as much as a hundred records do, and at
+# After few records more are waited for a little: each fetch costs as much as a hundred records do, and at
 # 20,000 records/s there would be a thousand of them a second. It adds as much to the latency of a decision.
+# Longer where the loop has not taken yet what was fetched before: it would only be disturbed.
 GATHERED = 500
-GATHER_S = 0.002
+GATHER_S = 0.005
+GATHER_MORE_S = 0.02
+_LOOK_S = 0.05
 
 
 class Offsets(Protocol):
@@ -84,9 +89,34 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
         return consumer
 
-    async def _fetch_records(self, consumer: Any, *args: Any, **options: Any) -> Any:
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._sought: dict[TP, int] = {}
+
+    async def pump(self, stock: Stock) -> None:
+        """Fetch on and on, in this thread's loop; raises what Faust's own fetching raises."""
+        consumer = self._ensure_consumer()
         hand_over_whole(consumer._fetcher)
-        return await super()._fetch_records(consumer, *args, **options)
+        while True:
+            await stock.room()
+            # Those that Faust holds back for a full buffer too: how much is fetched is bounded here.
+            active = {*(self.consumer._active_partitions or ()), *self.consumer._buffered_partitions}
+            if not active or not self.consumer.flow_active:
+                await asyncio.sleep(_LOOK_S)
+                continue
+            found = await self._fetch_records(consumer, active, timeout=1.0)
+            stock.put(found, self._sought)
+            if sum(map(len, found.values())) < GATHERED:
+                await asyncio.sleep(GATHER_S if len(stock) < GATHERED else GATHER_MORE_S)
+
+    async def seek_counted(self, starts: Mapping[TP, int]) -> dict[TP, int]:
+        """Seek; returns how often each of these partitions was sought by now."""
+        consumer = self._ensure_consumer()
+        sought = {tp: self._sought.get(tp, 0) + 1 for tp in starts}
+        # From here on whatever a fetch brings lies behind the seek: nothing else runs in between.
+        self._sought.update(sought)
+        await self._seek_wait(consumer, dict(starts))
+        return sought
 
     async def commit_quietly(self, offsets: Mapping[TP, int]) -> bool:
         """Commit; False where the broker cannot be reached or the group has moved on: a later one will do."""
@@ -137,6 +167,12 @@ class BatchConsumer(driver.Consumer):
     offsets: Offsets
     fetch_max_wait_ms = FAUST_WAIT_MS
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._stock: Stock | None = None
+        self._sought: dict[TP, int] = {}  # how often each partition was sought
+        self._all_done = asyncio.Event()
+
     def _new_consumer_thread(self) -> BatchThread:
         thread = BatchThread(self, loop=self.loop, beacon=self.beacon)
         thread.fetch_max_wait_ms = self.fetch_max_wait_ms
@@ -152,16 +188,19 @@ class BatchConsumer(driver.Consumer):
         assigned = frozenset(self.assignment())
         starts = await self.offsets.start_offsets(assigned)
         starts = {tp: offset for tp, offset in starts.items() if tp in self.assignment()}
-        self._seeks = getattr(self, "_seeks", 0) + 1
         if starts:
-            await self._thread.seek_wait(starts)
-        self._read_offset.update(starts)
+            await self._go_to(starts)
 
     async def read_again(self, starts: Mapping[TP, int]) -> None:
         """Go back with some partitions, while the others are read on."""
-        await self._thread.seek_wait(dict(starts))
-        self._seeks = getattr(self, "_seeks", 0) + 1
+        await self._go_to(starts)
+
+    async def _go_to(self, starts: Mapping[TP, int]) -> None:
+        sought = await self.in_thread("seek_counted", starts)
+        self._sought.update(sought)
         self._read_offset.update(starts)
+        if self._stock is not None:
+            self._stock.wake()
 
     def ack(self, message: Any) -> bool:
         """An agent is done with a batch. That frees the batch; it moves no offset."""
@@ -169,6 +208,8 @@ class BatchConsumer(driver.Consumer):
             return False
         message.acked = True
         self._unacked_messages.discard(message)
+        if not self._unacked_messages:
+            self._all_done.set()
         return True
 
     async def wait_empty(self) -> None:
@@ -194,48 +235,54 @@ class BatchConsumer(driver.Consumer):
         """Faust's check takes an idle topic for a hang; readiness says what is wrong instead."""
 
     async def _drain_messages(self, fetcher: Any) -> None:
+        """Hand on what the thread brings, each time all that has come since the last was judged."""
         stopped = self._stopped.is_set
         fetcher_stopped = fetcher._stopped.is_set
+        thread = cast(BatchThread, self._thread)
+        stock = self._stock = Stock()
+        self._early: list[Chunk] = []
+        pump = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(thread.pump(stock), thread.thread_loop))
+        pump.add_done_callback(lambda _: stock.wake())
         try:
             while not (stopped() or fetcher_stopped()):
-                seeks = getattr(self, "_seeks", 0)
-                records, active = await self._wait_next_records(1.0)
-                if not records or not self.flow_active:
-                    # What was fetched while the flow stopped is fetched again: a resume always seeks.
-                    await self.sleep(0)
-                elif seeks != getattr(self, "_seeks", 0):
-                    await self._fetch_again(records)
-                else:
-                    await self._deliver(records, active, seeks)
-                    if sum(map(len, records.values())) < GATHERED:
-                        await asyncio.sleep(GATHER_S)
+                if not self.flow_active:
+                    await self.wait(cast(Any, self.can_resume_flow))
+                    continue
+                active = self._get_active_partitions()
+                await stock.arrived(1.0)
+                if pump.done():
+                    pump.result()
+                # What was fetched while the flow stopped is fetched again: a resume always seeks.
+                found = self._current(stock.take())
+                if found and self.flow_active:
+                    await self._deliver(found, active)
+                    await self._worked_off()
         except self.consumer_stopped_errors:
             if not self.transport.app.should_stop:
                 raise
+        finally:
+            pump.cancel()
 
-    async def _fetch_again(self, records: Mapping[Any, Any]) -> None:
-        """A fetch that was under way during a seek may hold records of before it: go back to its target."""
-        assigned = self.assignment()
-        targets = {}
-        for found in records:
-            tp = TP(found.topic, found.partition)
-            offset = self._read_offset[tp]
-            if tp in assigned and offset is not None:
-                targets[tp] = offset
-        if targets:
-            await self._thread.seek_wait(targets)
-            self._read_offset.update(targets)
+    def _current(self, chunks: list[Chunk]) -> dict[TP, list[Any]]:
+        """Records by partition, none from before a seek; those behind one that still ends wait for that."""
+        found: dict[TP, list[Any]] = {}
+        early, self._early = self._early, []
+        for chunk in (*early, *chunks):
+            sought = self._sought.get(chunk.tp, 0)
+            if chunk.round == sought:
+                found.setdefault(chunk.tp, []).extend(chunk.records)
+            elif chunk.round > sought:
+                self._early.append(chunk)
+        return found
 
-    async def _deliver(self, records: Mapping[Any, list[Any]], active: set[TP] | None, seeks: int) -> None:
+    async def _deliver(self, found: Mapping[TP, list[Any]], active: set[TP]) -> None:
         generation = self.app.consumer_generation_id
-        for found, fetched in records.items():
+        rounds = dict(self._sought)
+        for tp, fetched in found.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
-            if seeks != getattr(self, "_seeks", 0):
-                await self._fetch_again(records)
-                return
-            tp = TP(found.topic, found.partition)
-            if active is not None and tp not in active and tp not in self._buffered_partitions:
+            wanted = tp in active or tp in self._buffered_partitions
+            if not wanted or self._sought.get(tp, 0) != rounds.get(tp, 0):
                 continue
             expected = self._read_offset[tp]
             if expected is not None and fetched[0].offset < expected:
@@ -261,6 +308,14 @@ class BatchConsumer(driver.Consumer):
                     generation_id=generation,
                 )
             )
+
+    async def _worked_off(self) -> None:
+        """Wait until the agents are done with what they were given: meanwhile more comes together."""
+        while self._unacked_messages and self.flow_active and not self._stopped.is_set():
+            self._all_done.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._all_done.wait()
 
 
 def batch_transport(offsets: Offsets, *, fetch_max_wait_ms: int = FAUST_WAIT_MS) -> type[Service]:

@@ -41,7 +41,6 @@ def names(function: Any) -> set[str]:
     ("owner", "name"),
     [
         (BaseConsumer, "_drain_messages"),
-        (BaseConsumer, "_wait_next_records"),
         (BaseConsumer, "perform_seek"),
         (BaseConsumer, "force_commit"),
         (BaseConsumer, "wait_empty"),
@@ -51,6 +50,7 @@ def names(function: Any) -> set[str]:
         (driver.AIOKafkaConsumerThread, "_create_worker_consumer"),
         (driver.AIOKafkaConsumerThread, "_ensure_consumer"),
         (driver.AIOKafkaConsumerThread, "call_thread"),
+        (driver.AIOKafkaConsumerThread, "_seek_wait"),
         (driver.AIOKafkaConsumerThread, "seek_wait"),
         (driver.AIOKafkaConsumerThread, "_fetch_records"),
         (FetchResult, "getall"),
@@ -72,7 +72,6 @@ def test_the_transport_overrides_what_faust_calls() -> None:
     assert "_drain_messages" in names(Fetcher._fetcher.fun)
     assert {"perform_seek", "resume_flow"} <= names(Recovery._resume_streams)
     assert "force_commit" in names(BaseConsumer.commit)
-    assert "_getmany" in names(BaseConsumer._wait_next_records)
     assert "flow_active" in names(driver.AIOKafkaConsumerThread._fetch_records)
 
 
@@ -87,7 +86,8 @@ def test_the_consumer_keeps_the_state_that_the_transport_reads() -> None:
     """Read and committed offsets, buffered partitions and unacknowledged messages keep their names."""
     made = names(BaseConsumer.__init__)
 
-    assert {"_read_offset", "_committed_offset", "_unacked_messages", "_buffered_partitions"} <= made
+    kept = {"_read_offset", "_committed_offset", "_unacked_messages", "_buffered_partitions"}
+    assert kept | {"_active_partitions", "can_resume_flow"} <= made
     assert "generation_id" in inspect.signature(driver.ConsumerMessage.__init__).parameters
 
 

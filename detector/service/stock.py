@@ -1,0 +1,88 @@
+"""What the fetching thread has brought and the event loop has not taken yet.
+
+The thread fetches on while the loop judges, so what the loop takes next is as fresh as the broker has it,
+and all of it at once: the busier the loop, the larger what it takes. One thread puts, one takes.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from faust.types import TP
+
+MOST = 20_000  # records; more are left to the client's own buffers, and then to the broker
+
+
+class Chunk(NamedTuple):
+    """Records of one partition, fetched after its `round`-th seek."""
+
+    tp: TP
+    round: int
+    records: Sequence[Any]
+
+
+class Stock:
+    """Chunks in the order in which they came."""
+
+    def __init__(self, most: int = MOST) -> None:
+        """Made in the loop that takes."""
+        self._loop = asyncio.get_running_loop()
+        self._arrived = asyncio.Event()
+        self._told = False
+        self._chunks: deque[Chunk] = deque()
+        self._most = most
+        # Each is written by one side only.
+        self._put = self._taken = 0
+        self._putting: asyncio.AbstractEventLoop | None = None
+        self._room = asyncio.Event()
+
+    def __len__(self) -> int:
+        return self._put - self._taken
+
+    # The thread that fetches.
+
+    async def room(self) -> None:
+        """Wait until less than `most` records lie here."""
+        self._putting = asyncio.get_running_loop()
+        while len(self) >= self._most:
+            self._room.clear()
+            if len(self) >= self._most:
+                await self._room.wait()
+
+    def put(self, found: Mapping[Any, Sequence[Any]], rounds: Mapping[TP, int]) -> None:
+        """Add what a fetch brought; `rounds`: how often each partition was sought."""
+        for place, records in found.items():
+            tp = TP(place.topic, place.partition)
+            self._put += len(records)
+            self._chunks.append(Chunk(tp, rounds.get(tp, 0), records))
+        if not self._told:
+            self._told = True
+            self._loop.call_soon_threadsafe(self._arrived.set)
+
+    # The loop that judges.
+
+    def wake(self) -> None:
+        """Let who waits for something look again."""
+        self._arrived.set()
+
+    async def arrived(self, timeout_s: float) -> None:
+        """Wait until something has come, for so long at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._arrived.wait()
+
+    def take(self) -> list[Chunk]:
+        """Everything that is here."""
+        self._told = False
+        self._arrived.clear()
+        found: list[Chunk] = []
+        while self._chunks:
+            found.append(self._chunks.popleft())
+        taken = sum(len(chunk.records) for chunk in found)
+        full = len(self) >= self._most
+        self._taken += taken
+        if full and self._putting is not None:
+            self._putting.call_soon_threadsafe(self._room.set)
+        return found

@@ -1,0 +1,78 @@
+"""Nothing that a thread has put is lost or comes twice, whoever is faster, and a full stock is waited for."""
+
+import asyncio
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka import TopicPartition
+from faust.types import TP
+
+from detector.service.stock import Chunk, Stock
+from detector.service.transport import BatchConsumer
+
+PLACE = TopicPartition("t", 3)
+MANY = 5_000
+
+
+def run_beside(work: Any) -> threading.Thread:
+    """Start a coroutine in a loop and a thread of its own."""
+    thread = threading.Thread(target=lambda: asyncio.run(work()), daemon=True)
+    thread.start()
+    return thread
+
+
+async def test_all_that_a_thread_puts_is_taken_once_and_in_order() -> None:
+    """The stock is far smaller than what goes through it."""
+    stock = Stock(most=50)
+    largest = 0
+
+    async def put() -> None:
+        for first in range(0, MANY, 10):
+            await stock.room()
+            stock.put({PLACE: list(range(first, first + 10))}, {})
+
+    thread = run_beside(put)
+    taken: list[int] = []
+    while len(taken) < MANY:
+        await stock.arrived(5.0)
+        largest = max(largest, len(stock))
+        for chunk in stock.take():
+            taken += chunk.records
+    thread.join(5)
+
+    assert taken == list(range(MANY))
+    assert largest <= 50 + 10
+    assert len(stock) == 0
+
+
+async def test_a_chunk_is_named_by_its_partition_and_its_seek() -> None:
+    """The round is that of the moment at which it was put."""
+    stock = Stock()
+    rounds = {TP("t", 3): 2}
+    stock.put({PLACE: [1]}, rounds)
+    rounds[TP("t", 3)] = 3
+    stock.put({PLACE: [2]}, rounds)
+
+    assert stock.take() == [Chunk(TP("t", 3), 2, [1]), Chunk(TP("t", 3), 3, [2])]
+
+
+async def test_waiting_ends_with_the_time_where_nothing_comes() -> None:
+    """And at once for who is woken."""
+    stock = Stock()
+    await stock.arrived(0.001)
+    stock.wake()
+    await stock.arrived(3600.0)
+    assert stock.take() == []
+
+
+def test_what_was_fetched_before_a_seek_is_dropped_and_what_comes_behind_it_waits() -> None:
+    """Another partition's records are left alone; a seek is over once the loop has taken note of it."""
+    here, other = TP("t", 3), TP("t", 4)
+    consumer: Any = SimpleNamespace(_early=[], _sought={here: 1})
+    chunks = [Chunk(here, 0, [7]), Chunk(here, 1, [5]), Chunk(here, 2, [1, 2]), Chunk(other, 0, [9])]
+
+    assert BatchConsumer._current(consumer, chunks) == {here: [5], other: [9]}
+    assert BatchConsumer._current(consumer, []) == {}
+    consumer._sought[here] = 2
+    assert BatchConsumer._current(consumer, [Chunk(here, 2, [3])]) == {here: [1, 2, 3]}
