@@ -87,7 +87,8 @@ def test_the_consumer_keeps_the_state_that_the_transport_reads() -> None:
     made = names(BaseConsumer.__init__)
 
     kept = {"_read_offset", "_committed_offset", "_unacked_messages", "_buffered_partitions"}
-    assert kept | {"_active_partitions", "can_resume_flow"} <= made
+    assert kept | {"can_resume_flow"} <= made
+    assert "_active_partitions" in names(BaseConsumer._get_active_partitions)
     assert "generation_id" in inspect.signature(driver.ConsumerMessage.__init__).parameters
 
 
