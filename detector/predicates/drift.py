@@ -7,7 +7,8 @@ Every second, over all windows at once:
             KL exceeds the threshold, and G exceeds its non-central chi-square bound at tolerance d0
     over    when three evaluations in a row find the shortest window with enough records (else the gate
             window) under 0.7 of its threshold; enough is what tells the breach's distance D from none by
-            four standard deviations: 9 phi / D, between 30 phi and 100 phi
+            four standard deviations: 9 phi / D, between 30 phi and 100 phi; four times as many after
+            each relapse that came within the longest window
 
 A threshold is at least what the contract says. A calibrated stream takes reference, thresholds and
 tolerance from its calibration and is armed at once; in the mode `trailing` its own last hour takes the
@@ -17,7 +18,10 @@ Without calibration a threshold is also at least 1.25 times as far as windows of
 strayed on this very stream while nothing was wrong (half-life 1 h): a stream that wanders or cycles
 beyond the wish would otherwise always fire. Likewise d0 is at least 1.5 times what the longest
 window strayed while it was learnt. So it learns for three times the longest window: what the
-windows hold, a reference of the same length, how far windows stray from it.
+windows hold, a reference of the same length, how far windows stray from it. Until it has seen an hour,
+every threshold is also at least 1.25 times what the longest window strayed beyond chance, times an hour
+over the time seen, 4 at most. What has strayed twice within a day and come back by itself is known from
+then on, see `Excursions`.
 """
 
 import math
@@ -28,6 +32,7 @@ import numpy as np
 
 from detector.contract.model import ReferenceMode
 from detector.predicates.base import Outcome
+from detector.predicates.excursions import Excursions
 from detector.predicates.yardstick import Yardstick
 from detector.windows.panes import Counts, PaneRing
 from detector.windows.reference import SeasonalReference, TrailingReference
@@ -37,10 +42,15 @@ GATE_SHARE = 0.7
 CLEAR_EVALUATIONS = 3
 CLEAR_RECORDS = (30.0, 100.0)
 CLEAR_NATS = 9.0
+RELAPSE_FACTOR = 4.0
+MOST_RELAPSES = 3
 LEAST_REFERENCE = 300
 WANDER_MARGIN = 1.25
 TOLERANCE_MARGIN = 1.5
 WANDER_HALF_LIFE_S = 3600.0
+HORIZON_S = 3600.0
+MOST_FURTHER = 4.0  # from three windows of five minutes to an hour
+CHANCE = 1.5  # times the bias: four standard deviations of 16 bins
 _FORGET = 0.5 ** (1.0 / WANDER_HALF_LIFE_S)
 
 
@@ -98,15 +108,20 @@ class DriftStream:
         self._armed_from: int | None = None
         self._breach_nats = 0.0
         self._over_since = self._clean_since = -math.inf
+        self._relapses = 0
         # Largest bias-corrected KL that each window has shown while nothing was wrong.
         self._wander = [0.0] * len(spans)
+        self._seen_s = 0
+        self._slow = 0.0  # how far the longest one has, beyond chance
         self._strayed = 0.0
+        self._excursions = Excursions(len(spans))
         # What it may come to later: a drift that creeps must not teach the detector to be deaf.
         self._most = [limits.threshold_nats / GATE_SHARE] * len(spans)
 
     def close(self, boundary: int, *, frozen: bool) -> None:
         """Close the pane that ends at `boundary` and judge; see `Judge.close`."""
         ring = self.ring
+        self._seen_s += 1
         left = boundary - 1 - ring.longest
         evicted = ring.close()
         if frozen:
@@ -156,7 +171,7 @@ class DriftStream:
         phi = limits.design_effect
         corrected = [far - phi * yardstick.bias(max(n, 1)) for far, n in zip(raw, sizes, strict=True)]
         if boundary < self._armed_from:
-            self._learn(corrected, enough, None)
+            self._learn(corrected, enough, None, phi * yardstick.bias(sizes[-1]))
             floor = limits.threshold_nats / GATE_SHARE
             self._strayed = self._wander[-1]
             self._most = [max(strayed, floor) for strayed in self._wander]
@@ -165,6 +180,7 @@ class DriftStream:
         thresholds = self.thresholds()
         gate = next((i for i in enough if spans[i] >= GATE_S), enough[-1])
         if self.latched:
+            self._excursions.note(corrected, enough)
             shown = self._clear(corrected, thresholds, sizes, gate, boundary)
         else:
             self.clear_run = 0
@@ -172,9 +188,12 @@ class DriftStream:
             found = self._breaching(raw, corrected, thresholds, sizes, enough) if beyond else None
             if found is not None:
                 self.latched, self._breach_nats = True, corrected[found]
+                self._excursions.begin()
+                soon = boundary - self._over_since < self.ring.longest
+                self._relapses = min(self._relapses + 1, MOST_RELAPSES) if soon else 0
             shown = max(enough, key=corrected.__getitem__) if found is None else found
             if found is None and not frozen:
-                self._learn(corrected, enough, self._most)
+                self._learn(corrected, enough, self._most, phi * yardstick.bias(sizes[-1]))
         self.value, self.threshold, self.window = corrected[shown], thresholds[shown], shown
         self.samples = sizes[shown]
         self.outcome = Outcome.BREACH if self.latched else Outcome.CLEAR
@@ -184,7 +203,13 @@ class DriftStream:
         wished, calibrated = self.limits.threshold_nats, self.limits.calibrated
         if calibrated is not None:
             return [max(wished, learnt) for learnt in calibrated]
-        return [max(wished, WANDER_MARGIN * strayed) for strayed in self._wander]
+        # A walk strays from its past in proportion to the time: the young have not seen yet how far.
+        further = min(MOST_FURTHER, max(1.0, HORIZON_S / max(1, self._seen_s)))
+        wished = max(wished, WANDER_MARGIN * further * self._slow)
+        return [
+            max(wished, WANDER_MARGIN * max(each))
+            for each in zip(self._wander, self._excursions.usual, strict=True)
+        ]
 
     def tolerance(self) -> float:
         """True distance that is no news, nats: calibrated, else by what it strayed while learning."""
@@ -230,17 +255,27 @@ class DriftStream:
         """Count an evaluation towards the end of the breach; return the window that it rests on."""
         least, most = CLEAR_RECORDS
         needed = self.limits.design_effect * min(max(CLEAR_NATS / max(self._breach_nats, 1e-9), least), most)
-        shown = next((i for i, n in enumerate(sizes) if n >= needed), gate)
+        needed *= RELAPSE_FACTOR**self._relapses
+        least_sure = len(sizes) - 1 if self._relapses else gate
+        shown = next((i for i, n in enumerate(sizes) if n >= needed), least_sure)
         self.clear_span = self.spans[shown]
         over = corrected[shown] <= GATE_SHARE * thresholds[shown]
         self.clear_run = self.clear_run + 1 if over else 0
         if self.clear_run == CLEAR_EVALUATIONS:
             self.latched = False
             self._over_since = boundary
+            self._excursions.end(boundary)
         return shown
 
-    def _learn(self, strayed: list[float], enough: list[int], most: list[float] | None) -> None:
-        """Remember how far each healthy window strays; old excursions fade with a half-life of an hour."""
+    def _learn(
+        self, strayed: list[float], enough: list[int], most: list[float] | None, noise: float
+    ) -> None:
+        """Remember how far each healthy window strays; old excursions fade with a half-life of an hour.
+
+        `noise`: the bias of the longest window, which says how far it strays by chance.
+        """
+        slow = strayed[-1] if most is None else min(strayed[-1], most[-1])
+        self._slow = max(_FORGET * self._slow, slow - CHANCE * noise)
         wander = self._wander = [_FORGET * before for before in self._wander]
         for i in enough:
             new = strayed[i] if most is None else min(strayed[i], most[i])
@@ -257,13 +292,17 @@ class DriftStream:
         self.yardstick, self._armed_from = None, None
         self._wander = [0.0] * len(self.spans)
         self._most = [self.limits.threshold_nats / GATE_SHARE] * len(self.spans)
+        self._slow = 0.0
         self.latched, self.clear_run = False, 0
+        self._excursions = Excursions(len(self.spans))
         self._clean_since = -math.inf
         if self.ring.boundary is not None:
             self.judge(self.ring.boundary, frozen=False)
 
     def skip(self, boundary: int, *, frozen: bool) -> None:
         """Jump over empty panes; what leaves the longest window still enters the reference."""
+        if self.ring.boundary is not None:
+            self._seen_s += boundary - self.ring.boundary
         for left, evicted in self.ring.jump(boundary):
             if not frozen:
                 self._admit(left, evicted)
@@ -285,12 +324,16 @@ class DriftStream:
             "clear_run": self.clear_run,
             "clean_since": self._clean_since,
             "over_since": self._over_since,
+            "relapses": self._relapses,
             "armed_from": self._armed_from,
             "breach_nats": self._breach_nats,
             "clear_span": self.clear_span,
             "wander": self._wander,
             "most": self._most,
             "strayed": self._strayed,
+            "slow": self._slow,
+            "seen_s": self._seen_s,
+            "excursions": self._excursions.state(),
             "outcome": self.outcome.value,
         }
 
@@ -303,7 +346,8 @@ class DriftStream:
         self.latched, self.clear_run = state["latched"], state["clear_run"]
         self._clean_since, self._over_since = state["clean_since"], state["over_since"]
         self._armed_from, self._breach_nats = state["armed_from"], state["breach_nats"]
-        self.clear_span = state["clear_span"]
+        self.clear_span, self._relapses = state["clear_span"], state["relapses"]
         self._wander, self._most = list(state["wander"]), list(state["most"])
-        self._strayed = state["strayed"]
+        self._strayed, self._slow, self._seen_s = state["strayed"], state["slow"], state["seen_s"]
+        self._excursions.load(state["excursions"])
         self.outcome = Outcome(state["outcome"])
