@@ -267,9 +267,7 @@ class DriftStream:
             self._excursions.end(boundary)
         return shown
 
-    def _learn(
-        self, strayed: list[float], enough: list[int], most: list[float] | None, noise: float
-    ) -> None:
+    def _learn(self, strayed: list[float], enough: list[int], most: list[float] | None, noise: float) -> None:
         """Remember how far each healthy window strays; old excursions fade with a half-life of an hour.
 
         `noise`: the bias of the longest window, which says how far it strays by chance.
