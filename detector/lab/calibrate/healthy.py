@@ -1,8 +1,9 @@
 """Which minutes look like incidents, so that nothing is learnt from them.
 
 A minute stands out when it is far worse than the median minute, measured by the median absolute
-deviation and by what counting alone explains. It and its neighbours are left out. Nothing here can
-tell an incident that lasts as long as the recording from how the traffic is.
+deviation and by what counting alone explains. It and its neighbours are left out, unless such minutes
+come again and again: then that is how the traffic is. Nothing here can tell an incident that lasts as
+long as the recording from that.
 """
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from detector.lab.calibrate.tally import Floats, Ints
 
 MOST_LEFT_OUT = 0.2  # of the minutes; more, and this is no healthy recording
+FEW_RUNS = 5
+RUNS_A_DAY = 12  # more incidents than that nobody calls a healthy recording
 _LEAST_CALLS = 30
 _LEAST_MINUTES = 10
 _DEVIATIONS = 6.0
@@ -38,6 +41,11 @@ def bad_share_minutes(seconds: Ints, judged: Ints, bad: Ints, phi: float) -> Int
         rate > max(_TIMES * usual, usual + _LEAST_RISE) if usual < 0.3 else rate > usual + 0.3
     )
     return _with_neighbours(minutes[full][out])
+
+
+def recurs(out: Ints, minutes: int) -> bool:
+    """Whether what stands out of a recording of so many minutes does so again and again: then it is usual."""
+    return len(spans(out)) > max(FEW_RUNS, RUNS_A_DAY * minutes / 1440)
 
 
 def strange_minutes(seconds: Ints, table: Ints, phi: float) -> Ints:

@@ -10,12 +10,13 @@ import numpy as np
 
 from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
 from detector.contract.model import Contract, PredicateSpec
-from detector.lab.calibrate import bootstrap, healthy, said, shares, spread
+from detector.lab.calibrate import bootstrap, healthy, said, shares, silent, spread
 from detector.lab.calibrate.gather import Gathered, RouteTally, learnable
 from detector.lab.calibrate.tally import FINE, SLOT_S, Ints, ShareTally, ValueTally
 from detector.lab.columns import Columns
 from detector.lab.files import Malformed, Progress, read_rows
 from detector.predicates.base import WEEK_S, Budget
+from detector.predicates.shiryaev_roberts import HIGHEST
 
 DEPENDENT = 1.05  # a design effect above this is dependence
 UNTESTED = 1000.0  # times the wanted run length where dependence could not be tried out
@@ -159,6 +160,9 @@ def _incidents(route: str, tally: RouteTally, specs: Sequence[PredicateSpec]) ->
             spread.settle_bins(counts)
             seconds, table = spread.panes(counts)
             found.append(healthy.strange_minutes(seconds, table, spread.design_effect(table)))
+        if healthy.recurs(found[-1], len(tally.minutes)):
+            found.pop()
+            continue
         of_all = len(found[-1]) / max(1, len(tally.minutes))
         if of_all > healthy.MOST_LEFT_OUT and len(found[-1]) > 3:
             raise NotHealthyError(
@@ -206,13 +210,16 @@ def _share(
     phi = spec.design_effect if "design_effect" in spec.stated else found.design_effect
     # All rates here are of verdicts as they were given; a stated ceiling is a true rate.
     as_judged = spec.judge.observed(spec.ceiling) if spec.judge else spec.ceiling
-    ceiling = as_judged if stated else found.ceiling
-    usable = found.highest <= ceiling
     wanted = budget.run_length
+    out = set(left_out.tolist())
+    kept = [each for minute, each in tally.minutes().items() if minute not in out]
+    learnt = silent.silent_ceiling(kept, found.ceiling, wanted, phi, HIGHEST / 2)
+    ceiling = as_judged if stated else learnt
+    usable = found.highest <= ceiling
+    # A limit that one call in twenty exceeds while all is well says nothing of the slow ones.
+    useless = spec.type == "exceedance" and (not usable or (not stated and ceiling > shares.MOST_IN_TAIL))
     needed = None
     if phi > DEPENDENT and usable and seed is not None:
-        out = set(left_out.tolist())
-        kept = [each for minute, each in tally.minutes().items() if minute not in out]
         needed = bootstrap.run_length_threshold(kept, ceiling, phi, wanted, seed=seed)
     untested = UNTESTED * wanted if phi > DEPENDENT else wanted
     run_length = untested if needed is None else max(wanted, needed)
@@ -222,11 +229,11 @@ def _share(
     one = CalibratedPredicate(
         records=found.records,
         rate=found.rate,
-        ceiling=found.ceiling,
+        ceiling=learnt,
         design_effect=found.design_effect,
         run_length=run_length,
         usable=usable,
-        proposed_above_ms=None if usable or spec.type != "exceedance" else _limit(tally, ceiling, left_out),
+        proposed_above_ms=None if not useless else _limit(tally, spec, left_out),
         smallest_detectable_rate=detectable,
         false_per_week=WEEK_S * pace / wanted,
         basis="guaranteed" if usable and phi <= DEPENDENT else "estimated",
@@ -245,8 +252,8 @@ def _share(
     )
 
 
-def _limit(tally: ShareTally, ceiling: float, left_out: Ints) -> float | None:
-    """A limit, milliseconds, that the calls of 99 % of ten-minute slots exceed at most so often."""
+def _limit(tally: ShareTally, spec: PredicateSpec, left_out: Ints) -> float | None:
+    """A limit, milliseconds, that the calls of 99 % of ten-minute slots exceed at most as often as stated."""
     if tally.slots is None:
         return None
     slots, columns, counts = tally.slots.read()
@@ -257,7 +264,7 @@ def _limit(tally: ShareTally, ceiling: float, left_out: Ints) -> float | None:
         mine = slots == slot
         share = np.cumsum(counts[mine]) / counts[mine].sum()
         if counts[mine].sum() >= shares.BLOCK:
-            first = int(np.searchsorted(share, 1 - ceiling / shares.MARGIN**2))
+            first = int(np.searchsorted(share, 1 - spec.ceiling / shares.MARGIN**2))
             limits.append(float(FINE[min(int(columns[mine][min(first, len(share) - 1)]), len(FINE) - 1)]))
     if not limits:
         return None

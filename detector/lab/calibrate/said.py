@@ -60,12 +60,17 @@ def of_shares(
             f"{found.highest:.2%}, while {ceiling:.2%} is allowed{hint}. It gives notice and never acts."
         )
         return
+    if one.proposed_above_ms is not None:
+        yield (
+            f"{found.rate:.1%} of healthy calls are over {spec.above_ms:g} ms: no limit for slow ones. "
+            f"above_ms: {one.proposed_above_ms:g} is one, at a ceiling of {spec.ceiling:.2%}."
+        )
     if found.blocks < _FEW_BLOCKS:
         yield f"Only {found.records} judged calls: how far the healthy rate wanders is hardly known."
-    if "ceiling" in spec.stated and found.ceiling < spec.ceiling / 4:
+    if "ceiling" in spec.stated and one.ceiling is not None and one.ceiling < spec.ceiling / 4:
         yield (
             f"The contract's ceiling of {spec.ceiling:.2%} stands; healthy traffic would allow "
-            f"{found.ceiling:.2%}, which finds smaller faults."
+            f"{one.ceiling:.2%}, which finds smaller faults."
         )
     if phi > 1.05:
         more = (

@@ -22,6 +22,7 @@ from detector.predicates.shiryaev_roberts import ALTERNATIVES, HIGHEST
 NEAR_BLOCK = 200
 BLOCK = 1000
 MARGIN = 1.1
+MOST_IN_TAIL = 0.05
 LEAST_CEILING = 0.001  # a tenth of a percent is nobody's outage
 _Z99 = 2.326
 WITHIN_S = 10.0
