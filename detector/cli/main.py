@@ -22,7 +22,20 @@ def build() -> "typer.Typer":
     """
     import typer
 
-    from detector.cli import bench, calibrate, check, demo, label, replay, run, schema, state, sweep, tail
+    from detector.cli import (
+        bench,
+        calibrate,
+        check,
+        demo,
+        force,
+        label,
+        replay,
+        run,
+        schema,
+        state,
+        sweep,
+        tail,
+    )
 
     app = typer.Typer(
         name="detector",
@@ -56,6 +69,8 @@ def build() -> "typer.Typer":
     app.command("schema", short_help="JSON Schemas, AsyncAPI document")(schema.schema)
     app.command("state", short_help="what is active now, and why")(state.state)
     app.command("tail", short_help="transitions as they happen")(tail.tail)
+    app.command("force", short_help="an operator's override")(force.force)
+    app.command("unforce", short_help="take an override back")(force.unforce)
     app.add_typer(bench.bench, name="bench", short_help="figures beside a bare client")
     return app
 

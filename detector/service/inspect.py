@@ -40,7 +40,7 @@ async def inspect(settings: Settings) -> dict[str, Any]:
         NothingHereError: it has none of this installation's topics.
     """
     declared = topics(settings.topic_prefix)
-    await _see_that_there_is(settings, declared.control.name, declared.snapshots.name)
+    await see_that_there_is(settings, declared.control.name, declared.snapshots.name)
     now = time.time()
     fold = Fold()
     owners: dict[int, OwnerRecord] = {}
@@ -92,7 +92,7 @@ def _partition(owner: OwnerRecord | None, mark: Mark | None, now: float) -> dict
     }
 
 
-async def _see_that_there_is(settings: Settings, *wanted: str) -> None:
+async def see_that_there_is(settings: Settings, *wanted: str) -> None:
     """Look without asking for a topic by its name: many a broker would make it."""
     present = await topic_names(settings.client_options())
     missing = [name for name in wanted if name not in present]
@@ -143,7 +143,7 @@ async def transitions(settings: Settings) -> list[ControlRecord]:
         NothingHereError: it has none of this installation's topics.
     """
     topic = topics(settings.topic_prefix).transitions.name
-    await _see_that_there_is(settings, topic)
+    await see_that_there_is(settings, topic)
     found: list[ControlRecord] = []
     for raw in await _read(settings, topic):
         with suppress(DecodeError):
@@ -159,7 +159,7 @@ async def tail(settings: Settings, *, from_beginning: bool = False) -> AsyncIter
         NothingHereError: it has none of this installation's topics.
     """
     topic = topics(settings.topic_prefix).transitions.name
-    await _see_that_there_is(settings, topic)
+    await see_that_there_is(settings, topic)
     place = TopicPartition(topic, 0)
     consumer = AIOKafkaConsumer(
         **settings.client_options(), group_id=None, enable_auto_commit=False, auto_offset_reset="latest"

@@ -140,6 +140,37 @@ def test_a_limit_that_healthy_traffic_exceeds_is_unusable_and_a_better_one_propo
     assert one.proposed_above_ms < 150 * 2.718 ** (0.4 * 3.1)
 
 
+def test_a_limit_in_the_midst_of_healthy_calls_is_not_made_good_by_a_high_ceiling(tmp_path: Path) -> None:
+    """Without a stated ceiling a quarter of all calls could be slow; a limit in the tail is proposed."""
+    open_ = EXAMPLE.replace(
+        "field: latency_s, above_ms: 200, ceiling: 0.01", "field: latency_s, above_ms: 200"
+    )
+    assert open_ != EXAMPLE
+    slow = write(tmp_path / "slow.jsonl", calls(3600, slow_ms=150))
+    result = calibrate([slow], load_contract(open_))
+    one = result.calibration.of("chat", "slow_responses")
+    assert one is not None
+    assert one.usable
+    assert one.proposed_above_ms is not None
+    assert 200 < one.proposed_above_ms < 150 * 2.718 ** (0.4 * 3.1)
+    assert any("no limit for slow ones" in says for each in result.learnt for says in each.limits)
+
+
+def test_what_stands_out_again_and_again_is_how_the_traffic_is(tmp_path: Path) -> None:
+    """Ten short bursts in an hour and a half are kept, and the ceiling with them; two are left out."""
+    rare = write(tmp_path / "rare.jsonl", calls(5400, bad_minutes=range(30, 32)))
+    often = write(tmp_path / "often.jsonl", calls(5400, bad_minutes=range(4, 90, 9)))
+    contract = load_contract(EXAMPLE)
+    few, many = calibrate([rare], contract), calibrate([often], contract)
+    ceilings = [each.calibration.of("chat", "errors") for each in (few, many)]
+
+    assert few.left_out
+    assert not many.left_out
+    assert ceilings[0] is not None
+    assert ceilings[1] is not None
+    assert ceilings[1].ceiling > 5 * ceilings[0].ceiling
+
+
 def test_reports_name_every_predicate_and_every_limit(healthy: Path) -> None:
     """The page loads nothing from elsewhere and escapes what comes from the data."""
     result = calibrate([healthy], load_contract(EXAMPLE))

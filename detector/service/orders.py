@@ -1,0 +1,76 @@
+"""An operator's orders: written to the override topic, and waited for until the owner has applied them."""
+
+import time
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from detector.gateway.headernames import tolerate_header_names
+from detector.service.inspect import see_that_there_is
+from detector.service.settings import Settings
+from topics.codec import encode
+from topics.control import ControlRecord, Override, decode_control_message
+from topics.errors import DecodeError
+from topics.names import topics
+
+
+class NotAppliedError(TimeoutError):
+    """No owner has answered in time; the order stands on its topic, and is applied by the next owner."""
+
+
+async def give(settings: Settings, scope: str, order: Override | None, *, within_s: float) -> ControlRecord:
+    """Order something of a scope, or take an order back, and wait for the control record that follows.
+
+    Args:
+        scope: a valid scope.
+        order: None takes back what was ordered.
+        within_s: how long to wait for the owner.
+
+    Returns:
+        The record that gateways see.
+
+    Raises:
+        KafkaError: the broker cannot be reached.
+        NothingHereError: it has none of this installation's topics.
+        NotAppliedError: nobody has applied the order in time.
+    """
+    declared = topics(settings.topic_prefix)
+    await see_that_there_is(settings, declared.control.name, declared.overrides.name)
+    tolerate_header_names()
+    place = TopicPartition(declared.control.name, 0)
+    consumer = AIOKafkaConsumer(**settings.client_options(), group_id=None, enable_auto_commit=False)
+    producer = AIOKafkaProducer(**settings.client_options(), acks="all")
+    try:
+        await consumer.start()
+        consumer.assign([place])
+        await consumer.seek_to_end(place)
+        await consumer.position(place)
+        await producer.start()
+        value = None if order is None else encode(order)
+        await producer.send_and_wait(declared.overrides.name, value, scope.encode(), partition=0)
+        deadline = time.monotonic() + within_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            found = await consumer.getmany(place, timeout_ms=max(1, int(1000 * left_s)))
+            for records in found.values():
+                for raw in records:
+                    record = _record(raw)
+                    if record is not None and record.scope == scope and _follows(record, order):
+                        return record
+    finally:
+        await producer.stop()
+        await consumer.stop()
+    raise NotAppliedError(f"no detector has applied it within {within_s:g} s")
+
+
+def _record(raw: Any) -> ControlRecord | None:
+    try:
+        entry = decode_control_message(raw.key, raw.value)
+    except DecodeError:
+        return None
+    return entry if isinstance(entry, ControlRecord) else None
+
+
+def _follows(record: ControlRecord, order: Override | None) -> bool:
+    if order is None:
+        return record.override_until is None
+    return record.override_until == order.until and record.state == order.state

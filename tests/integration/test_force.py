@@ -1,0 +1,70 @@
+"""An operator's order through the override topic: applied, seen by gateways, taken back, ended by itself."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.harness.brokers import TestKafka
+from tests.integration.kit import Worker, control, until, workers
+
+
+async def detector(*args: str) -> subprocess.CompletedProcess[str]:
+    """Run the command beside this loop."""
+    command = [sys.executable, "-m", "detector", *args]
+    return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+
+
+async def test_an_order_is_applied_taken_back_and_ends_by_itself(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """The command returns once the control record is there; a second order ends with its time."""
+    where = ("--bootstrap", real_kafka.bootstrap, "--topic-prefix", topic_prefix)
+    worker = Worker(tmp_path, real_kafka.bootstrap, topic_prefix)
+    with workers(worker):
+        await worker.ready()
+        began = time.time()
+        on = await detector(
+            "force", "chat", "on", "--for", "10m", "--reason", "a test", "--who", "ann", "--json", *where
+        )
+        assert on.returncode == 0, on.stderr
+        record = json.loads(on.stdout)
+        assert (record["state"], record["source"]) == ("active", "operator")
+        assert record["override_until"] == pytest.approx(began + 600, abs=30)
+        assert "ann" in record["reason"]
+        assert "a test" in record["reason"]
+        assert record["fallbacks"]
+
+        off = await detector("unforce", "chat", *where)
+        assert off.returncode == 0, off.stderr
+        assert "inactive" in off.stdout
+
+        short = await detector("force", "chat", "on", "--for", "2s", "--reason", "short", *where)
+        assert short.returncode == 0, short.stderr
+
+        async def ended() -> bool:
+            latest = (await control(real_kafka.bootstrap, topic_prefix))[-1]
+            return latest.state == "inactive" and latest.override_until is None
+
+        assert await until(ended, saying=worker.tail())
+
+
+async def test_without_a_detector_the_command_says_so(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """On a broker without the topics at once; where the workers are gone, after the wait."""
+    where = ("--bootstrap", real_kafka.bootstrap, "--topic-prefix", topic_prefix)
+    nothing = await detector("force", "chat", "on", "--for", "10m", "--reason", "x", *where)
+    assert nothing.returncode == 1
+    assert "no detector has run there" in nothing.stderr
+    worker = Worker(tmp_path, real_kafka.bootstrap, topic_prefix)
+    with workers(worker):
+        await worker.ready()
+    gone = await detector("force", "chat", "on", "--for", "10m", "--reason", "x", "--wait", "1", *where)
+
+    assert gone.returncode == 1
+    assert "no detector has applied it within 1 s" in gone.stderr
