@@ -47,6 +47,8 @@ def test_every_command_is_one_of_ours() -> None:
         "run",
         "state",
         "tail",
+        "force",
+        "unforce",
         "label",
         "sweep",
         "calibrate",
@@ -81,7 +83,7 @@ def test_the_sample_record_is_one() -> None:
 async def test_service_state_tail_and_client_work_as_printed(
     kafka: TestKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """`run`, `state`, `tail` and the client's code work together against a broker."""
+    """`run`, `state`, `tail`, the client's code, `force` and `unforce` work together against a broker."""
     worker = Worker(tmp_path, kafka.bootstrap, topic_prefix, contract=example_text())
     prefix = ["--topic-prefix", topic_prefix]
 
@@ -132,3 +134,10 @@ async def test_service_state_tail_and_client_work_as_printed(
         exec(compile(body.replace("        ...", "        pass"), "README.md", "exec"), names)
         decision = await names["main"]()  # type: ignore[operator]
         assert (decision.state, decision.fallbacks) == ("active", ("secondary", "cache", "rule"))
+        for verb, expected in (("force", b"inactive"), ("unforce", b"active again")):
+            ordered = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", *ours(verb), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            answer, complaint = await ordered.communicate()
+            assert ordered.returncode == 0, complaint
+            assert expected in answer
