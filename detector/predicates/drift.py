@@ -18,10 +18,10 @@ Without calibration a threshold is also at least 1.25 times as far as windows of
 strayed on this very stream while nothing was wrong (half-life 1 h): a stream that wanders or cycles
 beyond the wish would otherwise always fire. Likewise d0 is at least 1.5 times what the longest
 window strayed while it was learnt. So it learns for three times the longest window: what the
-windows hold, a reference of the same length, how far windows stray from it. Until it has seen an hour,
-every threshold is also at least 1.25 times what the longest window strayed beyond chance, times an hour
-over the time seen, 4 at most. What has strayed twice within a day and come back by itself is known from
-then on, see `Excursions`.
+windows hold, a reference of the same length, how far windows stray from it. Time shows how far a stream
+strays: every threshold is also at least `further` times what the longest window strayed beyond chance
+(half-life 1 d), five times in the first hour, twice after a day. What has strayed twice within a day and
+come back by itself is known from then on, see `Excursions`.
 """
 
 import math
@@ -48,10 +48,23 @@ LEAST_REFERENCE = 300
 WANDER_MARGIN = 1.25
 TOLERANCE_MARGIN = 1.5
 WANDER_HALF_LIFE_S = 3600.0
-HORIZON_S = 3600.0
-MOST_FURTHER = 4.0  # from three windows of five minutes to an hour
+SLOW_HALF_LIFE_S = 86_400.0
+LOOK_S = 600.0  # windows so far apart stray independently
+LOOKS = 1e4  # one of so many may stray further than the threshold: two months
+MOST_FURTHER = 5.0
 CHANCE = 1.5  # times the bias: four standard deviations of 16 bins
 _FORGET = 0.5 ** (1.0 / WANDER_HALF_LIFE_S)
+_FORGET_SLOWLY = 0.5 ** (1.0 / SLOW_HALF_LIFE_S)
+
+
+def further(seen_s: float) -> float:
+    """How many times as far as in `seen_s` seconds a stream strays in two months, 1.25 .. 5.
+
+    A distance of distributions is a sum of squares, whose tail is exponential: the greatest of n grows with
+    the logarithm of n.
+    """
+    seen = max(2.0, seen_s / LOOK_S)
+    return min(MOST_FURTHER, max(WANDER_MARGIN, math.log(LOOKS) / math.log(seen)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,9 +216,7 @@ class DriftStream:
         wished, calibrated = self.limits.threshold_nats, self.limits.calibrated
         if calibrated is not None:
             return [max(wished, learnt) for learnt in calibrated]
-        # A walk strays from its past in proportion to the time: the young have not seen yet how far.
-        further = min(MOST_FURTHER, max(1.0, HORIZON_S / max(1, self._seen_s)))
-        wished = max(wished, WANDER_MARGIN * further * self._slow)
+        wished = max(wished, further(self._seen_s) * self._slow)
         return [
             max(wished, WANDER_MARGIN * max(each))
             for each in zip(self._wander, self._excursions.usual, strict=True)
@@ -273,7 +284,7 @@ class DriftStream:
         `noise`: the bias of the longest window, which says how far it strays by chance.
         """
         slow = strayed[-1] if most is None else min(strayed[-1], most[-1])
-        self._slow = max(_FORGET * self._slow, slow - CHANCE * noise)
+        self._slow = max(_FORGET_SLOWLY * self._slow, slow - CHANCE * noise)
         wander = self._wander = [_FORGET * before for before in self._wander]
         for i in enough:
             new = strayed[i] if most is None else min(strayed[i], most[i])

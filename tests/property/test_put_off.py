@@ -4,6 +4,7 @@ import pytest
 
 from detector.pipeline import Pipeline
 from detector.predicates.absence import TOGETHER_S
+from detector.windows.inbox import MOST
 from tests.builders import T0, by_scope, core_contract, faulty_stream, in_order, record, run
 
 STREAM = faulty_stream(seed=3, seconds=60)
@@ -35,6 +36,27 @@ def test_a_decision_comes_with_the_call_that_causes_it():
             assert [each.evidence.offset for each in found] == [i]
             return
     pytest.fail("no activation")
+
+
+def test_a_call_older_than_every_window_is_late_though_calls_wait():
+    """While others wait to be judged, too: it is counted as late, and not judged."""
+    pipeline = Pipeline(CONTRACT)
+    calls = in_order([record(1000 + i / 100) for i in range(50)] + [record(1.0)] + [record(1000.6)])
+    for i in range(len(calls)):
+        pipeline.step(*calls[i : i + 1].args())
+
+    assert (pipeline.counts.late, pipeline.counts.judged) == (1, 51)
+
+
+def test_no_more_calls_wait_than_memory_allows():
+    """A clock that stands still lets no pane close; what waits is judged all the same."""
+    pipeline = Pipeline(CONTRACT)
+    calls = in_order([record(1.0) for _ in range(4 * MOST)])
+    for first in range(0, 4 * MOST, 512):
+        pipeline.step(*calls[first : first + 512].args())
+        assert len(pipeline.route("chat").inbox.rows) <= MOST + 512
+
+    assert pipeline.counts.judged == 4 * MOST
 
 
 def test_a_silence_is_noticed_at_the_tick_that_ends_its_bound():

@@ -4,9 +4,8 @@ phi      mean two-sample Pearson X^2 of neighbouring panes over its degrees of f
          pooled to >= 5 k values: neighbours share the slow wander, so it does not count
 strayed  bias-corrected KL of windows of 3 .. 300 s from the hour before, lagged by the longest window
 d0       1.5 times the 99.9 % point of what the longest windows strayed, at least 0.035
-thr_L    1.25 times that of windows of L seconds, at least what the contract says; from less than an hour
-         at least 1.25 times what the longest windows strayed beyond chance, times an hour over the time
-         known, 4 at most
+thr_L    1.25 times that of windows of L seconds, at least what the contract says, and at least what the
+         longest windows strayed beyond chance, times what the time known leaves open (`drift.further`)
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import numpy as np
 
 from detector.lab.calibrate.tally import FINE, Floats, Ints, ValueTally, quantile_edges
 from detector.predicates.divergence import LEAST_RECORDS, SPANS_S, TOLERANCE_NATS
-from detector.predicates.drift import CHANCE, LEAST_REFERENCE, MOST_FURTHER, WANDER_MARGIN
+from detector.predicates.drift import CHANCE, LEAST_REFERENCE, WANDER_MARGIN, further
 from detector.predicates.kl import bias, noncentral_chi2_quantile
 
 TOLERANCE_MARGIN = 1.5
@@ -167,7 +166,7 @@ def measure(
     quantiles = {span: _quantiles(values) for span, values in by_span.items() if len(values) >= _LEAST_LOOKS}
     highest = quantiles[max(quantiles)][2] if quantiles else 0.0
     slow = _slow(seconds, table, max(quantiles), phi, highest) if quantiles else 0.0
-    thresholds = {span: max(threshold, WANDER_MARGIN * max(q[2], slow)) for span, q in quantiles.items()}
+    thresholds = {span: max(threshold, WANDER_MARGIN * q[2], slow) for span, q in quantiles.items()}
     return Spread(
         records=int(table.sum()),
         edges=edges,
@@ -187,16 +186,13 @@ def _quantiles(values: Floats) -> tuple[float, float, float]:
 
 
 def _slow(seconds: Ints, table: Ints, longest: int, phi: float, highest: float) -> float:
-    """How far the longest window would stray within an hour, nats, where less than an hour is known."""
+    """How far the longest window will stray some day, nats, by how far it did in the time known."""
     known_s = int(seconds[-1]) + 1 - int(seconds[0])
-    further = min(MOST_FURTHER, HOUR_S / known_s)
-    if further <= 1.0:
-        return 0.0
     totals = table.sum(axis=0).astype(np.float64)
     reference = totals[totals > 0]
     n = np.array([reference.sum() * longest / known_s])
     chance = phi * float(bias(n, reference / reference.sum(), reference.sum())[0])
-    return further * max(0.0, highest - CHANCE * chance)
+    return further(known_s) * max(0.0, highest - CHANCE * chance)
 
 
 def smallest_detectable(spread: Spread, span: int, records_per_s: float, alpha: float) -> float | None:

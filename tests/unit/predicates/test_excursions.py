@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from detector.predicates.drift import DriftStream, Limits
+from detector.predicates.drift import DriftStream, Limits, further
 from detector.predicates.excursions import MEMORY_S, Excursions
 
 DAY_S = 86_400
@@ -93,11 +93,12 @@ def activations(tilts: list[float], per_s: int = 20, calibrated: bool = False) -
     return found
 
 
+LIMITS = Limits(threshold_nats=0.07, tolerance_nats=0.035, alpha=1e-10, design_effect=1.0, least=30)
 VISITS = ([0.0] * 2100 + [1.0] * 300) * 5
 
 
-@pytest.mark.parametrize(("calibrated", "least", "most"), [(False, 2, 2), (True, 5, 5)])
-def test_visits_that_end_by_themselves_are_found_twice_where_nothing_is_known(
+@pytest.mark.parametrize(("calibrated", "least", "most"), [(False, 1, 2), (True, 5, 5)])
+def test_visits_that_end_by_themselves_are_found_twice_at_most_where_nothing_is_known(
     calibrated: bool, least: int, most: int
 ) -> None:
     """Five visits of five minutes, forty minutes apart; a calibrated stream knows what is usual already."""
@@ -114,6 +115,37 @@ def test_a_cycle_longer_than_the_learning_time_stays_silent() -> None:
     """A period of forty minutes, of which a quarter of an hour shows one side alone."""
     cycle = [0.5 * math.sin(2 * math.pi * second / 2400 + 4.0) for second in range(4 * 3600)]
     assert activations(cycle) <= 1
+
+
+def test_the_longer_a_stream_is_known_the_less_is_left_open() -> None:
+    """Five times in the first hour, twice after a day, and never less than the margin."""
+    known = [further(seconds) for seconds in (0, 900, 3600, DAY_S, 7 * DAY_S, 1e9)]
+
+    assert known == sorted(known, reverse=True)
+    assert known[:3] == [5.0, 5.0, 5.0]
+    assert 1.8 < known[3] < 2.0
+    assert known[-1] == 1.25
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_jump_over_empty_panes_is_the_same_as_closing_them_frozen_or_not(frozen: bool) -> None:
+    """What leaves the longest window while something is open never comes into the reference."""
+    jumped, closed = (DriftStream(20, (3, 10), LIMITS) for _ in range(2))
+    rng = np.random.default_rng(0)
+    for stream in (jumped, closed):
+        stream.ring.start(0)
+    for second in range(60):
+        counts = rng.multinomial(20 if second < 58 else 2, shares(0.0))
+        for stream in (jumped, closed):
+            if second < 48 or second > 57:
+                stream.ring.add(second, counts)
+            stream.close(second + 1, frozen=frozen and second > 40)
+    assert jumped.idle()
+    jumped.skip(90, frozen=frozen)
+    for second in range(60, 90):
+        closed.close(second + 1, frozen=frozen)
+
+    assert jumped.state() == closed.state()
 
 
 def test_a_stream_at_its_threshold_does_not_flap() -> None:
