@@ -28,8 +28,8 @@ from detector.predicates.absence import Absence
 from detector.predicates.base import Judge
 from detector.predicates.registry import judge_for
 from detector.windows.inbox import Inbox
+from detector.windows.paneclock import PaneClock
 from detector.windows.segment import Calls, Row, Segment, join, made_after
-from detector.windows.watermark import Watermark
 from topics.control import Evidence
 from topics.partitioner import murmur2
 from topics.scope import scope_of
@@ -55,8 +55,7 @@ class RouteJudge:
         contract, budget, partition = plan.contract, plan.budget, plan.partition
         self.route = route
         self._columns = plan.columns
-        self._phase = murmur2(route.encode()) % _PHASES / _PHASES
-        self._lateness_s = contract.defaults.lateness_s
+        self._clock = PaneClock(murmur2(route.encode()) % _PHASES / _PHASES, contract.defaults.lateness_s)
         self._evaluations_topic = plan.topics[1]
         self.judges: dict[str, Judge] = {
             name: judge_for(spec, budget, contract.calibrated(route, name))
@@ -70,13 +69,10 @@ class RouteJudge:
         self.machine = ScopeMachine(contract, scope_of(route), partition, plan.panic)
         plan.panic.meet(scope_of(route))
         self._probing = Probing(contract, route, self.judges)
-        self._watermark = Watermark(self._lateness_s)
-        self._boundary: int | None = None
         self._now = self._stepped = -math.inf
         self.due = -math.inf
         self._history_s = plan.history_s
         self.inbox = Inbox()
-        self._closes_at = math.inf
         # Segments that sequential judges have walked and windows have not taken yet.
         self._waiting: list[Segment] = []
         self._attribution = Attribution(self.judges, plan.acting) if plan.attributes else None
@@ -89,9 +85,8 @@ class RouteJudge:
         """Judge calls of this route, in arrival order."""
         self.covers[0] = calls.offsets[-1] + 1
         times = calls.times()
-        if self._boundary is None:
-            self._boundary = self._pane(times[0])
-            self._closes_at = self._closing()
+        if not self._clock.started:
+            self._clock.move(self._clock.pane(times[0]))
         decisions: list[Decision] = []
         start, n = 0, len(times)
         while start < n:
@@ -121,51 +116,31 @@ class RouteJudge:
     def _open_inbox(self) -> None:
         """Let calls wait while all judges are calm, until a pane closes."""
         calm = not self.machine.engaged and all(judge.calm for judge in self._walkers)
-        self.inbox.since, self.inbox.until = self._oldest(), self._closes_at if calm else -math.inf
+        self.inbox.since, self.inbox.until = (
+            self._clock.begins - self._history_s,
+            self._clock.closes_at if calm else -math.inf,
+        )
         self.due = -math.inf
 
     def _segment_end(self, times: Sequence[float], start: int) -> int:
         """First position from `start` whose record lets a pane close, else the end."""
-        closes = self._closes_at
+        closes = self._clock.closes_at
         if max(times[start:] if start else times) < closes:
             return len(times)
         return next(i for i in range(start, len(times)) if times[i] >= closes)
 
-    def _closing(self) -> float:
-        """The earliest event time at which the oldest open pane closes, to the last bit: see `_pane`."""
-        boundary = self._boundary_or_fail()
-        at = boundary + 1 - self._phase + self._lateness_s
-        while self._pane(at) > boundary:
-            at = math.nextafter(at, -math.inf)
-        while self._pane(at) <= boundary:
-            at = math.nextafter(at, math.inf)
-        return at
-
-    def _pane(self, time: float) -> int:
-        """The pane that is the oldest open one when the newest event time is `time`."""
-        return math.floor((time - self._lateness_s) + self._phase)
-
-    def _boundary_or_fail(self) -> int:
-        if self._boundary is None:
-            raise RuntimeError(f"route {self.route} has no time yet")
-        return self._boundary
-
     def _on_time(self, calls: Calls) -> Calls:
         """The calls that are not older than every window."""
-        oldest = self._oldest()
+        oldest = self._clock.begins - self._history_s
         kept = [i for i, row in enumerate(calls.rows) if row[1] >= oldest]
         if len(kept) == len(calls.rows):
             return calls
         self.late += len(calls.rows) - len(kept)
         return calls.only(kept)
 
-    def _oldest(self) -> float:
-        """Event time before which no window reaches."""
-        return self._boundary_or_fail() - self._phase - self._history_s
-
     def _segment(self, rows: Sequence[Row], offsets: Sequence[int], fresh: Sequence[bool] | None) -> Segment:
         table = self._columns.of(rows)
-        return Segment(table.times, offsets, table.columns, fresh, self._boundary_or_fail(), self._phase)
+        return Segment(table.times, offsets, table.columns, fresh, self._clock.boundary, self._clock.phase)
 
     def _take(self, calls: Calls, decisions: list[Decision]) -> None:
         """Judge calls between which no pane closes."""
@@ -230,13 +205,12 @@ class RouteJudge:
     def _advance(self, time: float, decisions: list[Decision]) -> None:
         """Let time come to `time` less the lateness, closing panes on the way."""
         self._flush()
-        self._watermark.advance(time)
-        target = math.floor(self._watermark.value + self._phase)
-        if target - self._boundary_or_fail() > _LONGEST_GAP_S:
+        target = self._clock.advance(time)
+        if target - self._clock.boundary > _LONGEST_GAP_S:
             self._skip(target)
-        while self._boundary_or_fail() < target:
+        while self._clock.boundary < target:
             quiet = min(self._quiet(), target)
-            if quiet > self._boundary_or_fail() + 1:
+            if quiet > self._clock.boundary + 1:
                 self._skip(int(quiet))
             else:
                 self._close(decisions)
@@ -258,13 +232,13 @@ class RouteJudge:
             return math.inf
         until = -math.inf if self._attribution is not None else self.machine.quiet_until()
         # A second is left to the pane that closes next.
-        return until if math.isinf(until) else math.floor(until - self._lateness_s + self._phase) - 1
+        return until if math.isinf(until) else self._clock.pane(until) - 1
 
     def _frozen(self) -> bool:
         return self.machine.open or bool(self._findings.holds)
 
     def _close(self, decisions: list[Decision]) -> None:
-        boundary = self._boundary_or_fail() + 1
+        boundary = self._clock.boundary + 1
         frozen = self._frozen()
         for judge in self.judges.values():
             judge.close(boundary, frozen=frozen)
@@ -274,15 +248,14 @@ class RouteJudge:
             self._take_verdict(verdict, decisions)
         self._findings.refresh()
         if self._findings.holds or self.machine.open or self.machine.status.noticed:
-            self._step(boundary - self._phase + self._lateness_s, decisions)
+            self._step(self._clock.said_at(boundary), decisions)
         if unknown:
             decisions += self.machine.remark(self._stepped, unknown)
 
     def _closed(self, boundary: int) -> None:
-        panes = boundary - self._boundary_or_fail()
+        panes = boundary - self._clock.boundary
         self._probing.close(self._judged, panes, engaged=self.machine.engaged)
-        self._boundary = boundary
-        self._closes_at = self._closing()
+        self._clock.move(boundary)
         self._findings.close(boundary)
 
     def _step(self, now: float, decisions: list[Decision]) -> None:
@@ -332,7 +305,7 @@ class RouteJudge:
         `together`: most routes are silent, which is said once for all of them.
         """
         decisions: list[Decision] = []
-        if self._boundary is None or now <= self.newest:
+        if not self._clock.started or now <= self.newest:
             return decisions
         if now >= self._due():
             self._advance(now, decisions)
@@ -348,13 +321,13 @@ class RouteJudge:
 
     def overdue(self, now: float) -> bool:
         """Whether `tick` would find something to do at `now`, Unix seconds."""
-        return now >= self.due or (bool(self.inbox.rows) and now >= self._closes_at)
+        return now >= self.due or (bool(self.inbox.rows) and now >= self._clock.closes_at)
 
     def _due(self) -> float:
         """When a pane closes that matters, or a silence can begin; both only get later as records come."""
-        closes = self._closes_at
+        closes = self._clock.closes_at
         if not self.inbox.rows and not self._waiting:
-            closes += max(0.0, self._quiet() - self._boundary_or_fail())
+            closes += max(0.0, self._quiet() - self._clock.boundary)
         silences = [self._now + judge.spec.after_s for judge in self._silences if not judge.latched]
         return min([closes, *silences])
 
@@ -365,7 +338,7 @@ class RouteJudge:
         decisions: list[Decision] = []
         for offset, evaluation in zip(offsets, evaluations, strict=True):
             self._take_verdict(Coming(evaluation, offset, self._now), decisions)
-        if self._boundary is not None:
+        if self._clock.started:
             self._open_inbox()
         return decisions
 
@@ -382,8 +355,8 @@ class RouteJudge:
         return {
             "route": self.route,
             "covers": self.covers,
-            "boundary": self._boundary,
-            "watermark": self._watermark.value,
+            "boundary": self._clock.boundary if self._clock.started else None,
+            "watermark": self._clock.watermark.value,
             "now": self._now,
             "stepped": self._stepped,
             "judges": {name: (judge.identity, judge.state()) for name, judge in self.judges.items()},
@@ -399,8 +372,10 @@ class RouteJudge:
     def load(self, state: dict[str, Any], evidence: dict[str, Evidence]) -> None:
         """Take over what `state` returned; a predicate whose definition has changed since starts afresh."""
         self.covers = list(state["covers"])
-        self._boundary, self._now, self._stepped = state["boundary"], state["now"], state["stepped"]
-        self._watermark.value = state["watermark"]
+        self._now, self._stepped = state["now"], state["stepped"]
+        self._clock.watermark.value = state["watermark"]
+        if state["boundary"] is not None:
+            self._clock.move(state["boundary"])
         for name, (identity, saved) in state["judges"].items():
             judge = self.judges.get(name)
             if judge is not None and judge.identity == identity:
@@ -413,6 +388,5 @@ class RouteJudge:
         self._judged, self.late, self.clamped = state["counts"]
         self.armed |= {name: n for name, n in state["armed"].items() if name in self.armed}
         self.late_verdicts.load(state["late_verdicts"])
-        if self._boundary is not None:
-            self._closes_at = self._closing()
+        if self._clock.started:
             self._open_inbox()
