@@ -48,6 +48,9 @@ class ScopeMachine(ScopeVoice):
         self._unknown = Unknown(contract.defaults.probe_share, VERDICTS_PER_S)
         self._inputs = frozenset(name for name in contract.predicates if is_input_drift(contract, name))
         self._harms = frozenset(name for name in contract.predicates if tells_harm(contract, name))
+        self._drifts = frozenset(
+            name for name, spec in contract.predicates.items() if spec.type == "divergence"
+        )
 
     @property
     def open(self) -> bool:
@@ -66,7 +69,7 @@ class ScopeMachine(ScopeVoice):
         """
         status = self.status
         if status.benign:
-            harm = not self._harms.isdisjoint(latched)
+            harm = not (self._harms - set(status.benign)).isdisjoint(latched)
             status.benign = () if harm else tuple(name for name in status.benign if name in latched)
         firing = self._firing(at, latched)
         muted = {
@@ -92,7 +95,7 @@ class ScopeMachine(ScopeVoice):
         names = [name for mode in status.modes for name in modes[mode].predicates]
         held = status.held_since
         known = set(status.modes) | set(status.noticed)
-        settled = status.mode in held and known.issuperset(held) and self._inputs.isdisjoint(names)
+        settled = status.mode in held and known.issuperset(held) and self._drifts.isdisjoint(names)
         if status.state is not State.ACTIVE or status.next_revert_at is None or not settled:
             return -math.inf
         return status.next_revert_at
@@ -222,17 +225,29 @@ class ScopeMachine(ScopeVoice):
         return f"evidence_limited: at this rate of probes a recovery is seen {within}"
 
     def _harmless_drift(self, now: _Now) -> list[Decision]:
-        """The exit of a drift: it does not act on if the primary is unharmed, or if nothing measures harm."""
+        """The exit of a drift: it acts no more if the primary is unharmed, or if nothing shows harm for long.
+
+        Without it a mix that has moved for good would hold its route in fallback for ever: the reference is
+        frozen meanwhile, and nobody but an operator could end it.
+        """
         status, modes = self.status, self._contract.modes
         names = {name for mode in now.acting for name in holding(modes[mode], now.latched)}
-        if names.isdisjoint(self._inputs) or not self._harms.isdisjoint(now.latched):
+        if not names or not self._harms.isdisjoint(set(now.latched) - self._drifts):
             return []
         lasted_s = now.at - status.activated_at
-        unharmed = now.outlook.unharmed(lasted_s)
+        long = lasted_s >= NEW_NORMAL_S
+        unharmed = None
+        if self._harms.isdisjoint(now.latched):
+            if names.isdisjoint(self._inputs):
+                return []
+            unharmed = now.outlook.unharmed(lasted_s)
+        elif not names <= self._drifts:
+            return []
         if unharmed:
             why = "benign drift: probes show the primary unharmed on the new inputs"
-        elif unharmed is None and lasted_s >= NEW_NORMAL_S:
-            why = f"new_normal_proposed: nothing measures harm, {lasted_s / 60:.0f} minutes of drift"
+        elif unharmed is None and long:
+            what = "nothing else shows harm" if names & self._harms else "nothing measures harm"
+            why = f"new_normal_proposed: {what}, {lasted_s / 60:.0f} minutes of drift"
         else:
             return []
         status.benign = tuple(

@@ -173,6 +173,44 @@ def test_without_anything_that_measures_harm_a_new_normal_is_proposed_after_a_qu
     assert (acts[-1].kind, acts[-1].state) == ("deactivated", "inactive")
 
 
+ANSWERS = [spec("divergence", name="answers", field="finish_reason", window_s=10.0), DRIFT[1]]
+ANSWER_MODES = [Mode(name="token_drift", when="answers"), Mode(name="errors", when="errors")]
+
+
+def other_answers(seconds, harm_from=None):
+    """Answers end otherwise from second 120 on, and go on to; probes once the scope is active."""
+    for i in range(seconds * 50):
+        at = i / 50
+        ends = ("stop", "length")[i % 2] if at < 120 else ("tool", "filter")[i % 2]
+        bad = harm_from is not None and at >= harm_from
+        yield record(at, finish_reason=ends, probe=at >= 130, error="500" if bad else "")
+
+
+def test_answers_that_drift_for_long_while_nothing_else_shows_harm_do_not_hold_a_route_for_ever():
+    """Active for 15 minutes, then a notice; it does not act again by itself, and other harm does."""
+    decisions = told(other_answers(1300, harm_from=1200), ANSWERS, ANSWER_MODES)
+    acts = [each for each in decisions if each.disposition == "act" and each.kind != "extended"]
+    first = acts[0]
+    notice = next(each for each in decisions if each.disposition == "notice")
+    closed = next(each for each in acts if each.kind == "deactivated")
+    again = next(each for each in acts if each.kind == "activated" and each is not first)
+
+    assert first.mode == "token_drift"
+    assert notice.reason.startswith("new_normal_proposed: nothing else shows harm")
+    assert 900 <= notice.at - first.at < 905
+    assert closed.at - notice.at < 10
+    assert again.at >= T0 + 1200
+    assert "errors" in again.modes
+
+
+def test_answers_that_drift_while_calls_fail_stay_with_the_fallback():
+    """Harm that is seen is harm, however long it lasts."""
+    decisions = told(other_answers(1200, harm_from=140), ANSWERS, ANSWER_MODES)
+
+    assert not [each for each in decisions if "new_normal" in each.reason]
+    assert [each.kind for each in decisions if each.kind == "deactivated" and each.disposition == "act"] == []
+
+
 def test_what_is_an_input_and_what_tells_harm():
     """Inputs and features are the questions; silence tells neither."""
     subject = contract([*DRIFT, spec("divergence", name="answers"), spec("absence", name="silence")])
