@@ -69,8 +69,7 @@ class ScopeMachine(ScopeVoice):
         """
         status = self.status
         if status.benign:
-            harm = not (self._harms - set(status.benign)).isdisjoint(latched)
-            status.benign = () if harm else tuple(name for name in status.benign if name in latched)
+            status.benign = tuple(name for name in status.benign if name in latched)
         firing = self._firing(at, latched)
         muted = {
             name for mode in firing.values() for name in mode.mutes if name in firing and name != mode.name
@@ -116,7 +115,11 @@ class ScopeMachine(ScopeVoice):
     def _acts(self, mode: Mode, latched: Mapping[str, Evidence]) -> bool:
         if mode.severity != "act" or mode.shadow:
             return False
-        return not self.status.benign or not set(holding(mode, latched)) <= set(self.status.benign)
+        benign = set(self.status.benign)
+        if not benign or not set(holding(mode, latched)) <= benign:
+            return True
+        # What does no harm by itself is part of the harm while there is some.
+        return not (self._harms - benign).isdisjoint(latched)
 
     def _while_inactive(self, now: _Now) -> list[Decision]:
         if now.chosen:

@@ -1,5 +1,6 @@
 """How many probes are asked for, what they show, and what is said where they cannot show it in time."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -177,12 +178,12 @@ ANSWERS = [spec("divergence", name="answers", field="finish_reason", window_s=10
 ANSWER_MODES = [Mode(name="token_drift", when="answers"), Mode(name="errors", when="errors")]
 
 
-def other_answers(seconds, harm_from=None):
+def other_answers(seconds, harm_from=None, harm_to=math.inf):
     """Answers end otherwise from second 120 on, and go on to; probes once the scope is active."""
     for i in range(seconds * 50):
         at = i / 50
         ends = ("stop", "length")[i % 2] if at < 120 else ("tool", "filter")[i % 2]
-        bad = harm_from is not None and at >= harm_from
+        bad = harm_from is not None and harm_from <= at < harm_to
         yield record(at, finish_reason=ends, probe=at >= 130, error="500" if bad else "")
 
 
@@ -201,6 +202,15 @@ def test_answers_that_drift_for_long_while_nothing_else_shows_harm_do_not_hold_a
     assert closed.at - notice.at < 10
     assert again.at >= T0 + 1200
     assert "errors" in again.modes
+
+
+def test_a_drift_that_did_no_harm_does_not_hold_what_came_beside_it():
+    """Errors for ten seconds on top of it: the route is back soon after them."""
+    decisions = told(other_answers(1300, harm_from=1200, harm_to=1210), ANSWERS, ANSWER_MODES)
+    closed = [each for each in decisions if each.kind == "deactivated" and each.disposition == "act"]
+
+    assert len(closed) == 2
+    assert T0 + 1210 < closed[-1].at < T0 + 1240
 
 
 def test_answers_that_drift_while_calls_fail_stay_with_the_fallback():
