@@ -29,7 +29,8 @@ class CalibratedPredicate:
         ceiling: upper limit of the healthy share, the binomial noise removed.
         run_length: A, records: the threshold that gives the wanted mean run between false alarms.
         usable: whether healthy traffic keeps within the contract's own ceiling.
-        proposed_above_ms: a limit that healthy traffic keeps, where it does not keep the contract's.
+        proposed_above_ms: a limit that healthy traffic keeps, where it does not keep the contract's, or
+            where one call in twenty exceeds that.
         smallest_detectable_rate: smallest share found within 10 s with 99 % power.
     """
 

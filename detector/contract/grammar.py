@@ -69,7 +69,7 @@ Keys = dict[str, Key]
 
 
 def _number(says: str, **bounds: float) -> Key:
-    return Key(kind="number", says=says, **bounds)  # type: ignore[arg-type]
+    return Key(kind="number", says=says, **bounds)  # type: ignore[arg-type]  # a bound is one of its keys
 
 
 DEFAULTS: Keys = {

@@ -263,7 +263,7 @@ class FeatureBins:
 
 def _kinds() -> dict[str, type]:
     kinds: dict[str, type] = {}
-    for field in msgspec.inspect.type_info(TelemetryRecord).fields:  # type: ignore[attr-defined]
+    for field in msgspec.inspect.type_info(TelemetryRecord).fields:  # type: ignore[attr-defined]  # a struct has them
         for described in getattr(field.type, "types", (field.type,)):
             member = getattr(described, "type", described)  # a description wraps the type proper
             if isinstance(member, msgspec.inspect.IntType):

@@ -80,6 +80,10 @@ class BatchThread(driver.AIOKafkaConsumerThread):
 
     fetch_max_wait_ms = FAUST_WAIT_MS
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._sought: dict[TP, int] = {}
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         # Faust writes the wait into its call. The embedded broker does not wake a waiting fetch, so there it
@@ -88,10 +92,6 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         # Without tables Faust takes round robin, which gives the two topics' partition n to two workers.
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
         return consumer
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._sought: dict[TP, int] = {}
 
     async def pump(self, stock: Stock) -> None:
         """Fetch on and on, in this thread's loop; raises what Faust's own fetching raises."""
@@ -170,6 +170,7 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._stock: Stock | None = None
+        self._early: list[Chunk] = []  # from behind a seek that has not ended yet
         self._sought: dict[TP, int] = {}  # how often each partition was sought
         self._all_done = asyncio.Event()
 
@@ -240,7 +241,7 @@ class BatchConsumer(driver.Consumer):
         fetcher_stopped = fetcher._stopped.is_set
         thread = cast(BatchThread, self._thread)
         stock = self._stock = Stock()
-        self._early: list[Chunk] = []
+        self._early = []
         pump = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(thread.pump(stock), thread.thread_loop))
         pump.add_done_callback(lambda _: stock.wake())
         try:

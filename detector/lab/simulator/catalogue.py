@@ -26,7 +26,7 @@ def _single(kind: str) -> Scenario:
 def _fault(
     kind: str, start_s: float = FAULT_FROM_S, duration_s: float = FAULT_FOR_S, **more: object
 ) -> Fault:
-    return Fault(kind=kind, start_s=start_s, duration_s=duration_s, **more)  # type: ignore[arg-type]
+    return Fault(kind=kind, start_s=start_s, duration_s=duration_s, **more)  # type: ignore[arg-type]  # its own fields
 
 
 _OTHERS = (

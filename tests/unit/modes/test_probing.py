@@ -221,6 +221,15 @@ def test_answers_that_drift_while_calls_fail_stay_with_the_fallback():
     assert [each.kind for each in decisions if each.kind == "deactivated" and each.disposition == "act"] == []
 
 
+def test_harm_that_only_gives_notice_is_harm_all_the_same():
+    """A drift of answers beside errors, which do not act here, is not proposed as the new normal."""
+    modes = [ANSWER_MODES[0], Mode(name="errors", when="errors", severity="notice")]
+    decisions = told(other_answers(1200, harm_from=140), ANSWERS, modes)
+
+    assert "errors" in {each.mode for each in decisions if each.disposition == "notice"}
+    assert not [each for each in decisions if "new_normal" in each.reason]
+
+
 def test_what_is_an_input_and_what_tells_harm():
     """Inputs and features are the questions; silence tells neither."""
     subject = contract([*DRIFT, spec("divergence", name="answers"), spec("absence", name="silence")])

@@ -84,6 +84,18 @@ def test_a_verdict_whose_call_never_comes_is_counted_and_not_judged():
     assert (late.judged, late.skipped, late.unjoined) == (0, 0, 1)
 
 
+def test_a_verdict_that_waits_is_let_go_though_nothing_else_happens_on_its_route():
+    """No window holds a call, so that panes are jumped over; the route's time ends the wait all the same."""
+    predicate = spec("rate", name="made_up", field="", evaluation="hallucination", ceiling=0.02)
+    pipeline = Pipeline(contract([predicate]))
+    pipeline.step(*in_order([record(i / 10, request_id=f"f{i}", served_by="rule") for i in range(50)]).args())
+    late = evaluation(4.5, request_id="unknown", call_time=T0 + 4.0, failed=True)
+    pipeline.step_evaluations([late], [0], [T0 + 5.0])
+    pipeline.step([record(60.0), record(64.0), record(68.0)], range(50, 53), [T0 + 70.0] * 3)
+
+    assert (pipeline.counts.verdicts, pipeline.counts.verdicts_unjoined) == (0, 1)
+
+
 def test_a_forgotten_answer_of_a_fallback_is_not_taken_for_the_primarys():
     """Of more calls than are remembered, verdicts on the oldest are unjoined, never judged."""
     late = made()
