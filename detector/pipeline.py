@@ -27,7 +27,8 @@ from detector.modes.silence import CommonSilence
 from detector.windows.inbox import MOST
 from detector.windows.segment import Calls, Row, retimed
 from detector.windows.watermark import FUTURE_S
-from topics.control import Evidence
+from topics.control import Evidence, Override
+from topics.scope import split_scope
 from topics.telemetry import Evaluation, TelemetryRecord
 
 __all__ = ["Counts", "Decision", "Limits", "Pipeline"]
@@ -192,6 +193,14 @@ class Pipeline:
             if decisions:
                 self._dirty.setdefault(route, [None, None])
             yield decisions
+
+    def accept(self, order: Override) -> list[Decision]:
+        """Take the drifts that a scope shows for its new normal; done once per order, however often told."""
+        judge = self._routes.get(split_scope(order.scope)[0])
+        if judge is None or order.issued_at <= judge.machine.status.accepted_at:
+            return []
+        self._dirty.setdefault(judge.route, [None, None])
+        return judge.accept(order)
 
     def _present(self, names: Sequence[str], offset: int) -> dict[str, RouteJudge] | None:
         """The judges of a batch that begins at `offset`, made the most recently seen ones; None: too many."""

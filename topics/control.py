@@ -79,7 +79,10 @@ class OwnerRecord(Struct, kw_only=True):
 
 
 class Override(Struct, kw_only=True, omit_defaults=True):
-    """An operator's order on `detector.overrides`: hold `scope` in `state` until `until` (Unix seconds)."""
+    """An operator's order on `detector.overrides`: hold `scope` in `state` until `until` (Unix seconds).
+
+    With `accept` it holds nothing: what drifts on the scope now is the new normal, from `issued_at` on.
+    """
 
     scope: ScopeName
     state: State
@@ -87,6 +90,7 @@ class Override(Struct, kw_only=True, omit_defaults=True):
     who: Label = ""
     reason: Annotated[str, Meta(max_length=2000)] = ""
     issued_at: EventTime
+    accept: bool = False
 
 
 class Ack(Struct, kw_only=True):

@@ -13,6 +13,7 @@ from benchmarks.evaluation.traces import LONGEST_S, Case
 from detector.contract import example_text, load_contract
 from detector.contract.model import Contract, Mode, PredicateSpec
 from detector.lab.calibrate import calibrate
+from detector.lab.calibrate.learn import Learnt
 from detector.lab.feed import Feed
 from detector.lab.outcome import Activation, activations_of
 from detector.pipeline import Pipeline
@@ -22,6 +23,7 @@ PREFIX_S = 600.0
 PREFIX_SHARE = 0.25
 LEAST_JUDGED = 50
 JUST_BEFORE_S = 60.0
+_LINES = 100_000
 # What traffic sets, not the user: learnt where the protocol calibrates.
 LEARNT = ("hallucinations", "slow_responses", "slow_upstream")
 
@@ -143,18 +145,28 @@ def _excused(case: Case, activation: Activation) -> bool:
 
 
 def calibrated(contract: Contract, prefix: Sequence[TelemetryRecord]) -> Contract:
-    """The contract with what `detector calibrate` learns from a prefix.
+    """The contract with what `detector calibrate` learns from a prefix."""
+    return calibrated_on(contract, prefix)[0]
+
+
+def calibrated_on(
+    contract: Contract, prefix: Sequence[TelemetryRecord]
+) -> tuple[Contract, tuple[Learnt, ...]]:
+    """The same, and what its report says.
 
     Where healthy traffic does not keep a limit of the contract's, the limit that calibration proposes is
     taken, and calibrated once more.
     """
     with TemporaryDirectory() as folder:
         file = Path(folder, "prefix.jsonl")
-        file.write_bytes(msgspec.json.Encoder().encode_lines(list(prefix)))
-        found = calibrate([file], contract).calibration
+        with file.open("wb") as out:
+            encoder = msgspec.json.Encoder()
+            for first in range(0, len(prefix), _LINES):
+                out.write(encoder.encode_lines(list(prefix[first : first + _LINES])))
+        found = calibrate([file], contract)
         limits = {
             name: learnt.proposed_above_ms
-            for route in found.routes.values()
+            for route in found.calibration.routes.values()
             for name, learnt in route.predicates.items()
             if learnt.proposed_above_ms is not None
         }
@@ -164,5 +176,5 @@ def calibrated(contract: Contract, prefix: Sequence[TelemetryRecord]) -> Contrac
                 for name, spec in contract.predicates.items()
             }
             contract = replace(contract, predicates=predicates)
-            found = calibrate([file], contract).calibration
-    return replace(contract, calibration=found)
+            found = calibrate([file], contract)
+    return replace(contract, calibration=found.calibration), found.learnt

@@ -1,12 +1,14 @@
 """Simulated weeks with known incidents, in regimes that no method was tuned on.
 
-The regimes differ from the simulator's own in wander, session size, autocorrelation of the engines, tenant
-skew and day curve. Each stream is healthy for 20 minutes, of which the first 10 are calibrated on; then an
-incident starts every eight minutes. Seeds follow from the commit that is evaluated: nobody picks them.
+The unseen regimes differ from the simulator's own, which are for tuning, in wander, session size,
+autocorrelation of the engines, tenant skew and day curve. Each stream begins with the healthy day that it is
+calibrated on; then come 20 minutes in which windows fill, five healthy transients, and an incident of each
+kind, one every eight minutes. Seeds follow from the commit that is evaluated: nobody picks them.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -27,8 +29,10 @@ UNSEEN: dict[str, Regime] = {
     # Calls alike within sessions, a stall every six minutes.
     "batchy": replace(REGIMES["small"], session_sd=0.5, session_turns=3.0, stalls_per_hour=10.0, stall_s=0.5),
 }
+TUNING: dict[str, Regime] = {name: REGIMES[name] for name in ("small", "mid", "large")}
+CALIBRATED_S = 86_400.0
 LEAD_S = 1200.0
-CALIBRATED_S = 600.0
+TRANSIENT_S = 120.0
 EVERY_S = 480.0  # longer than an incident and the time in which it can be found
 # Mode, sizes from a size that hurts to a small one; every size with every duration.
 SIZES: dict[str, tuple[float, ...]] = {
@@ -44,22 +48,32 @@ TRANSIENTS = ("batch_stall", "cache_change", "flash_crowd", "scale_up", "scale_d
 
 
 @dataclass(frozen=True)
-class Stream:
-    """Telemetry of one route and the truth about it."""
+class Cell:
+    """One stream to be made: a regime at a rate, calls per second, and which repeat of it."""
 
-    name: str
     regime: str
     calls_per_s: float
+    repeat: int
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Telemetry of one route and the truth about it.
+
+    Attributes:
+        prefix: the healthy day that methods may calibrate on.
+        records: what they are judged on, from the end of that day on.
+        incidents, sizes: what is wrong in it, in the order of time.
+        transients: (kind, start, Unix s) of healthy events.
+    """
+
+    cell: Cell
     seed: int
+    prefix: Sequence[TelemetryRecord]
     records: Sequence[TelemetryRecord]
     incidents: Sequence[Incident]
     sizes: Sequence[float]
-
-    @property
-    def prefix(self) -> Sequence[TelemetryRecord]:
-        """What methods may calibrate on."""
-        end = self.records[0].event_time + CALIBRATED_S
-        return [each for each in self.records if each.event_time < end]
+    transients: Sequence[tuple[str, float]]
 
     @property
     def healthy_s(self) -> float:
@@ -74,43 +88,51 @@ def seed_of(commit: str, *parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
-def streams(commit: str, rates: Sequence[float], repeats: int) -> Iterator[Stream]:
-    """Per regime, rate and repeat a stream with the whole grid in it, and one with transients."""
+def cells(regimes: Sequence[str], rates: Sequence[float], repeats: int) -> list[Cell]:
+    """Every regime at every rate, so many times."""
+    return [Cell(*each) for each in product(regimes, rates, range(repeats))]
+
+
+def stream(commit: str, cell: Cell) -> Stream:
+    """Make a cell's stream; some 20,000 records a second."""
+    seed = seed_of(commit, cell.regime, cell.calls_per_s, cell.repeat)
     grid = [
         (mode, size, duration_s)
         for duration_s, (mode, sizes) in product(DURATIONS_S, SIZES.items())
         for size in sizes
     ]
-    for regime, per_s, repeat in product(UNSEEN, rates, range(repeats)):
-        seed = seed_of(commit, regime, per_s, repeat)
-        # The order turns from stream to stream, so that no mode always follows the same one.
-        turned = grid[seed % len(grid) :] + grid[: seed % len(grid)]
-        faults = [
-            Fault(kind=mode, start_s=LEAD_S + i * EVERY_S, duration_s=duration_s, size=size)
-            for i, (mode, size, duration_s) in enumerate(turned)
-        ]
-        sizes = [size for _, size, _ in turned]
-        yield _stream("faults", regime, per_s, seed, faults, sizes)
-        quiet = [
-            Fault(kind=kind, start_s=LEAD_S + i * EVERY_S, duration_s=120.0)
-            for i, kind in enumerate(TRANSIENTS)
-        ]
-        yield _stream("transients", regime, per_s, seed_of(commit, seed), quiet, [])
-
-
-def _stream(
-    name: str, regime: str, per_s: float, seed: int, faults: Sequence[Fault], sizes: Sequence[float]
-) -> Stream:
+    # The order turns from stream to stream, so that no mode always follows the same one.
+    turned = grid[seed % len(grid) :] + grid[: seed % len(grid)]
+    first = CALIBRATED_S + LEAD_S
+    quiet = [
+        Fault(kind=kind, start_s=first + i * EVERY_S, duration_s=TRANSIENT_S)
+        for i, kind in enumerate(TRANSIENTS)
+    ]
+    first += len(quiet) * EVERY_S
+    faults = [
+        Fault(kind=mode, start_s=first + i * EVERY_S, duration_s=duration_s, size=size)
+        for i, (mode, size, duration_s) in enumerate(turned)
+    ]
     scenario = Scenario(
-        name=name,
-        says=name,
-        regime=UNSEEN[regime],
+        name="evaluation",
+        says="a healthy day, transients, faults",
+        regime=(UNSEEN | TUNING)[cell.regime],
         routes=("r",),
-        calls_per_s=per_s,
-        duration_s=LEAD_S + len(faults) * EVERY_S,
-        faults=tuple(faults),
+        calls_per_s=cell.calls_per_s,
+        duration_s=first + len(faults) * EVERY_S,
+        faults=(*quiet, *faults),
     )
     simulation = Simulation(scenario, seed)
     records = list(simulation.records())
+    began = records[0].event_time
+    split = bisect_left(records, began + CALIBRATED_S, key=lambda each: each.event_time)
     incidents = [Incident(each.scope, each.mode, each.start, each.end) for each in simulation.incidents]
-    return Stream(name, regime, per_s, seed, records, incidents, sizes)
+    return Stream(
+        cell,
+        seed,
+        records[:split],
+        records[split:],
+        incidents,
+        [size for _, size, _ in turned],
+        [(each.kind, began + each.start_s) for each in quiet],
+    )

@@ -29,7 +29,7 @@ from topics.errors import DecodeError
 from topics.partitioner import partition_for
 from topics.telemetry import decode_telemetry
 
-PER_S = 50.0
+PER_S = 20.0
 _HEALTHY_FIRST = 20
 _AHEAD = 2  # failing calls sent singly before the one that should cross, and as many after it
 _APART_S = 0.02

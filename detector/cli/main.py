@@ -23,6 +23,7 @@ def build() -> "typer.Typer":
     import typer
 
     from detector.cli import (
+        accept,
         bench,
         calibrate,
         check,
@@ -69,6 +70,7 @@ def build() -> "typer.Typer":
     app.command("schema", short_help="JSON Schemas, AsyncAPI document")(schema.schema)
     app.command("state", short_help="what is active now, and why")(state.state)
     app.command("tail", short_help="transitions as they happen")(tail.tail)
+    app.command("accept", short_help="a drift is the new normal")(accept.accept)
     app.command("force", short_help="an operator's override")(force.force)
     app.command("unforce", short_help="take an override back")(force.unforce)
     app.add_typer(bench.bench, name="bench", short_help="figures beside a bare client")

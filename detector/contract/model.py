@@ -41,8 +41,6 @@ class Defaults:
         probe_share_max: what `probe_share` is raised to where it takes that many probes to see a recovery.
         max_active_share: panic threshold: share of a partition's routes in fallback at once; 1 is no limit.
         lateness_s: how far a record may lag behind the route's newest and still be on time.
-        by: text fields whose values split a divergence into strata, each judged beside the whole.
-        reference: what a divergence compares with.
         stated: keys that the file gives; only where it gives none does calibration fill in.
     """
 

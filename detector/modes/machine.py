@@ -20,8 +20,8 @@ from detector.modes.panic import PANIC, Panic
 from detector.modes.probing import VERDICTS_PER_S, is_input_drift, tells_harm
 from detector.modes.state import State, legal
 from detector.modes.status import NO_EVIDENCE
-from detector.modes.voice import RAMP, ScopeVoice, describe
-from topics.control import Evidence
+from detector.modes.voice import RAMP, ScopeVoice, acceptance, describe
+from topics.control import Evidence, Override
 
 RAMP_STEP_S = 1.0
 NEW_NORMAL_S = 900.0
@@ -83,6 +83,14 @@ class ScopeMachine(ScopeVoice):
         if status.state is State.RECOVERING:
             return decisions + self._while_recovering(now)
         return decisions + self._while_inactive(now)
+
+    def accept(self, at: float, order: Override, drifts: list[str]) -> list[Decision]:
+        """Note that an operator took these drifts (predicates) for the new normal; say so for the audit."""
+        status = self.status
+        status.accepted_at = order.issued_at
+        status.benign = tuple(name for name in status.benign if name not in drifts)
+        what = f"{' and '.join(drifts)} learnt anew" if drifts else "nothing drifts"
+        return [self.notice(at, status.mode, NO_EVIDENCE, f"{acceptance(order)}; {what}")]
 
     def quiet_until(self) -> float:
         """Time up to which steps say nothing while what holds, and how the way back goes, stay as they are.

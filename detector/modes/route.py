@@ -30,7 +30,7 @@ from detector.predicates.registry import judge_for
 from detector.windows.inbox import Inbox
 from detector.windows.paneclock import PaneClock
 from detector.windows.segment import Calls, Row, Segment, join, made_after
-from topics.control import Evidence
+from topics.control import Evidence, Override
 from topics.partitioner import murmur2
 from topics.scope import scope_of
 from topics.telemetry import Evaluation, TelemetryRecord
@@ -133,10 +133,8 @@ class RouteJudge:
         """The calls that are not older than every window."""
         oldest = self._clock.begins - self._history_s
         kept = [i for i, row in enumerate(calls.rows) if row[1] >= oldest]
-        if len(kept) == len(calls.rows):
-            return calls
         self.late += len(calls.rows) - len(kept)
-        return calls.only(kept)
+        return calls if len(kept) == len(calls.rows) else calls.only(kept)
 
     def _segment(self, rows: Sequence[Row], offsets: Sequence[int], fresh: Sequence[bool] | None) -> Segment:
         table = self._columns.of(rows)
@@ -331,6 +329,16 @@ class RouteJudge:
         silences = [self._now + judge.spec.after_s for judge in self._silences if not judge.latched]
         return min([closes, *silences])
 
+    def accept(self, order: Override) -> list[Decision]:
+        """Learn the references of what drifts anew, and go on with what is left; see `Pipeline.accept`."""
+        drifts = [each for each in self.judges.values() if each.latched and each.spec.type == "divergence"]
+        for judge in drifts:
+            judge.rebase()
+        self._findings.refresh()
+        decisions = self.machine.accept(self._stepped, order, [judge.spec.name for judge in drifts])
+        self._step(self._stepped, decisions)
+        return decisions
+
     def feed_evaluations(self, evaluations: Sequence[Evaluation], offsets: Sequence[int]) -> list[Decision]:
         """Judge verdicts on this route's calls, in arrival order."""
         self.covers[1] = offsets[-1] + 1
@@ -377,8 +385,7 @@ class RouteJudge:
         if state["boundary"] is not None:
             self._clock.move(state["boundary"])
         for name, (identity, saved) in state["judges"].items():
-            judge = self.judges.get(name)
-            if judge is not None and judge.identity == identity:
+            if (judge := self.judges.get(name)) is not None and judge.identity == identity:
                 judge.load(saved)
         self.machine.load(state["machine"])
         self._findings.load(state["findings"], evidence)

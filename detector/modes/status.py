@@ -17,6 +17,7 @@ class Status(msgspec.Struct):
         attempt: probes and bad ones, by predicate, that the last attempt to revert had seen.
         overdue: attempts that were made too late.
         benign: input drifts that were shown to do no harm; they do not act until they end, or harm comes.
+        accepted_at: when an operator last took a drift for the new normal.
         probe_share: share of calls that goes to the primary while active.
     """
 
@@ -38,6 +39,7 @@ class Status(msgspec.Struct):
     attempt: dict[str, tuple[int, int]] = {}
     overdue: int = 0
     benign: tuple[str, ...] = ()
+    accepted_at: float = 0.0
     probe_share: float = 1.0
     probes_per_s: float | None = None
     damping: Damping = msgspec.field(default_factory=Damping)

@@ -9,7 +9,7 @@ from detector.modes.catalog import meaning
 from detector.modes.decision import Decision, Kind, event_id
 from detector.modes.state import State
 from detector.modes.status import NO_EVIDENCE, Status
-from topics.control import Disposition, Evidence
+from topics.control import Disposition, Evidence, Override
 from topics.scope import split_scope
 
 RAMP = (0.1, 0.5, 1.0)  # share of calls to the primary, a second each
@@ -132,6 +132,11 @@ class ScopeVoice:
         status.muted = tuple(name for name in status.muted if name in known)
         status.benign = tuple(name for name in status.benign if name in self._contract.predicates)
         self.status = status
+
+
+def acceptance(order: Override) -> str:
+    """How an audit tells of an order to take a drift for the new normal."""
+    return f"accepted by {order.who or 'an operator'}: {order.reason}"
 
 
 def describe(evidence: Evidence) -> str:

@@ -170,6 +170,10 @@ class Judge(Protocol):
         """The scope has changed state at `at`: only calls made after it count from now on."""
         ...
 
+    def rebase(self) -> None:
+        """What the windows hold now is the new normal: a reference is learnt from here on."""
+        ...
+
     def progress(self) -> str:
         """Where the way back from a breach stands, in words; empty if there is nothing to say."""
         ...
@@ -247,6 +251,9 @@ class JudgeBase:
 
     def restart(self, at: float) -> None:
         """Nothing kept."""
+
+    def rebase(self) -> None:
+        """No reference."""
 
     def progress(self) -> str:
         """Nothing to say."""

@@ -101,6 +101,10 @@ class Filtered:
         """See `Judge.restart`."""
         self._judge.restart(at)
 
+    def rebase(self) -> None:
+        """See `Judge.rebase`."""
+        self._judge.rebase()
+
     def progress(self) -> str:
         """See `Judge.progress`."""
         return self._judge.progress()

@@ -31,6 +31,7 @@ class ControlLog:
         last: the last message of each scope's key.
         greatest: the greatest epoch of any record met, of whichever partition; never goes down.
         overrides: the operator's orders, by scope, ended ones included until they are taken back.
+        accepted: drifts that an operator took for the new normal, by scope; the judge knows which are news.
     """
 
     def __init__(self) -> None:
@@ -38,6 +39,7 @@ class ControlLog:
         self.last: dict[str, ScopeEntry] = {}
         self.greatest = 0
         self.overrides: dict[str, Override] = {}
+        self.accepted: dict[str, Override] = {}
         self._again: Fold | None = None
 
     def read(
@@ -71,6 +73,7 @@ class ControlLog:
         try:
             scope = (key or b"").decode()
             if value is None:
+                self.accepted.pop(scope, None)
                 return scope if self.overrides.pop(scope, None) is not None else None
             order = decode_override(value)
         except (DecodeError, UnicodeDecodeError):
@@ -79,6 +82,10 @@ class ControlLog:
         if order.scope != scope or scope != scope_of(*split_scope(scope)):
             self.fold.counts.malformed += 1
             return None
+        if order.accept:
+            self.accepted[scope] = order
+            return scope if self.overrides.pop(scope, None) is not None else None
+        self.accepted.pop(scope, None)
         self.overrides[scope] = order
         return scope
 

@@ -13,7 +13,7 @@ from detector.service.logs import logger
 from detector.service.outbox import Outbox
 from detector.service.ownership import PartitionOwner, Phase
 from detector.service.statements import Message
-from topics.control import OwnerRecord
+from topics.control import Override, OwnerRecord
 from topics.names import Topics
 from topics.partitioner import partition_for
 from topics.scope import split_scope
@@ -112,6 +112,11 @@ class Desk:
     def tick(self, partition: int) -> None:
         """Heartbeats and what else time brings; called by the loop that judges."""
         self._with(partition, lambda owner, now: owner.tick(now))
+
+    def accepted(self, partition: int) -> list[Override]:
+        """Orders to take drifts of this partition's scopes for the new normal, done ones included."""
+        orders = self.log.accepted.values()
+        return [each for each in orders if self.partition_of(split_scope(each.scope)[0]) == partition]
 
     # What the group says.
 

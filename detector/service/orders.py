@@ -6,6 +6,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from detector.gateway.headernames import tolerate_header_names
+from detector.modes.voice import acceptance
 from detector.service.inspect import see_that_there_is
 from detector.service.settings import Settings
 from topics.codec import encode
@@ -19,7 +20,7 @@ class NotAppliedError(TimeoutError):
 
 
 async def give(settings: Settings, scope: str, order: Override | None, *, within_s: float) -> ControlRecord:
-    """Order something of a scope, or take an order back, and wait for the control record that follows.
+    """Order something of a scope, or take an order back, and wait for the record that follows.
 
     Args:
         scope: a valid scope.
@@ -27,7 +28,7 @@ async def give(settings: Settings, scope: str, order: Override | None, *, within
         within_s: how long to wait for the owner.
 
     Returns:
-        The record that gateways see.
+        The record that gateways see; of an order to accept a drift, the one of the audit.
 
     Raises:
         KafkaError: the broker cannot be reached.
@@ -35,9 +36,10 @@ async def give(settings: Settings, scope: str, order: Override | None, *, within
         NotAppliedError: nobody has applied the order in time.
     """
     declared = topics(settings.topic_prefix)
-    await see_that_there_is(settings, declared.control.name, declared.overrides.name)
+    answers = declared.transitions if order is not None and order.accept else declared.control
+    await see_that_there_is(settings, answers.name, declared.overrides.name)
     tolerate_header_names()
-    place = TopicPartition(declared.control.name, 0)
+    place = TopicPartition(answers.name, 0)
     consumer = AIOKafkaConsumer(**settings.client_options(), group_id=None, enable_auto_commit=False)
     producer = AIOKafkaProducer(**settings.client_options(), acks="all")
     try:
@@ -73,4 +75,6 @@ def _record(raw: Any) -> ControlRecord | None:
 def _follows(record: ControlRecord, order: Override | None) -> bool:
     if order is None:
         return record.override_until is None
+    if order.accept:
+        return record.reason.startswith(acceptance(order))
     return record.override_until == order.until and record.state == order.state

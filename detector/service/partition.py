@@ -260,8 +260,11 @@ class PartitionWorker:
             self.cut_off = False
         elif reached is not None and not fresh:
             self.cut_off = True
-        if self._open.is_set() and drained and reached is not None:
-            await self._advance(min(now, reached))
+        if self._open.is_set():
+            for order in self._desk.accepted(self.partition):
+                self._decided(self.pipeline.accept(order))
+            if drained and reached is not None:
+                await self._advance(min(now, reached))
         self._see_whether_caught_up(now, drained=drained)
         if drained or self._progress or not self._open.is_set():
             self._progress = False

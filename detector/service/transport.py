@@ -32,7 +32,7 @@ FAUST_WAIT_MS = 1500
 # Longer where the loop has not taken yet what was fetched before: it would only be disturbed.
 GATHERED = 500
 GATHER_S = 0.005
-GATHER_MORE_S = 0.02
+GATHER_MORE_S = 0.008
 _LOOK_S = 0.05
 
 

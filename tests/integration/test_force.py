@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.harness.brokers import TestKafka
-from tests.integration.kit import Worker, control, until, workers
+from tests.integration.kit import Worker, call, control, producer, publish, transitions, until, workers
 
 
 async def detector(*args: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +52,34 @@ async def test_an_order_is_applied_taken_back_and_ends_by_itself(
             return latest.state == "inactive" and latest.override_until is None
 
         assert await until(ended, saying=worker.tail())
+
+
+async def test_a_drift_is_accepted_by_an_order_too(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """The command returns what the audit says; the order is not carried out twice by a successor."""
+    where = ("--bootstrap", real_kafka.bootstrap, "--topic-prefix", topic_prefix)
+    command = ("accept", "chat", "--reason", "a new prompt", "--who", "ann", "--json", *where)
+    worker = Worker(tmp_path, real_kafka.bootstrap, topic_prefix)
+    with workers(worker):
+        await worker.ready()
+        async with producer(real_kafka.bootstrap) as to:
+            await publish(to, topic_prefix, [call("chat") for _ in range(50)])
+
+        async def done() -> dict[str, Any] | None:
+            told = await detector(*command)
+            return json.loads(told.stdout) if told.returncode == 0 else None
+
+        record = await until(done)
+        assert record["disposition"] == "notice"
+        assert record["reason"] == "accepted by ann: a new prompt; nothing drifts"
+    told = len(await transitions(real_kafka.bootstrap, topic_prefix))
+    successor = Worker(tmp_path, real_kafka.bootstrap, topic_prefix)
+    with workers(successor):
+        await successor.ready()
+        again = await detector(*command)
+        assert again.returncode == 0, again.stderr
+        assert len(await transitions(real_kafka.bootstrap, topic_prefix)) == told + 1
 
 
 async def test_without_a_detector_the_command_says_so(

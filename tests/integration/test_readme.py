@@ -49,6 +49,7 @@ def test_every_command_is_one_of_ours() -> None:
         "tail",
         "force",
         "unforce",
+        "accept",
         "label",
         "sweep",
         "calibrate",
@@ -134,7 +135,11 @@ async def test_service_state_tail_and_client_work_as_printed(
         exec(compile(body.replace("        ...", "        pass"), "README.md", "exec"), names)
         decision = await names["main"]()  # type: ignore[operator]
         assert (decision.state, decision.fallbacks) == ("active", ("secondary", "cache", "rule"))
-        for verb, expected in (("force", b"inactive"), ("unforce", b"active again")):
+        for verb, expected in (
+            ("force", b"inactive"),
+            ("unforce", b"active again"),
+            ("accept", b"nothing drifts"),
+        ):
             ordered = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", *ours(verb), stdout=subprocess.PIPE, stderr=subprocess.PIPE
             )

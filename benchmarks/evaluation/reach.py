@@ -1,0 +1,51 @@
+"""Which incidents are large enough to be found, by what `detector calibrate` predicted beforehand."""
+
+from collections.abc import Sequence
+
+from detector.contract.model import Contract
+from detector.lab.calibrate.learn import Learnt
+from detector.lab.incidents import Incident
+from topics.telemetry import TelemetryRecord
+
+PREDICATE = {
+    "input_drift": "input_drift",
+    "token_drift": "output_drift",
+    "hallucination_spike": "hallucinations",
+    "error_spike": "errors",
+    "latency_spike": "slow_responses",
+    "external_api_latency": "slow_upstream",
+}
+
+
+class Reach:
+    """The smallest share or divergence found with 99 % power within so many seconds, per predicate."""
+
+    def __init__(self, contract: Contract, learnt: Sequence[Learnt]) -> None:
+        self._contract = contract
+        self._curves = {each.spec.name: each.curve for each in learnt}
+
+    def covers(self, incident: Incident, size: float, records: Sequence[TelemetryRecord]) -> bool:
+        """Whether an incident is above the smallest detectable within its own duration.
+
+        `size` is the divergence of a drift, nats; the share of calls that another one strikes is counted in
+        the `records` of its time.
+        """
+        name = PREDICATE[incident.mode]
+        lasts = incident.end - incident.start
+        needed = [least for seconds, least in self._curves.get(name, ()) if least and seconds <= lasts]
+        if not needed:
+            return False
+        struck = size if incident.mode.endswith("drift") else self._share(name, incident, records)
+        return struck >= min(needed)
+
+    def _share(self, name: str, incident: Incident, records: Sequence[TelemetryRecord]) -> float:
+        spec = self._contract.predicates[name]
+        inside = [each for each in records if incident.start <= each.event_time <= incident.end]
+        if spec.field == "error":
+            bad = [bool(each.error) for each in inside]
+        elif spec.type == "exceedance":
+            limit = (spec.above_ms or 0.0) / 1000.0
+            bad = [value > limit for each in inside if (value := getattr(each, spec.field)) is not None]
+        else:
+            bad = [bool(value) for each in inside if (value := getattr(each, spec.field)) is not None]
+        return sum(bad) / len(bad) if bad else 0.0

@@ -1,0 +1,50 @@
+"""`detector accept`: a drift is the new normal."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix
+from detector.cli.ordering import Json, Scope, Wait, Who, give_order, known_scope, named
+from detector.cli.output import print_json
+
+
+def accept(
+    scope: Scope,
+    reason: Annotated[str, typer.Option(help="Why; goes into the audit.")],
+    who: Who = None,
+    wait: Wait = 10.0,
+    bootstrap: Bootstrap = None,
+    topic_prefix: TopicPrefix = None,
+    settings_file: SettingsFile = None,
+    json_output: Json = False,
+) -> None:
+    """Take the drift that a scope shows for its new normal: references are learnt anew from here on.
+
+    Divergences of the scope's route that hold are let go, and learn for some minutes before they judge
+    again; whatever else holds goes on holding. An override of the scope ends.
+
+    \b
+    detector accept chat --reason "new prompt template, ticket 8" --bootstrap kafka:9092
+
+    Exit code 0: done and in the audit. 1: no detector that judges the scope has applied it in time, or the
+    broker cannot be reached.
+    """
+    from topics.control import Override
+
+    now = time.time()
+    order = Override(
+        scope=known_scope(scope),
+        state="inactive",
+        until=now,
+        who=named(who),
+        reason=reason,
+        issued_at=now,
+        accept=True,
+    )
+    record = give_order(scope, order, wait, bootstrap, topic_prefix, settings_file)
+    if json_output:
+        print_json(record)
+        return
+    print(f"{scope}: {record.reason}")

@@ -1,0 +1,99 @@
+"""An operator takes a drift for the new normal: once, said in the audit, and nothing else is let go."""
+
+import pytest
+
+from detector.contract.model import Mode
+from detector.pipeline import Pipeline
+from tests.builders import T0, contract, record, spec
+from topics.control import Override
+
+SUBJECT = contract(
+    [
+        spec("divergence", name="answers", field="finish_reason", window_s=10.0),
+        spec("rate", name="errors", field="error"),
+    ],
+    [Mode(name="token_drift", when="answers"), Mode(name="errors", when="errors")],
+)
+
+
+def order(at=T0 + 140.0, scope="chat"):
+    """Ann accepts what the scope shows."""
+    return Override(
+        scope=scope, state="inactive", until=at, who="ann", reason="new prompt", issued_at=at, accept=True
+    )
+
+
+def drifted(*, failing=False, seconds=140):
+    """A pipeline in whose route answers end otherwise from second 120 on, and its calls."""
+    pipeline = Pipeline(SUBJECT)
+    feed(pipeline, 0, seconds, failing=failing)
+    assert pipeline.route("chat").machine.engaged
+    return pipeline
+
+
+def feed(pipeline, first, last, *, failing=False):
+    """Calls at 50/s; returns the decisions."""
+    decisions = []
+    for i in range(first * 50, last * 50):
+        at = i / 50
+        ends = ("stop", "length")[i % 2] if at < 120 else ("tool", "filter")[i % 2]
+        error = "500" if failing and at >= 120 else ""
+        call = record(at, route="chat", finish_reason=ends, probe=at >= 130, error=error)
+        decisions += pipeline.step([call], [i], [T0 + at])
+    return decisions
+
+
+def test_an_accepted_drift_ends_and_does_not_come_back():
+    """The audit says who and why; the route is with its primary again; the new mix is not news any more."""
+    pipeline = drifted()
+    said = pipeline.accept(order())
+    after = feed(pipeline, 140, 400)
+
+    assert said[0].disposition == "notice"
+    assert said[0].reason == "accepted by ann: new prompt; answers learnt anew"
+    assert [each.kind for each in (*said, *after) if each.kind in ("activated", "deactivated")] == [
+        "deactivated"
+    ]
+    assert pipeline.route("chat").judges["answers"].armed
+
+
+def test_an_order_is_carried_out_once_also_after_a_restore():
+    """The overrides topic is compacted: whoever takes the partition over reads the order again."""
+    pipeline = drifted()
+    assert pipeline.accept(order())
+    assert "chat" in pipeline.dirty()
+    successor = Pipeline(SUBJECT)
+    successor.restore(pipeline.snapshot("chat"))
+
+    assert pipeline.accept(order()) == successor.accept(order()) == []
+    assert successor.accept(order(T0 + 150.0))
+
+
+def test_other_harm_goes_on_holding():
+    """Calls fail beside the drift: the drift is accepted, the scope stays active for the errors."""
+    pipeline = drifted(failing=True)
+    pipeline.accept(order())
+    after = feed(pipeline, 140, 150, failing=True)
+
+    assert pipeline.route("chat").machine.engaged
+    assert pipeline.route("chat").machine.status.modes == ("errors",)
+    assert not any(each.kind == "deactivated" for each in after)
+
+
+@pytest.mark.parametrize("scope", ["elsewhere", "elsewhere@eu-1"])
+def test_a_route_that_is_not_known_is_left_alone(scope):
+    """Its telemetry may come yet; nothing is made for it."""
+    pipeline = drifted()
+
+    assert pipeline.accept(order(scope=scope)) == []
+    assert list(pipeline.routes) == ["chat"]
+
+
+def test_where_nothing_drifts_the_audit_says_so():
+    """The order is done all the same, and changes nothing."""
+    pipeline = Pipeline(SUBJECT)
+    feed(pipeline, 0, 100)
+    (said,) = pipeline.accept(order())
+
+    assert said.reason.endswith("; nothing drifts")
+    assert said.disposition == "notice"
