@@ -33,7 +33,7 @@ from topics.telemetry import Evaluation, TelemetryRecord
 
 __all__ = ["Counts", "Decision", "Limits", "Pipeline"]
 
-_VERSION = 2
+_VERSION = 3
 _FORGOTTEN_KEPT = 100_000
 _SHUT = -math.inf
 

@@ -65,12 +65,12 @@ class Findings:
                 del self.holds[name]
         return changed
 
-    def newly_unusable(self) -> list[str]:
-        """Predicates that have become unusable since this was asked last."""
+    def newly_unusable(self) -> list[tuple[str, Evidence]]:
+        """Predicates that have become unusable since this was asked last, and by what evidence."""
         now = {name for name, judge in self._judges.items() if judge.verdict.outcome is Outcome.UNUSABLE}
         fresh = sorted(now - self.unusable)
         self.unusable = now
-        return fresh
+        return [(name, self.evidence(name, self.closed)) for name in fresh]
 
     def evidence(self, name: str, place: Place, topic: str = "") -> Evidence:
         """A predicate's verdict as evidence that points at a record."""

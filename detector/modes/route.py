@@ -258,12 +258,13 @@ class RouteJudge:
 
     def _step(self, now: float, decisions: list[Decision]) -> None:
         """Let the state machine see what holds now; tell the judges if the scope changed state."""
-        before = self.machine.status.state
+        before, benign = self.machine.status.state, self.machine.status.benign
         # A tick may have come between; the state machine's time never goes back.
         now = self._stepped = max(self._stepped, now)
         if self._attribution is not None and self._attribution.settle():
             self._findings.refresh()
-        decisions += self._unusable_notices(now)
+        for name, evidence in self._findings.newly_unusable():
+            decisions.append(self.machine.unusable(now, self._modes_of.get(name, name), evidence))
         decisions += self.machine.step(now, self._findings.holds, self._probing)
         after = self.machine.status.state
         if after is not before and after in (State.ACTIVE, State.RECOVERING):
@@ -271,14 +272,8 @@ class RouteJudge:
             for judge in self.judges.values():
                 judge.restart(now)
             self.late_verdicts.since = now
-
-    def _unusable_notices(self, now: float) -> list[Decision]:
-        notices = []
-        for name in self._findings.newly_unusable():
-            evidence = self._findings.evidence(name, self._findings.closed)
-            reason = f"{name} is unusable: traffic was never seen within its limit; calibrate or raise it"
-            notices.append(self.machine.notice(now, self._modes_of.get(name, name), evidence, reason))
-        return notices
+        for name in set(self.machine.status.benign).difference(benign):
+            self.judges[name].tolerate()
 
     @property
     def newest(self) -> float:

@@ -42,6 +42,11 @@ class ScopeVoice:
         """Say something about a mode that is not acted on, such as a predicate that is unusable."""
         return self._decide_for("revised", now, mode, evidence, "notice", reason)
 
+    def unusable(self, now: float, mode: str, evidence: Evidence) -> Decision:
+        """Say that a predicate cannot be used on this traffic."""
+        said = "is unusable: traffic was never seen within its limit; calibrate or raise it"
+        return self.notice(now, mode, evidence, f"{evidence.predicate} {said}")
+
     def remark(self, now: float, text: str) -> list[Decision]:
         """Add something to the reason of what is being acted on, such as that its cause is unknown."""
         if self.status.state is not State.ACTIVE:

@@ -174,6 +174,10 @@ class Judge(Protocol):
         """What the windows hold now is the new normal: a reference is learnt from here on."""
         ...
 
+    def tolerate(self) -> None:
+        """What the windows hold now does no harm: it is no news when it comes back soon."""
+        ...
+
     def progress(self) -> str:
         """Where the way back from a breach stands, in words; empty if there is nothing to say."""
         ...
@@ -254,6 +258,9 @@ class JudgeBase:
 
     def rebase(self) -> None:
         """No reference."""
+
+    def tolerate(self) -> None:
+        """No windows."""
 
     def progress(self) -> str:
         """Nothing to say."""

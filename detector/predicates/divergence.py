@@ -159,6 +159,12 @@ class Divergence(JudgeBase):
             stream.rebase()
         self._tell()
 
+    def tolerate(self) -> None:
+        """The drift was shown to do no harm."""
+        for stream in self._streams():
+            if stream.latched:
+                stream.tolerate()
+
     def _streams(self) -> list[DriftStream]:
         return [self._stream, *(self._strata.streams.values() if self._strata is not None else ())]
 

@@ -21,7 +21,8 @@ window strayed while it was learnt. So it learns for three times the longest win
 windows hold, a reference of the same length, how far windows stray from it. Time shows how far a stream
 strays: every threshold is also at least `further` times what the longest window strayed beyond chance
 (half-life 1 d), five times in the first hour, twice after a day. What has strayed twice within a day and
-come back by itself is known from then on, see `Excursions`.
+come back by itself is known from then on, see `Excursions`; so is what was shown to do no harm, for
+an hour, see `Harmless`.
 """
 
 import math
@@ -33,6 +34,7 @@ import numpy as np
 from detector.contract.model import ReferenceMode
 from detector.predicates.base import Outcome
 from detector.predicates.excursions import Excursions
+from detector.predicates.harmless import Harmless
 from detector.predicates.yardstick import Yardstick
 from detector.windows.panes import Counts, PaneRing
 from detector.windows.reference import SeasonalReference, TrailingReference
@@ -128,6 +130,7 @@ class DriftStream:
         self._slow = 0.0  # how far the longest one has, beyond chance
         self._strayed = 0.0
         self._excursions = Excursions(len(spans))
+        self._harmless = Harmless()
         # What it may come to later: a drift that creeps must not teach the detector to be deaf.
         self._most = [limits.threshold_nats / GATE_SHARE] * len(spans)
 
@@ -199,7 +202,12 @@ class DriftStream:
             self.clear_run = 0
             beyond = corrected[gate] > GATE_SHARE * thresholds[gate]
             found = self._breaching(raw, corrected, thresholds, sizes, enough) if beyond else None
-            if found is not None:
+            known = found is not None and self._harmless.is_known(
+                self.ring.totals[found], sizes[found], thresholds[found], phi, boundary
+            )
+            if known:
+                self._harmless.again(boundary)
+            elif found is not None:
                 self.latched, self._breach_nats = True, corrected[found]
                 self._excursions.begin()
                 soon = boundary - self._over_since < self.ring.longest
@@ -275,6 +283,7 @@ class DriftStream:
         if self.clear_run == CLEAR_EVALUATIONS:
             self.latched = False
             self._over_since = boundary
+            self._harmless.again(boundary)
             self._excursions.end(boundary)
         return shown
 
@@ -303,10 +312,19 @@ class DriftStream:
         self._most = [self.limits.threshold_nats / GATE_SHARE] * len(self.spans)
         self._slow = 0.0
         self.latched, self.clear_run = False, 0
-        self._excursions = Excursions(len(self.spans))
+        self._excursions, self._harmless = Excursions(len(self.spans)), Harmless()
         self._clean_since = -math.inf
         if self.ring.boundary is not None:
             self.judge(self.ring.boundary, frozen=False)
+
+    def tolerate(self) -> None:
+        """What the window of the breach holds was shown to do no harm."""
+        sizes = self.ring.sizes.tolist()
+        # The shorter a window, the less it still holds of what was before.
+        pure = (i for i, n in enumerate(sizes) if n >= self.limits.least and self.spans[i] >= GATE_S)
+        if self.yardstick is not None and self.ring.boundary is not None:
+            totals = self.ring.totals[next(pure, -1)]
+            self._harmless.remember(totals, self.yardstick.counts, self.ring.boundary)
 
     def skip(self, boundary: int, *, frozen: bool) -> None:
         """Jump over empty panes; what leaves the longest window still enters the reference."""
@@ -343,6 +361,7 @@ class DriftStream:
             "slow": self._slow,
             "seen_s": self._seen_s,
             "excursions": self._excursions.state(),
+            "harmless": self._harmless.state(),
             "outcome": self.outcome.value,
         }
 
@@ -359,4 +378,5 @@ class DriftStream:
         self._wander, self._most = list(state["wander"]), list(state["most"])
         self._strayed, self._slow, self._seen_s = state["strayed"], state["slow"], state["seen_s"]
         self._excursions.load(state["excursions"])
+        self._harmless.load(state["harmless"])
         self.outcome = Outcome(state["outcome"])

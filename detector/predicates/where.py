@@ -105,6 +105,10 @@ class Filtered:
         """See `Judge.rebase`."""
         self._judge.rebase()
 
+    def tolerate(self) -> None:
+        """See `Judge.tolerate`."""
+        self._judge.tolerate()
+
     def progress(self) -> str:
         """See `Judge.progress`."""
         return self._judge.progress()

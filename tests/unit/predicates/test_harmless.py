@@ -1,0 +1,79 @@
+"""What was shown to do no harm is no news when it comes back soon; everything else still is."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from tests.builders import play
+from tests.unit.predicates.test_divergence import USUAL, judge, learnt, seconds, tilted
+
+AWAY_S = 60  # long enough for the windows to forget
+
+
+def tolerated(nats=0.7):
+    """A judge that saw a drift from second `start` on, was told that it is harmless, and saw it end."""
+    rng = np.random.default_rng(31)
+    made, start = learnt(rng, window_s=10.0)
+    assert breaches(made, rng, nats, start, frozen=True)
+    made.tolerate()
+    assert not breaches(made, rng, 0.0, start + 30, AWAY_S, frozen=True)[-1:]
+    return made, rng, start + 30 + AWAY_S
+
+
+def breaches(made, rng, nats, start, lasts=30, *, frozen=False):
+    """Seconds at whose end the judge holds."""
+    shares = [tilted(nats)] * lasts
+    return [
+        second
+        for second, _ in play(made, seconds(rng, shares, 100, start), start, frozen=frozen)
+        if made.latched and second > start + 20
+    ]
+
+
+@pytest.mark.parametrize("restored", [False, True], ids=["same", "after a restart"])
+def test_the_same_drift_is_silent_when_it_comes_back(restored):
+    """Also while the windows fill with it and are half way there."""
+    made, rng, at = tolerated()
+    if restored:
+        state = msgspec.msgpack.decode(msgspec.msgpack.encode(made.state()), strict=False)
+        made = judge(window_s=10.0)
+        made.load(state)
+
+    assert not breaches(made, rng, 0.7, at)
+
+
+def test_another_drift_is_found():
+    """Half as far again and the other way: both are news."""
+    made, rng, at = tolerated(0.3)
+
+    assert breaches(made, rng, 1.5, at)
+    made, rng, at = tolerated(0.7)
+    short = [(USUAL + np.eye(len(USUAL))[0]) / 2] * 30
+    assert any(made.latched for _ in play(made, seconds(rng, short, 100, at), at, frozen=True))
+
+
+def test_without_the_word_that_it_is_harmless_it_is_found_again():
+    """The control: the same stream, nobody said so."""
+    rng = np.random.default_rng(31)
+    made, start = learnt(rng, window_s=10.0)
+    assert breaches(made, rng, 0.7, start, frozen=True)
+    breaches(made, rng, 0.0, start + 30, AWAY_S, frozen=True)
+
+    assert breaches(made, rng, 0.7, start + 30 + AWAY_S, frozen=True)
+
+
+def test_after_an_hour_it_is_news_again():
+    """What came back so late may be something else."""
+    made, rng, at = tolerated()
+    quiet = breaches(made, rng, 0.0, at, 3700)
+
+    assert not quiet
+    assert breaches(made, rng, 0.7, at + 3700, frozen=True)
+
+
+def test_an_accepted_drift_leaves_nothing_remembered():
+    """The reference is learnt anew: what was a harmless drift from the old one says nothing."""
+    made, _, _ = tolerated()
+    made.rebase()
+
+    assert made.state()["harmless"] == [0, []]
