@@ -25,6 +25,7 @@ def build() -> "typer.Typer":
     from detector.cli import (
         accept,
         bench,
+        budget,
         calibrate,
         check,
         demo,
@@ -66,6 +67,7 @@ def build() -> "typer.Typer":
     app.command("calibrate", short_help="learn from healthy telemetry")(calibrate.calibrate)
     app.command("sweep", short_help="try thresholds on recorded telemetry")(sweep.sweep)
     app.command("label", short_help="say whether an activation was right")(label.label)
+    app.command("budget", short_help="what the promised latency leaves for fallbacks")(budget.budget)
     app.command("run", short_help="the service")(run.run)
     app.command("schema", short_help="JSON Schemas, AsyncAPI document")(schema.schema)
     app.command("state", short_help="what is active now, and why")(state.state)

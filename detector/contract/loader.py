@@ -1,6 +1,6 @@
 """Contract text in; a contract, or everything that is wrong with it, out. No I/O: callers read the file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -41,13 +41,18 @@ CHECKS: tuple[Callable[[Draft, Contract], None], ...] = (
 )
 
 
-def load_contract(text: str | bytes, name: str = "contract.yaml") -> Contract:
+def load_contract(
+    text: str | bytes, name: str = "contract.yaml", *, despite: Collection[str] = ()
+) -> Contract:
     """Read a contract file's text; `name` is what findings call the file.
+
+    Args:
+        despite: rules whose errors are put up with: whoever asks looks at the same thing more closely.
 
     Raises:
         ContractError: with every problem found, if one of them is an error. Warnings alone do not stop it.
     """
-    findings, contract = _read(text, name)
+    findings, contract = _read(text, name, despite)
     if contract is None:
         raise ContractError(findings)
     return contract
@@ -58,12 +63,15 @@ def check_text(text: str | bytes, name: str = "contract.yaml") -> list[Finding]:
     return _read(text, name)[0]
 
 
-def _read(text: str | bytes, name: str) -> tuple[list[Finding], Contract | None]:
+def _read(
+    text: str | bytes, name: str, despite: Collection[str] = ()
+) -> tuple[list[Finding], Contract | None]:
     draft = Draft(name)
     root = _nodes(text, draft)
     contract = _checked(root, draft) if root is not None else None
     findings = sorted(set(draft.findings))
-    if contract is None or root is None or any(found.severity == "error" for found in findings):
+    fatal = any(found.severity == "error" and found.rule not in despite for found in findings)
+    if contract is None or root is None or fatal:
         return findings, None
     return findings, replace(contract, digest=digest(root))
 

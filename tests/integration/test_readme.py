@@ -43,6 +43,7 @@ def test_every_command_is_one_of_ours() -> None:
     assert {words[0] for words in found} == {"detector"}
     assert {words[1] for words in found} == {
         "check",
+        "budget",
         "replay",
         "run",
         "state",
@@ -57,7 +58,7 @@ def test_every_command_is_one_of_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [w for w in commands() if w[1] in ("check", "replay", "sweep")], ids=" ".join
+    "words", [w for w in commands() if w[1] in ("check", "budget", "replay", "sweep")], ids=" ".join
 )
 def test_commands_on_files_succeed(words: list[str], tmp_path: Path) -> None:
     """`check`, `replay` and `sweep` run as printed on a file of the kind that they name."""
