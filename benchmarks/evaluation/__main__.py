@@ -72,16 +72,24 @@ class Tally:
         daily = self.true / self.incidents * PER_DAY * 7 if self.incidents else 0.0
         asked = self.false / weeks / (self.false / weeks + daily) if daily + self.false else 0.0
         middle, late = np.quantile(self.delays_s, [0.5, 0.95]) if self.delays_s else (np.nan, np.nan)
-        return (
-            f"| {name} | {self.true}/{self.incidents} | {self.reached}/{self.reachable} | {self.false} | {share:.1%} (< {upper:.1%}) "
-            f"| {self.false / weeks:.1f} (< {weekly:.1f}) | {asked:.1%} | {self.repeats} | {middle:.1f} / {late:.1f} "
-            f"| {1e6 * self.took_s / max(1, self.records):.1f} |"
+        cells = (
+            name,
+            f"{self.true}/{self.incidents}",
+            f"{self.reached}/{self.reachable}",
+            str(self.false),
+            f"{share:.1%} (< {upper:.1%})",
+            f"{self.false / weeks:.1f} (< {weekly:.1f})",
+            f"{asked:.1%}",
+            str(self.repeats),
+            f"{middle:.1f} / {late:.1f}",
+            f"{1e6 * self.took_s / max(1, self.records):.1f}",
         )
+        return f"| {' | '.join(cells)} |"
 
 
 HEAD = (
     "| method | found | of the detectable | false | false share (95 % bound) | false per week (95 % bound) "
-    "| at 4.3 a day | repeats | delay s, median / p95 | us per record |\n|---|---|---|---|---|---|---|---|---|---|"
+    "| at 4.3 a day | repeats | delay s, median / p95 | us per record |\n|" + 10 * "---|"
 )
 
 

@@ -3,7 +3,8 @@
 The mixture Shiryaev-Roberts statistic is run over blocks of the calibration's own calls, drawn at
 random with their inner order kept. Its greatest value over a run of T calls has a tail of
 P(max < A) = exp(-T / ARL(A)) with ARL(A) ~ c A^theta, so a line through the quantiles of its
-logarithm gives theta and c, and from them A for run lengths far beyond what was recorded.
+logarithm gives theta and c, and from them A for run lengths far beyond what was recorded. A run that the
+chains are about as long as is read off their own quantiles: bursts make steps that no line follows.
 
 Independent calls at the ceiling give theta = 1; dependence makes it less than 1.
 """
@@ -16,7 +17,7 @@ from detector.lab.calibrate.tally import Floats, Ints
 from detector.predicates.shiryaev_roberts import ALTERNATIVES, HIGHEST
 
 CHAINS = 256
-_BAD_CALLS = 3000  # steps of each chain
+_BAD_CALLS = (300, 3000)  # steps of each chain, least and most
 _LEAST_BLOCKS = 20
 _LARGEST = 1e200
 _FITTED = np.linspace(0.1, 0.95, 18)
@@ -46,7 +47,12 @@ def run_length_threshold(
     gaps, ends = _blocks(minutes, block)
     if len(gaps) < _LEAST_BLOCKS or sum(map(len, gaps)) < 10 * _LEAST_BLOCKS:
         return None
-    log_max, length = _maxima(gaps, ends, ceiling, phi, np.random.default_rng(seed))
+    bad, good = sum(map(len, gaps)), sum(int(each.sum()) for each in gaps) + sum(ends)
+    steps = int(np.clip(wanted * bad / (bad + good), *_BAD_CALLS))
+    log_max, length = _maxima(gaps, ends, ceiling, phi, steps, np.random.default_rng(seed))
+    silent = exp(-length / wanted)
+    if _FITTED[0] <= silent <= _FITTED[-1]:
+        return max(wanted, exp(min(float(np.quantile(log_max, silent)), log(_LARGEST))))
     # Chains end at a number of bad calls; they differ little in length.
     levels = np.quantile(log_max, _FITTED)
     theta, offset = np.polyfit(levels, -np.log(-np.log(_FITTED)), 1)
@@ -73,17 +79,17 @@ def _blocks(minutes: list[tuple[int, Ints]], least: int) -> tuple[list[Ints], li
 
 
 def _maxima(
-    gaps: list[Ints], ends: list[int], ceiling: float, phi: float, random: np.random.Generator
+    gaps: list[Ints], ends: list[int], ceiling: float, phi: float, steps: int, random: np.random.Generator
 ) -> tuple[Floats, float]:
     """Logarithm of the greatest statistic of each chain, and the chains' mean length in records."""
     rates = np.array(sorted({min(HIGHEST, ceiling * factor) for factor in ALTERNATIVES}))
     up, down = np.log(rates / ceiling) / phi, np.log((1 - rates) / (1 - ceiling)) / phi
-    sequences = np.stack([_chain(gaps, ends, random) for _ in range(CHAINS)])
+    sequences = np.stack([_chain(gaps, ends, steps, random) for _ in range(CHAINS)])
     factor = np.exp(down)
     statistic = np.zeros((CHAINS, len(rates)))
     greatest = np.full(CHAINS, -np.inf)
     boost = np.exp(up)
-    for step in range(_BAD_CALLS):
+    for step in range(steps):
         decay = np.exp(sequences[:, step, None] * down)
         statistic = (1.0 + statistic * decay + factor * (1.0 - decay) / (1.0 - factor)) * boost
         np.minimum(statistic, 1e250, out=statistic)
@@ -91,11 +97,11 @@ def _maxima(
     return greatest, float((sequences + 1).sum(axis=1).mean())
 
 
-def _chain(gaps: list[Ints], ends: list[int], random: np.random.Generator) -> Ints:
-    """Good calls before each of the first `_BAD_CALLS` bad calls of blocks in random order."""
+def _chain(gaps: list[Ints], ends: list[int], steps: int, random: np.random.Generator) -> Ints:
+    """Good calls before each of the first `steps` bad calls of blocks in random order."""
     parts: list[Ints] = []
     n = carried = 0
-    while n < _BAD_CALLS:
+    while n < steps:
         i = int(random.integers(len(gaps)))
         part = gaps[i]
         if len(part):
@@ -106,4 +112,4 @@ def _chain(gaps: list[Ints], ends: list[int], random: np.random.Generator) -> In
             carried = ends[i]
         else:
             carried += ends[i]
-    return np.concatenate(parts)[:_BAD_CALLS]
+    return np.concatenate(parts)[:steps]

@@ -3,7 +3,9 @@
 An upper limit of the rate between blocks knows how far blocks usually wander; a burst that comes once in
 some hours it does not know. What happened while all was well must not alarm when it happens again, so the
 ceiling is raised until the recording brings the test no further than half of the evidence of an alarm:
-the next burst may be larger.
+the next burst may be larger. What chance alone brings it to in a recording of that length is no burst: by
+the test's own law n records reach 30 n once in thirty times. Where that is more than the alarm itself needs,
+the recording cannot tell, and the ceiling stays as it is.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +15,7 @@ from detector.lab.calibrate.tally import Ints
 from detector.predicates.shiryaev_roberts import MixtureShiryaevRoberts
 
 _STEP = 1.1
+_BY_CHANCE = 30.0
 
 
 def silent_ceiling(
@@ -25,13 +28,15 @@ def silent_ceiling(
         run_length: A of the test, records; `phi`: its design effect.
     """
     gaps = list(_gaps(minutes))
-    while ceiling < highest and not _silent(gaps, ceiling, run_length, phi):
+    by_chance = _BY_CHANCE * sum(judged for judged, _ in minutes)
+    level = max(sqrt(run_length), by_chance)
+    while level < run_length and ceiling < highest and not _silent(gaps, ceiling, level, phi):
         ceiling *= _STEP
     return min(ceiling, highest)
 
 
-def _silent(gaps: Sequence[int], ceiling: float, run_length: float, phi: float) -> bool:
-    test = MixtureShiryaevRoberts(ceiling, sqrt(run_length), phi)
+def _silent(gaps: Sequence[int], ceiling: float, level: float, phi: float) -> bool:
+    test = MixtureShiryaevRoberts(ceiling, level, phi)
     return all(test.observe(good + 1, (good,)) is None for good in gaps)
 
 

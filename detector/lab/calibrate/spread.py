@@ -24,6 +24,7 @@ HOUR_S = 3600
 _PER_CHUNK = 43_200
 _LEAST_LOOKS = 20
 _MOST_LOOKS = 200_000  # per window length
+_SHOWN_IN = 5
 _Z99 = 2.326
 
 
@@ -165,7 +166,9 @@ def measure(
     by_span = strayed(seconds, table, longest, phi, least)
     quantiles = {span: _quantiles(values) for span, values in by_span.items() if len(values) >= _LEAST_LOOKS}
     highest = quantiles[max(quantiles)][2] if quantiles else 0.0
-    slow = _slow(seconds, table, max(quantiles), phi, highest) if quantiles else 0.0
+    # Looks overlap: an excursion shows in several, what shows in few is chance or a short reference.
+    farthest = float(np.sort(by_span[max(quantiles)])[-_SHOWN_IN]) if quantiles else 0.0
+    slow = _slow(seconds, table, max(quantiles), phi, farthest) if quantiles else 0.0
     thresholds = {span: max(threshold, WANDER_MARGIN * q[2], slow) for span, q in quantiles.items()}
     return Spread(
         records=int(table.sum()),
@@ -185,14 +188,14 @@ def _quantiles(values: Floats) -> tuple[float, float, float]:
     return median, high, highest
 
 
-def _slow(seconds: Ints, table: Ints, longest: int, phi: float, highest: float) -> float:
+def _slow(seconds: Ints, table: Ints, longest: int, phi: float, farthest: float) -> float:
     """How far the longest window will stray some day, nats, by how far it did in the time known."""
     known_s = int(seconds[-1]) + 1 - int(seconds[0])
     totals = table.sum(axis=0).astype(np.float64)
     reference = totals[totals > 0]
     n = np.array([reference.sum() * longest / known_s])
     chance = phi * float(bias(n, reference / reference.sum(), reference.sum())[0])
-    return further(known_s) * max(0.0, highest - CHANCE * chance)
+    return further(known_s) * max(0.0, farthest - CHANCE * chance)
 
 
 def smallest_detectable(spread: Spread, span: int, records_per_s: float, alpha: float) -> float | None:

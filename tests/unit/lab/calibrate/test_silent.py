@@ -46,3 +46,11 @@ def test_dependence_that_is_known_needs_less_of_a_raise() -> None:
 def test_it_ends_at_the_highest() -> None:
     """Where nothing helps."""
     assert silent_ceiling([(1000, np.arange(1000))] * 30, 0.01, A, 1.0, 0.45) == 0.45
+
+
+def test_chance_in_a_long_recording_raises_nothing() -> None:
+    """Independent calls at the ceiling: whatever their number, half of an alarm's evidence comes by chance."""
+    random = np.random.default_rng(5)
+    minutes = [(6000, np.flatnonzero(random.random(6000) < 0.01)) for _ in range(360)]
+    for wanted in (1e4, 1e6, 1e9):
+        assert silent_ceiling(minutes, 0.0101, wanted, 1.0, 0.45) == 0.0101
