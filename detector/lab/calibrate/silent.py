@@ -4,7 +4,7 @@ An upper limit of the rate between blocks knows how far blocks usually wander; a
 some hours it does not know. What happened while all was well must not alarm when it happens again, so the
 ceiling is raised until the recording brings the test no further than half of the evidence of an alarm:
 the next burst may be larger. What chance alone brings it to in a recording of that length is no burst: by
-the test's own law n records reach 30 n once in thirty times. Where that is more than the alarm itself needs,
+the law of the test n records hardly reach 3 n. Where that is more than the alarm itself needs,
 the recording cannot tell, and the ceiling stays as it is.
 """
 
@@ -15,7 +15,7 @@ from detector.lab.calibrate.tally import Ints
 from detector.predicates.shiryaev_roberts import MixtureShiryaevRoberts
 
 _STEP = 1.1
-_BY_CHANCE = 30.0
+_BY_CHANCE = 3.0
 
 
 def silent_ceiling(
