@@ -49,7 +49,7 @@ def test_it_ends_at_the_highest() -> None:
 
 
 def test_chance_in_a_long_recording_raises_nothing() -> None:
-    """Independent calls at the ceiling: whatever their number, half of an alarm's evidence comes by chance."""
+    """Independent calls at the ceiling: some of the evidence of an alarm comes by chance in any number."""
     random = np.random.default_rng(5)
     minutes = [(6000, np.flatnonzero(random.random(6000) < 0.01)) for _ in range(360)]
     for wanted in (1e4, 1e6, 1e9):
