@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detector.cli.output import wrong_use
 from detector.cli.read_contract import read_contract
+
+if TYPE_CHECKING:
+    from detector.contract.model import Contract
 
 
 def run(
@@ -30,6 +33,9 @@ def run(
 
     Several processes with the same arguments share the work. Every option can be given as DETECTOR_NAME in
     the environment, security (DETECTOR_SECURITY_PROTOCOL, DETECTOR_SASL_USERNAME, ...) there or in the file.
+
+    SIGHUP, or POST /-/reload, has it read its contract again; windows of what is the same go on, and a
+    contract that cannot run is refused while the old one stays in force.
 
     Exit code 0: told to stop. 1: cannot start, with the reason. 2: wrong use.
     """
@@ -55,6 +61,10 @@ def run(
     except SettingsError as error:
         wrong_use(str(error))
     logs.configure(settings.log_level)
+    from detector.contract import load_contract
     from detector.service.run import run as start
 
-    raise typer.Exit(start(settings, loaded, own_broker=bootstrap is None))
+    def reread() -> "Contract":
+        return load_contract(contract.read_bytes(), str(contract))
+
+    raise typer.Exit(start(settings, loaded, reread=reread, own_broker=bootstrap is None))

@@ -10,19 +10,21 @@ import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import faust
 from aiokafka.errors import KafkaError
 from faust.sensors.prometheus import FaustMetrics, PrometheusMonitor
 
+from detector.contract import ContractError
 from detector.contract.model import Contract
 from detector.gateway.headernames import tolerate_header_names
 from detector.service import topics_admin
 from detector.service.health import readiness, render_metrics
 from detector.service.http import HttpServer
 from detector.service.logs import logger
-from detector.service.settings import Settings
+from detector.service.settings import Settings, SettingsError
 from detector.service.shell import Shell
 from detector.service.topics_admin import Cluster, TopicMismatchError
 from detector.service.transport import BatchSchema, batch_transport
@@ -98,14 +100,16 @@ def make_app(settings: Settings, shell: Shell, data_dir: str) -> faust.App:
 class Service:
     """One process's service, from its start to its end."""
 
-    def __init__(self, settings: Settings, contract: Contract) -> None:
-        """Nothing is contacted before `run`."""
+    def __init__(self, settings: Settings, contract: Contract, reread: Callable[[], Contract]) -> None:
+        """Nothing is contacted before `run`; `reread`: the contract as it is now, for `reload`."""
         self.settings = settings
         self.contract = contract
+        self._reread = reread
+        self._reloading: asyncio.Task[None] | None = None
         self.shell: Shell | None = None
         self.restarts = 0
         self.stopped = asyncio.Event()
-        self._http = HttpServer(ready=self._readiness, metrics=self._metrics)
+        self._http = HttpServer(ready=self._readiness, metrics=self._metrics, reload=self.reload)
         self._log = logger(part="service")
 
     async def run(self) -> None:
@@ -136,6 +140,28 @@ class Service:
                         await asyncio.wait_for(self.stopped.wait(), wait_s)
         finally:
             await self._http.stop()
+
+    def reload(self) -> list[str]:
+        """Read the contract again and judge by it; what is wrong with it, if so: the old one stays then."""
+        wrong: list[str] = []
+        try:
+            contract = self._reread()
+            self.settings.check_lease(contract.defaults.lease_s)
+        except ContractError as error:
+            wrong = [f"{at.file}:{at.line}:{at.column} {at.rule} {at.message}" for at in error.findings]
+        except (OSError, SettingsError) as error:
+            wrong = [str(error)]
+        if not wrong and self._reloading is not None and not self._reloading.done():
+            wrong = ["a reload is under way"]
+        if wrong:
+            self._log.error("reload_refused", reasons=wrong)
+            return wrong
+        self.contract = contract
+        if self.shell is not None:
+            shell = self.shell
+            self._reloading = asyncio.create_task(shell.reload(contract), name="reload")
+            self._reloading.add_done_callback(shell.ended)
+        return []
 
     async def _cluster(self) -> Cluster:
         """Reach the broker and see to the topics, however long it takes."""
@@ -243,8 +269,10 @@ class Service:
         return b"" if self.shell is None else render_metrics(self.shell)
 
 
-def serve(settings: Settings, contract: Contract) -> int:
+def serve(settings: Settings, contract: Contract, reread: Callable[[], Contract]) -> int:
     """Run until SIGTERM or SIGINT, which end it within five seconds whatever state it is in.
+
+    SIGHUP and `POST /-/reload` have it read its contract again.
 
     Returns:
         0 after a signal, 1 if it cannot go on.
@@ -256,11 +284,11 @@ def serve(settings: Settings, contract: Contract) -> int:
         import uvloop
 
         uvloop.install()
-    return asyncio.run(_serve_until_signal(settings, contract))
+    return asyncio.run(_serve_until_signal(settings, contract, reread))
 
 
-async def _serve_until_signal(settings: Settings, contract: Contract) -> int:
-    service = Service(settings, contract)
+async def _serve_until_signal(settings: Settings, contract: Contract, reread: Callable[[], Contract]) -> int:
+    service = Service(settings, contract, reread)
     log = logger(part="service")
     loop = asyncio.get_running_loop()
 
@@ -274,6 +302,7 @@ async def _serve_until_signal(settings: Settings, contract: Contract) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
     try:
         await service.run()
     except ServiceFailedError as error:

@@ -90,6 +90,10 @@ class Desk:
         owner = self.owners.get(partition)
         return 0 if owner is None else owner.epoch
 
+    def renew(self, fallbacks_of: Callable[[str], Mapping[str, list[str]]], lease_s: float) -> None:
+        """Another contract is in force for owners assigned from now on."""
+        self._fallbacks_of, self._lease_s = fallbacks_of, lease_s
+
     # What the pipeline says.
 
     def restored(self, partition: int, judged: Iterable[Decision]) -> None:

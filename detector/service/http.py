@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics` over HTTP; GET only, on loopback unless told otherwise."""
+"""`/healthz`, `/readyz`, `/metrics` and `POST /-/reload` over HTTP, on loopback unless told otherwise."""
 
 import asyncio
 import contextlib
@@ -16,9 +16,20 @@ _PORTS_TRIED = 50
 class HttpServer:
     """A few lines of HTTP/1.1, so that the service's health does not hang on a framework's."""
 
-    def __init__(self, *, ready: Callable[[], dict[str, Any]], metrics: Callable[[], bytes]) -> None:
-        """Args: `ready`: JSON-able, with `ready: bool`; `metrics`: the text of a scrape."""
+    def __init__(
+        self,
+        *,
+        ready: Callable[[], dict[str, Any]],
+        metrics: Callable[[], bytes],
+        reload: Callable[[], list[str]],
+    ) -> None:
+        """Args:
+        ready: JSON-able, with `ready: bool`.
+        metrics: the text of a scrape.
+        reload: reads the contract again; what is wrong with it, one line each, or nothing.
+        """
         self._ready = ready
+        self._reload = reload
         self._metrics = metrics
         self._server: asyncio.Server | None = None
         self.port = 0
@@ -66,8 +77,12 @@ class HttpServer:
 
     def _answer(self, method: str, path: str) -> tuple[str, str, bytes]:
         text = "text/plain; charset=utf-8"
-        if method not in ("GET", "HEAD"):
-            return "405 Method Not Allowed", text, b"GET only\n"
+        if method == "POST" and path == "/-/reload":
+            if wrong := self._reload():
+                return "422 Unprocessable Content", text, "".join(f"{line}\n" for line in wrong).encode()
+            return "200 OK", text, b"reloading\n"
+        if method not in ("GET", "HEAD") or path == "/-/reload":
+            return "405 Method Not Allowed", text, b"GET, or POST /-/reload\n"
         if path == "/healthz":
             return "200 OK", text, b"ok\n"
         if path == "/readyz":
@@ -76,4 +91,4 @@ class HttpServer:
             return status, "application/json", json.dumps(state).encode() + b"\n"
         if path == "/metrics":
             return "200 OK", "text/plain; version=0.0.4; charset=utf-8", self._metrics()
-        return "404 Not Found", text, b"/healthz, /readyz, /metrics\n"
+        return "404 Not Found", text, b"/healthz, /readyz, /metrics, POST /-/reload\n"

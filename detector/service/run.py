@@ -1,5 +1,6 @@
 """What `detector run` does once its settings and contract are read."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -11,12 +12,15 @@ from detector.service.settings import Settings
 from topics.names import topics
 
 
-def run(settings: Settings, contract: Contract, *, own_broker: bool = True) -> int:
+def run(
+    settings: Settings, contract: Contract, *, reread: Callable[[], Contract], own_broker: bool = True
+) -> int:
     """Run the service until a signal; the embedded broker, where asked for, lives and ends with it.
 
     Args:
         settings: where to connect.
         contract: what to judge by.
+        reread: the contract as it is when a reload is asked for; raises ContractError and OSError.
         own_broker: with `settings.embedded`: start the broker, rather than join one that runs already.
 
     Returns:
@@ -29,4 +33,4 @@ def run(settings: Settings, contract: Contract, *, own_broker: bool = True) -> i
             broker = stack.enter_context(EmbeddedBroker(wanted))
             settings = replace(settings, bootstrap=broker.bootstrap)
             logger().info("embedded_broker", bootstrap=broker.bootstrap)
-        return serve(settings, contract)
+        return serve(settings, contract, reread)

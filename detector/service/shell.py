@@ -100,8 +100,8 @@ class Shell:
     def start(self) -> None:
         """Begin to read and write control records; partitions come with the group."""
         for outbox in self.outboxes.values():
-            outbox.start(self._done)
-        self.feed.start(self._done)
+            outbox.start(self.ended)
+        self.feed.start(self.ended)
         self._spawn(self._beat(), "beat")
 
     async def stop(self) -> None:
@@ -116,9 +116,10 @@ class Shell:
     def _spawn(self, work: Any, name: str) -> None:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self.ended)
 
-    def _done(self, task: "asyncio.Task[Any]") -> None:
+    def ended(self, task: "asyncio.Task[Any]") -> None:
+        """A task of ours is over; one that failed ends this life of the service."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("task_failed", task=task.get_name(), exc_info=error)
@@ -187,6 +188,22 @@ class Shell:
                 self._log.info("began_again", partition=partition, starts=list(starts.values()))
         finally:
             self._going_back.discard(partition)
+
+    async def reload(self, contract: Contract) -> None:
+        """Judge by another contract from here on: each partition is covered, and begun again under it.
+
+        That is what a takeover does: windows of predicates that are the same go on, and no record is lost.
+        """
+        self.metrics.info.remove(self.contract.digest)
+        self.contract = contract
+        self.metrics.info.labels(contract.digest).set(1)
+        self.desk.renew(contract.fallbacks_at_will, contract.defaults.lease_s)
+        self.attach(self.consumer)
+        for partition, worker in list(self.workers.items()):
+            if partition not in self._going_back and self.workers.get(partition) is worker:
+                await worker.finish()
+                await self._begin_again(partition)
+        self._log.info("reloaded", contract=contract.digest)
 
     def committable(self) -> Mapping[TP, int]:
         """What the partitions' marks cover."""

@@ -90,12 +90,20 @@ class Worker:
 
     def get(self, path: str) -> tuple[int, bytes] | None:
         """Ask over HTTP; None while it does not listen."""
+        return self._ask("GET", path)
+
+    def post(self, path: str) -> tuple[int, bytes] | None:
+        """Have it do something over HTTP; None while it does not listen."""
+        return self._ask("POST", path)
+
+    def _ask(self, method: str, path: str) -> tuple[int, bytes] | None:
         listening = self.events("http_listening")
         if not listening:
             return None
         url = f"http://127.0.0.1:{listening[-1]['port']}{path}"
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            request = urllib.request.Request(url, method=method)
+            with urllib.request.urlopen(request, timeout=5) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as refusal:
             return refusal.code, refusal.read()
