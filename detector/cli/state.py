@@ -66,6 +66,8 @@ def _predicates(found: dict[str, Any]) -> "Table":
                     f"{outcome}: {', '.join(routes[:_NAMES_SHOWN])}" + (f" and {more:,} more" if more else "")
                 )
         numbers = (f"{standing['routes'].get(outcome, 0):,}" for outcome in OUTCOMES)
+        if standing["frozen"]:
+            shown.append(f"reference frozen on {standing['frozen']:,}")
         table.add_row(name, *numbers, "; ".join(shown))
     return table
 
@@ -86,6 +88,12 @@ def _show(found: dict[str, Any]) -> None:
         console.print(table)
     else:
         console.print("nothing is active: every route uses its primary")
+    calibration = found["calibration"]
+    console.print(
+        f"calibrated {calibration['age_s'] / 86_400:.1f} days ago ({calibration['made_at']})"
+        if calibration
+        else "not calibrated: predicates learn by themselves and use safe defaults"
+    )
     if found["predicates"]:
         console.print(_predicates(found["predicates"]))
     table = Table("partition", "owner", "heard", "judged", "armed", title="partitions", title_justify="left")

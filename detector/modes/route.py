@@ -215,7 +215,7 @@ class RouteJudge:
 
     def _skip(self, target: int) -> None:
         """Jump to `target` over panes that hold nothing, or over a gap that nobody waits through."""
-        frozen = self._frozen()
+        frozen = self.frozen
         for judge in self.judges.values():
             judge.skip(target, frozen=frozen)
         if self._attribution is not None:
@@ -232,12 +232,14 @@ class RouteJudge:
         # A second is left to the pane that closes next.
         return until if math.isinf(until) else self._clock.pane(until) - 1
 
-    def _frozen(self) -> bool:
+    @property
+    def frozen(self) -> bool:
+        """Whether references do not learn now: something is open, pending, or holds without acting."""
         return self.machine.open or bool(self._findings.holds)
 
     def _close(self, decisions: list[Decision]) -> None:
         boundary = self._clock.boundary + 1
-        frozen = self._frozen()
+        frozen = self.frozen
         for judge in self.judges.values():
             judge.close(boundary, frozen=frozen)
         unknown = "" if self._attribution is None else self._attribution.close(boundary, frozen=frozen)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -32,7 +33,8 @@ async def inspect(settings: Settings) -> dict[str, Any]:
         `partitions` (owner, epoch, age of its last heartbeat, whether its lease has lapsed, counts as the
         snapshots carry them, what they cover, share of records judged while armed, how each predicate
         stands on their routes), `counts` (their sums) and `predicates` (over all partitions: on how many
-        routes each is armed, learning and so on, and the names of those where it is not simply armed).
+        routes each is armed, learning and so on, and the names of those where it is not simply armed),
+        `calibration` (`made_at`, the oldest one that a worker judges by, and `age_s`; null without one).
         `complete` is false while some judged records are not covered yet, or nothing is owned.
 
     Raises:
@@ -73,8 +75,20 @@ async def inspect(settings: Settings) -> dict[str, Any]:
             )
             for name in predicates
         },
+        "calibration": _calibration([mark.calibrated for mark in marks.values()], now),
         "complete": bool(partitions) and all(partition["complete"] for partition in partitions.values()),
     }
+
+
+def _calibration(made: list[str], now: float) -> dict[str, Any] | None:
+    known = []
+    for text in filter(None, made):
+        with suppress(ValueError):  # what another version wrote, or a hand
+            known.append((datetime.fromisoformat(text).timestamp(), text))
+    if not known:
+        return None
+    oldest, text = min(known)
+    return {"made_at": text, "age_s": round(now - oldest, 1)}
 
 
 def _partition(owner: OwnerRecord | None, mark: Mark | None, now: float) -> dict[str, Any]:

@@ -22,11 +22,13 @@ class Standing(msgspec.Struct, kw_only=True):
     Attributes:
         routes: per outcome (`armed`, `breach`, `unusable`, `learning`, `insufficient`): how many routes; an
             armed one would notice a breach and sees none.
+        frozen: on how many of them its reference does not learn now, since something holds there.
         named: per outcome but `armed`: names of such routes, at most 50 in all.
     """
 
     routes: dict[str, int] = {}
     named: dict[str, list[str]] = {}
+    frozen: int = 0
 
 
 def outcome_of(judge: Judge) -> str:
@@ -45,6 +47,7 @@ def together(standings: Iterable[Standing]) -> Standing:
     """Several partitions' standings of one predicate as one."""
     whole, named = Standing(routes=dict.fromkeys(OUTCOMES, 0)), dict[str, list[str]]()
     for standing in standings:
+        whole.frozen += standing.frozen
         for outcome, number in standing.routes.items():
             whole.routes[outcome] = whole.routes.get(outcome, 0) + number
         for outcome, names in standing.named.items():
@@ -92,9 +95,11 @@ class Survey:
         found = {name: Standing(routes=dict.fromkeys(OUTCOMES, 0)) for name in pipeline.contract.predicates}
         for route in list(pipeline.routes):
             if route in pipeline.routes:
-                for name, judge in pipeline.route(route).judges.items():
+                held = pipeline.route(route)
+                for name, judge in held.judges.items():
                     outcome = outcome_of(judge)
                     standing = found[name]
+                    standing.frozen += held.frozen and judge.spec.type == "divergence"
                     standing.routes[outcome] += 1
                     if outcome != "armed":
                         names = standing.named.setdefault(outcome, [])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -58,9 +59,12 @@ def bootstrap():
                     epoch=5,
                     issued_at=time.time(),
                     complete=True,
+                    calibrated=datetime.fromtimestamp(time.time() - 7200, UTC).isoformat(),
                     predicates={
                         "errors": Standing(routes={"breach": 1, "armed": 3}, named={"breach": ["chat"]}),
-                        "drift": Standing(routes={"learning": 9}, named={"learning": list("abcdefg")}),
+                        "drift": Standing(
+                            routes={"learning": 9}, named={"learning": list("abcdefg")}, frozen=2
+                        ),
                     },
                 )
             )
@@ -101,6 +105,7 @@ def test_state_tells_what_is_active_why_and_who_owns_it(bootstrap):
     assert found["predicates"]["errors"]["named"] == {"breach": ["chat"]}
     assert found["predicates"]["drift"]["routes"]["learning"] == 9
     assert found["complete"]
+    assert found["calibration"]["age_s"] == pytest.approx(7200, abs=300)
 
 
 def test_state_is_readable(bootstrap):
@@ -109,7 +114,17 @@ def test_state_is_readable(bootstrap):
         out, errors = process.communicate(timeout=60)
 
     assert process.returncode == 0, errors
-    for word in ("chat", "error_spike", "rule", "worker-1", "drift", "learning", "unusable"):
+    for word in (
+        "chat",
+        "error_spike",
+        "rule",
+        "worker-1",
+        "drift",
+        "learning",
+        "unusable",
+        "frozen on 2",
+        "days ago",
+    ):
         assert word in out
 
 

@@ -54,6 +54,8 @@ def test_each_predicate_tells_of_each_route_how_it_stands() -> None:
     assert found["errors"].named == {"breach": ["bad"]}
     assert (found["errors"].routes["armed"], found["errors"].routes["breach"]) == (1, 1)
     assert found["drift"].named == {"learning": ["bad", "good"]}
+    # On the route where errors hold, the reference of the drift does not learn; a rate has none.
+    assert (found["drift"].frozen, found["errors"].frozen) == (1, 0)
     assert all(sum(standing.routes.values()) == 2 for standing in found.values())
     assert all(set(standing.routes) == set(OUTCOMES) for standing in found.values())
 
@@ -93,8 +95,10 @@ def test_what_is_worst_is_named_first() -> None:
         Standing(routes={"breach": 1, "unusable": 1}, named={"breach": ["bad"], "unusable": ["deaf"]}),
     ]
 
+    parts[0].frozen, parts[1].frozen = 3, 4
     whole = together(parts)
 
+    assert whole.frozen == 7
     assert whole.routes["learning"] == 60
     assert (whole.routes["breach"], whole.routes["armed"]) == (2, 0)
     assert (whole.named["breach"], whole.named["unusable"]) == (["bad"], ["deaf"])
