@@ -84,5 +84,6 @@ class Stock:
         full = len(self) >= self._most
         self._taken += taken
         if full and self._putting is not None:
-            self._putting.call_soon_threadsafe(self._room.set)
+            with suppress(RuntimeError):  # its loop has ended: nobody waits for room any more
+                self._putting.call_soon_threadsafe(self._room.set)
         return found
