@@ -6,7 +6,8 @@ Per mode and profile 34 incidents of a minute, one every five minutes, in regime
 judged by `deploy/ten-modes.yaml` calibrated on the healthy hour before. What is named is the mode of the
 incident's activation a minute after it began, or its last one if it ended sooner. A symptom's name for what
 has another cause is `cause unknown`: no guess. Modes that a profile cannot tell are listed by the simulator
-beforehand (`Profile.tells`).
+beforehand (`Profile.tells`). Drifts are of 1.5 nats, since a smaller one would not be acted on after an hour of
+calibration; all others have their default size.
 """
 
 import gc
@@ -35,6 +36,7 @@ from detector.pipeline import Pipeline
 CONTRACT = Path(__file__).parents[2] / "deploy" / "ten-modes.yaml"
 PREFIX_S, LEAD_S, EVERY_S, LASTS_S = 3600.0, 1200.0, 300.0, 60.0
 INCIDENTS = 34
+SIZES = {"input_drift": 1.5, "token_drift": 1.5}
 CALLS_PER_S = 40.0
 NAMED_WITHIN_S = 60.0
 SLACK_S = 60.0
@@ -57,7 +59,8 @@ def confusion(mode: str, profile: str) -> tuple[str, str, Counter[str], int]:
         calls_per_s=CALLS_PER_S,
         duration_s=first + INCIDENTS * EVERY_S,
         faults=tuple(
-            Fault(kind=mode, start_s=first + i * EVERY_S, duration_s=LASTS_S) for i in range(INCIDENTS)
+            Fault(kind=mode, start_s=first + i * EVERY_S, duration_s=LASTS_S, size=SIZES.get(mode))
+            for i in range(INCIDENTS)
         ),
     )
     simulation = Simulation(scenario, seed)
