@@ -6,8 +6,8 @@ Per mode and profile 34 incidents of a minute, one every five minutes, in regime
 judged by `deploy/ten-modes.yaml` calibrated on the healthy hour before. What is named is the mode of the
 incident's activation a minute after it began, or its last one if it ended sooner. A symptom's name for what
 has another cause is `cause unknown`: no guess. Modes that a profile cannot tell are listed by the simulator
-beforehand (`Profile.tells`). Drifts are of 1.5 nats, since a smaller one would not be acted on after an hour of
-calibration; all others have their default size.
+beforehand (`Profile.tells`). Drifts are of 1.5 nats, since a smaller one would not be acted on after an hour
+of calibration; all others have their default size.
 """
 
 import gc

@@ -7,6 +7,7 @@ Streams are made here, seeds are fixed; nothing is tuned on them.
 """
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -24,7 +25,7 @@ from detector.pipeline import Pipeline
 from detector.predicates.divergence import SPANS_S
 from detector.predicates.drift import DriftStream, Limits
 from detector.predicates.shiryaev_roberts import HIGHEST, MixtureShiryaevRoberts
-from topics.telemetry import TelemetryRecord
+from topics.telemetry import Evaluation, TelemetryRecord
 
 T0 = 1_700_000_000.0
 BINS = 16
@@ -255,6 +256,71 @@ def _way_back(
     return ramp or np.inf, whole or np.inf, false, overdue
 
 
+def lag() -> Iterator[str]:
+    """Verdicts that come late on part of the calls: half of the answers made up for two minutes, ceiling 2 %.
+
+    100 calls/s, the share that `primary_share` says to the primary, the rest answered by a fallback that makes
+    everything up. `again`: activations after the first one was over, which old verdicts would cause; `back`:
+    from the end of the fault to the whole traffic, which old verdicts would delay.
+    """
+    yield "| lag s | judged | found after s | back after s | again |"
+    yield "|---|---|---|---|---|"
+    spec = PredicateSpec(
+        name="made_up", type="rate", evaluation="hallucination", ceiling=0.02, stated=("ceiling",)
+    )
+    for lag_s in (5.0, 30.0, 300.0):
+        for judged in (0.01, 0.1, 1.0):
+            found, back, again = _late(_contract(spec), np.random.default_rng(5), lag_s, judged)
+            cells = ("not" if each is None else f"{each:.0f}" for each in (found, back))
+            yield f"| {lag_s:.0f} | {judged:.0%} | {' | '.join(cells)} | {again} |"
+
+
+def _late(
+    contract: Contract, rng: np.random.Generator, lag_s: float, judged: float
+) -> tuple[float | None, float | None, int]:
+    # Long enough for what is judged to show the route healthy before, and again after the fault.
+    begins = 60.0 + 20.0 / judged
+    ends, lasts = begins + 120.0, begins + 1500.0
+    pipeline = Pipeline(contract)
+    waiting: deque[tuple[float, int, Evaluation]] = deque()
+    share, began, back, again = 1.0, None, None, 0
+    for i in range(int(100 * lasts)):
+        at = T0 + i / 100
+        primary = rng.random() < share
+        bad = rng.random() < (0.5 if begins <= at - T0 < ends else 0.005) if primary else True
+        call = TelemetryRecord(
+            event_time=at,
+            route="r",
+            request_id=f"c{i}",
+            served_by="primary" if primary else "rule",
+            probe=primary and share < 1.0,
+        )
+        decisions = pipeline.step([call], [i], [at])
+        if rng.random() < judged:
+            verdict = Evaluation(
+                event_time=at + lag_s,
+                call_time=at,
+                route="r",
+                request_id=f"c{i}",
+                name="hallucination",
+                failed=bool(bad),
+            )
+            waiting.append((at + lag_s, i, verdict))
+        while waiting and waiting[0][0] <= at:
+            _, row, verdict = waiting.popleft()
+            decisions += pipeline.step_evaluations([verdict], [row], [at])
+        for each in decisions:
+            if each.disposition != "act":
+                continue
+            share = each.primary_share
+            if each.kind == "activated":
+                again += began is not None
+                began = began or at - T0
+            if each.kind == "deactivated" and at - T0 > ends and back is None:
+                back = at - T0 - ends
+    return None if began is None else began - begins, back, again
+
+
 def _until_active(contract: Contract, records: Sequence[TelemetryRecord]) -> float | None:
     pipeline = Pipeline(contract)
     for first in range(0, len(records), 50):
@@ -279,7 +345,7 @@ def _contract(spec: PredicateSpec) -> Contract:
     )
 
 
-TABLES = {"drift": drift, "jump": jump, "runs": runs, "slow": slow, "revert": revert}
+TABLES = {"drift": drift, "jump": jump, "runs": runs, "slow": slow, "revert": revert, "lag": lag}
 
 
 def main() -> None:

@@ -28,13 +28,17 @@ def replay(
     sets: Sets = None,
     time_unit: TimeUnit = "s",
     start: Start = None,
+    evaluations: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Late verdicts, .jsonl (also .gz). Repeatable."),
+    ] = None,
     batch: Batch = 4096,
     json_output: Json = False,
 ) -> None:
     """Judge recorded telemetry by the code that runs in production.
 
     Rows that are no records are counted and shown, and stop nothing. Several files are one stream, in the
-    order given; evidence names a row by its index in it, from 0.
+    order given; evidence names a row by its index in it, from 0. A late verdict is judged when it was made.
 
     \b
     detector replay calls.jsonl.gz --contract contract.yaml
@@ -53,7 +57,14 @@ def replay(
     try:
         columns = parse_columns(maps or (), sets or (), time_unit, start)
         with bytes_read(files, "replay") as progress:
-            result = run(files, judged_by, columns=columns, batch=batch, progress=progress)
+            result = run(
+                files,
+                judged_by,
+                columns=columns,
+                batch=batch,
+                progress=progress,
+                evaluations=evaluations or (),
+            )
     except (MappingError, FileError, OSError) as error:
         wrong_use(str(error))
     if json_output:

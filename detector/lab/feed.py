@@ -9,8 +9,11 @@ routes inside one can change a decision.
 The pipeline closes every pane of a gap by itself, at the time of that pane; ticks in between matter
 to predicates that wait for something to be absent. So in a long gap, when all that can be missed is
 missed already, ticks get rare, and a trace with a record every five minutes does not cost 300 of them.
+
+Late verdicts are handed over before the first tick behind the time at which they were made.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor
@@ -19,7 +22,7 @@ from typing import Protocol
 from detector.contract.model import Contract
 from detector.modes.decision import Decision
 from topics.partitioner import partition_for
-from topics.telemetry import TelemetryRecord
+from topics.telemetry import Evaluation, TelemetryRecord
 
 _RARE_S = 60
 _LONGEST_TICKED_S = 86_400
@@ -32,6 +35,11 @@ class Judge(Protocol):
         self, records: Sequence[TelemetryRecord], offsets: Sequence[int], arrivals: Sequence[float]
     ) -> list[Decision]:
         """Judge records in order."""
+
+    def step_evaluations(
+        self, evaluations: Sequence[Evaluation], offsets: Sequence[int], arrivals: Sequence[float]
+    ) -> list[Decision]:
+        """Judge late verdicts in order."""
 
     def tick(self, now: float) -> list[Decision]:
         """Advance time to `now`."""
@@ -46,12 +54,14 @@ class Feed:
         lateness_s: seconds by which judges wait for late records, as the contract says.
         patience_s: seconds into a gap during which every second gets its tick: longer than any absence takes.
         batch: most records handed over at once.
+        evaluations: late verdicts with the index of their row, in any order.
     """
 
     judges: Sequence[Judge]
     lateness_s: float
     patience_s: float
     batch: int = 4096
+    evaluations: Sequence[tuple[int, Evaluation]] = ()
     decisions: list[Decision] = field(default_factory=list)
     first: float | None = None
     last: float | None = None
@@ -59,17 +69,25 @@ class Feed:
     _pending: list[tuple[list[TelemetryRecord], list[int], list[float]]] = field(default_factory=list)
     _waiting: int = 0
     _partitions: dict[str, int] = field(default_factory=dict)
+    _late: deque[tuple[int, Evaluation]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self._pending = [([], [], []) for _ in self.judges]
+        self._late = deque(sorted(self.evaluations, key=lambda each: each[1].event_time))
 
     @classmethod
-    def for_contract(cls, judges: Sequence[Judge], contract: Contract, batch: int = 4096) -> "Feed":
+    def for_contract(
+        cls,
+        judges: Sequence[Judge],
+        contract: Contract,
+        batch: int = 4096,
+        evaluations: Sequence[tuple[int, Evaluation]] = (),
+    ) -> "Feed":
         """A feed that waits as long as the contract's predicates need."""
         absences = [spec.after_s for spec in contract.predicates.values() if spec.type == "absence"]
         lateness_s = contract.defaults.lateness_s
         # Longer than it takes to call a route absent after its last record, late records waited for.
-        return cls(judges, lateness_s, 2 * max(absences, default=0.0) + lateness_s + 5, batch)
+        return cls(judges, lateness_s, 2 * max(absences, default=0.0) + lateness_s + 5, batch, evaluations)
 
     def add(self, record: TelemetryRecord, offset: int) -> None:
         """Take the next record; `offset` is its row's index."""
@@ -94,7 +112,8 @@ class Feed:
     def finish(self) -> None:
         """Judge what is left and let time pass until no pane with a record in it is open."""
         if self.last is not None:
-            self._tick_to(ceil(floor(self.last) + 1 + self.lateness_s))
+            latest = max(self.last, self._late[-1][1].event_time if self._late else self.last)
+            self._tick_to(ceil(floor(latest) + 1 + self.lateness_s))
 
     def _partition(self, route: str) -> int:
         if len(self.judges) == 1:
@@ -114,9 +133,16 @@ class Feed:
     def _tick_to(self, second: int) -> None:
         self._flush()
         for now in _seconds(self._ticked, second, ceil(self.patience_s)):
+            self._hand_over_verdicts(now)
             for judge in self.judges:
                 self.decisions += judge.tick(float(now))
         self._ticked = max(self._ticked, second)
+
+    def _hand_over_verdicts(self, now: int) -> None:
+        while self._late and self._late[0][1].event_time <= now:
+            offset, verdict = self._late.popleft()
+            judge = self.judges[self._partition(verdict.route)]
+            self.decisions += judge.step_evaluations([verdict], [offset], [verdict.event_time])
 
 
 def _seconds(after: int, until: int, patience: int) -> Iterable[int]:

@@ -16,7 +16,7 @@ from typing import IO, Any, TypeVar
 
 from detector.lab.columns import Columns, line_builder, row_builder
 from topics.errors import DecodeError
-from topics.telemetry import TelemetryRecord
+from topics.telemetry import Evaluation, TelemetryRecord, decode_evaluation
 
 SUFFIXES = (".jsonl", ".csv", ".parquet", ".jsonl.gz", ".csv.gz")
 _LONGEST_ROW = 1 << 20  # bytes of a JSON line, characters of a csv cell
@@ -64,6 +64,30 @@ def read_rows(paths: Sequence[Path], columns: Columns, progress: Progress | None
         done += path.stat().st_size
         if progress is not None:
             progress(done)
+
+
+def read_evaluations(paths: Sequence[Path]) -> Iterator[tuple[int, Evaluation] | Malformed]:
+    """Late verdicts of .jsonl and .jsonl.gz files, with the index of the row over all of them.
+
+    Raises:
+        FileError: a file is missing, or of another kind.
+    """
+    index = 0
+    for path in paths:
+        if not path.name.endswith((".jsonl", ".jsonl.gz")):
+            raise FileError(f"{path}: expected .jsonl or .jsonl.gz")
+        if not path.is_file():
+            raise FileError(f"{path}: no such file")
+        with path.open("rb") as raw:
+            plain: Any = gzip.GzipFile(fileobj=raw) if path.name.endswith(".gz") else raw
+            for row, line in enumerate(_guarded(_lines(plain))):
+                index += 1
+                try:
+                    if isinstance(line, DecodeError):
+                        raise line
+                    yield index - 1, decode_evaluation(line)
+                except DecodeError as error:
+                    yield Malformed(str(path), row, error.path, error.expected)
 
 
 def _rows(path: Path, raw: IO[bytes], columns: Columns) -> Iterator[Row]:

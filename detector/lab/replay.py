@@ -8,10 +8,11 @@ from pathlib import Path
 from detector.contract.model import Contract
 from detector.lab.columns import Columns
 from detector.lab.feed import Feed
-from detector.lab.files import Malformed, Progress, Row, read_rows
+from detector.lab.files import Malformed, Progress, Row, read_evaluations, read_rows
 from detector.lab.outcome import Activation, activations_of, digest_of
 from detector.modes.decision import Decision
 from detector.pipeline import Pipeline
+from topics.telemetry import Evaluation
 
 _MALFORMED_SHOWN = 5
 
@@ -51,6 +52,7 @@ def replay(
     batch: int = 4096,
     partitions: int = 1,
     progress: Progress | None = None,
+    evaluations: Sequence[Path] = (),
 ) -> ReplayResult:
     """Judge the files' records in file order.
 
@@ -61,23 +63,34 @@ def replay(
         batch: most records judged at once; changes memory and speed, never a decision.
         partitions: judge in as many pipelines as a topic of so many partitions would have.
         progress: told the bytes read so far, now and then.
+        evaluations: files of late verdicts, read whole; each is judged when it was made.
 
     Raises:
         FileError: a file is missing or of an unknown kind.
         MappingError: a column is not there.
     """
     rows = read_rows(files, columns or Columns(), progress)
-    return replay_rows(rows, contract, batch=batch, partitions=partitions)
+    verdicts = list(read_evaluations(evaluations))
+    return replay_rows(rows, contract, batch=batch, partitions=partitions, verdicts=verdicts)
 
 
 def replay_rows(
-    rows: Iterator[Row], contract: Contract, *, batch: int = 4096, partitions: int = 1
+    rows: Iterator[Row],
+    contract: Contract,
+    *,
+    batch: int = 4096,
+    partitions: int = 1,
+    verdicts: Sequence[tuple[int, Evaluation] | Malformed] = (),
 ) -> ReplayResult:
     """`replay` on rows from anywhere."""
     started = time.monotonic()
     pipelines = [Pipeline(contract, partition=number) for number in range(partitions)]
-    feed = Feed.for_contract(pipelines, contract, batch)
+    late = [each for each in verdicts if not isinstance(each, Malformed)]
+    unread = [each for each in verdicts if isinstance(each, Malformed)]
+    feed = Feed.for_contract(pipelines, contract, batch, late)
     records, malformed, shown = _feed_all(feed, rows)
+    malformed += len(unread)
+    shown = (*shown, *unread)[:_MALFORMED_SHOWN]
     judged = [(pipeline.armed(), pipeline.counts.judged) for pipeline in pipelines]
     return ReplayResult(
         records=records,

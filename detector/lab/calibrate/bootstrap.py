@@ -20,6 +20,7 @@ CHAINS = 256
 _BAD_CALLS = (300, 3000)  # steps of each chain, least and most
 _LEAST_BLOCKS = 20
 _LARGEST = 1e200
+_NO_SPREAD = 1e-6  # nats
 _FITTED = np.linspace(0.1, 0.95, 18)
 
 
@@ -55,6 +56,8 @@ def run_length_threshold(
         return max(wanted, exp(min(float(np.quantile(log_max, silent)), log(_LARGEST))))
     # Chains end at a number of bad calls; they differ little in length.
     levels = np.quantile(log_max, _FITTED)
+    if np.ptp(levels) < _NO_SPREAD:
+        return None  # one burst is all that the chains know of
     theta, offset = np.polyfit(levels, -np.log(-np.log(_FITTED)), 1)
     if not theta > 0.02:
         return _LARGEST

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from detector.lab.feed import Feed
 from topics.partitioner import partition_for
-from topics.telemetry import TelemetryRecord
+from topics.telemetry import Evaluation, TelemetryRecord
 
 T0 = 1_700_000_000
 
@@ -24,6 +24,10 @@ class Tape:
         assert len(records) == len(offsets) == len(arrivals) > 0
         assert [record.event_time for record in records] == list(arrivals)
         self.events += offsets
+        return []
+
+    def step_evaluations(self, evaluations, offsets, arrivals):
+        self.events += [("verdict", offset) for offset in offsets]
         return []
 
     def tick(self, now):
@@ -112,3 +116,20 @@ def test_the_bounds_of_event_time_are_known(times, bounds):
     feed, _ = play(times)
 
     assert (feed.first, feed.last) == bounds
+
+
+def test_late_verdicts_come_when_they_were_made():
+    """Before the first tick behind them, in the order of their times, those after the last record too."""
+    tape = Tape()
+    made = [(0, 4.2), (1, 1.5), (2, 9.0)]
+    verdicts = [
+        (row, Evaluation(event_time=T0 + at, route="chat", request_id="r", name="v")) for row, at in made
+    ]
+    feed = Feed([tape], lateness_s=2.0, patience_s=60.0, evaluations=verdicts)
+    for offset in range(6):
+        feed.add(TelemetryRecord(event_time=T0 + offset, route="chat"), offset)
+    feed.finish()
+    verdicts_told = [("verdict", row) for row, _ in made]
+    order = [event for event in tape.events if event in (1, 2, 4, 5) or event in verdicts_told]
+
+    assert order == [1, ("verdict", 1), 2, 4, ("verdict", 0), 5, ("verdict", 2)]
