@@ -259,7 +259,7 @@ def _way_back(
 def lag() -> Iterator[str]:
     """Verdicts that come late on part of the calls: half of the answers made up for two minutes, ceiling 2 %.
 
-    100 calls/s, the share that `primary_share` says to the primary, the rest answered by a fallback that makes
+    100 calls/s, as many to the primary as `primary_share` says, the rest answered by a fallback that makes
     everything up. `again`: activations after the first one was over, which old verdicts would cause; `back`:
     from the end of the fault to the whole traffic, which old verdicts would delay.
     """

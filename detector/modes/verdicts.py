@@ -10,7 +10,9 @@ been forgotten, is counted as unjoined and not judged. While no fallback answers
 tell apart, and verdicts are judged as they come.
 
 A verdict without `call_time` on a call that is not remembered is taken to be up to ten minutes late.
-Memory is bounded: the oldest calls and verdicts are forgotten first.
+Memory is bounded: the oldest calls and verdicts are forgotten first. Where verdicts are so late that the
+primary's calls would be forgotten before theirs come, every second, fourth, .. call alone is remembered,
+chosen by its request id, and verdicts on the others are skipped: a slow judge must not block a revert.
 """
 
 import hashlib
@@ -26,9 +28,11 @@ from detector.predicates.evaluation_rate import EvaluationRate
 from topics.telemetry import PRIMARY, Evaluation, TelemetryRecord
 
 CALLS = 4096
+PROBES = 8192  # calls of the primary: 27 a second through five minutes
 HORIZON_S = 600.0  # a verdict is no later after its call
 WAIT_S = 30.0  # a call comes no later after its verdict
 _WAITING = 1024
+_WIDEST = 0xFF
 
 
 class Standing(Enum):
@@ -65,6 +69,8 @@ class LateVerdicts:
         self._waiting: list[Coming] = []
         self._by_fallback: dict[bytes, None] = {}
         self._by_primary: dict[bytes, float] = {}  # when each call was made
+        self._mask = 0  # calls in whose digest one of these bits is set are not remembered
+        self._lag = 0.0  # the longest from call to verdict, seconds; 0: unknown
         self._seen: dict[bytes, None] = {}
         self._from, self._to = math.inf, -math.inf  # when fallbacks answered, as far as it still matters
 
@@ -86,7 +92,27 @@ class LateVerdicts:
                 _add(self._by_fallback, _digest(record.request_id), None)
             elif engaged or record.event_time <= max(self._to, self.since + HORIZON_S):
                 made = record.event_time - (record.latency_s or 0.0)
-                _add(self._by_primary, _digest(record.request_id), made)
+                self._remember_primary(_digest(record.request_id), made)
+
+    def _remember_primary(self, call: bytes, made: float) -> None:
+        known = self._by_primary
+        if self._passed_over(call):
+            return
+        known[call] = made
+        needed = self._lag or HORIZON_S
+        spans = made - next(iter(known.values()))
+        if len(known) > PROBES:
+            if spans < needed and self._mask < _WIDEST:
+                self._mask = 2 * self._mask + 1
+                for each in [each for each in known if self._passed_over(each)]:
+                    del known[each]
+            else:
+                del known[next(iter(known))]
+        elif self._mask and spans > needed and len(known) < PROBES // 4:
+            self._mask >>= 1
+
+    def _passed_over(self, call: bytes) -> bool:
+        return bool(self._mask & call[0])
 
     def take(self, verdict: Coming, now: float, *, engaged: bool) -> bool:
         """Judge a verdict, skip it or let it wait for its call; return whether a judge flipped.
@@ -143,10 +169,14 @@ class LateVerdicts:
             if ended is not None
             else evaluation.event_time - HORIZON_S
         )
+        if joined is not None or ended is not None:
+            self._lag = max(self._lag, min(HORIZON_S, evaluation.event_time - made))
         if made < self.since:
             return Standing.SKIPPED
         if call is None:
             return Standing.COUNTS
+        if joined is None and self._passed_over(call) and engaged:
+            return Standing.SKIPPED
         if joined is None and self._mixed(ended, evaluation.event_time, engaged=engaged):
             return Standing.WAITS if waited < WAIT_S else Standing.UNJOINED
         identity = _digest(f"{evaluation.name}\0{evaluation.request_id}")
@@ -171,6 +201,7 @@ class LateVerdicts:
             "by_primary": list(self._by_primary.items()),
             "seen": list(self._seen),
             "mixed": (self._from, self._to),
+            "kept": (self._mask, self._lag),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -184,6 +215,7 @@ class LateVerdicts:
         self._by_primary = dict(state["by_primary"])
         self._seen = dict.fromkeys(state["seen"])
         self._from, self._to = state["mixed"]
+        self._mask, self._lag = state["kept"]
 
 
 def _digest(name: str) -> bytes:

@@ -218,3 +218,27 @@ def test_old_verdicts_neither_open_a_scope_nor_keep_it_open(lag_s, share):
     assert (activated, deactivated) == ("active", "inactive")
     assert FAULT <= began <= FAULT + 5
     assert WELL <= ended <= WELL + enough_s + 40
+
+
+@pytest.mark.parametrize("restored", [False, True], ids=["same", "after a restart"])
+def test_a_slow_judge_of_many_probes_is_still_heard(restored):
+    """At 60 probes a second and five minutes to a verdict some calls stand for all; memory stays bounded."""
+    late, lag_s, per_s = made(), 300.0, 60
+    mixed(late)
+    counted = {"judged": 0, "skipped": 0, "unjoined": 0, "waits": 0}
+    for i in range(int(900 * per_s)):
+        at = i / per_s
+        late.remember([record(at, request_id=f"c{i}")], engaged=True)
+        if at >= lag_s:
+            number = i - int(lag_s * per_s)
+            said = take(late, at, call_time=T0 + number / per_s, request_id=f"c{number}", failed=False)
+            if at > 600:
+                counted[said] += 1
+        if restored and i == 500 * per_s:
+            state = msgspec.msgpack.decode(msgspec.msgpack.encode(late.state()), strict=False)
+            late = made()
+            late.load(state)
+
+    assert counted["judged"] > 0.2 * 300 * per_s
+    assert counted["judged"] + counted["skipped"] == sum(counted.values())
+    assert len(late.state()["by_primary"]) <= 8192
