@@ -20,10 +20,12 @@ import msgspec
 from msgspec.structs import replace
 
 from detector.contract.model import Contract
+from detector.modes.counts import Counts
 from detector.modes.decision import Decision
 from detector.modes.plan import Plan
 from detector.modes.route import RouteJudge
 from detector.modes.silence import CommonSilence
+from detector.windows.held import Held
 from detector.windows.inbox import MOST
 from detector.windows.segment import Calls, Row, retimed
 from detector.windows.watermark import FUTURE_S
@@ -46,32 +48,6 @@ class Limits:
     """
 
     routes: int = 2000
-
-
-@dataclass(slots=True)
-class Counts:
-    """Totals over all routes, those restored from snapshots included.
-
-    Attributes:
-        judged: records judged, each exactly once.
-        late: records older than every window; not judged.
-        clamped: records and verdicts whose event time lay too far ahead of their arrival.
-        verdicts: late verdicts judged; `verdicts_skipped` those that say nothing of the primary.
-        verdicts_unjoined: late verdicts whose call was not found where it had to be; not judged.
-        skipped: records that a snapshot had covered already.
-        evicted: routes forgotten because there were too many.
-        overdue: attempts to revert that were made too late; stays 0.
-    """
-
-    judged: int = 0
-    late: int = 0
-    clamped: int = 0
-    verdicts: int = 0
-    verdicts_skipped: int = 0
-    verdicts_unjoined: int = 0
-    skipped: int = 0
-    evicted: int = 0
-    overdue: int = 0
 
 
 class Pipeline:
@@ -104,17 +80,27 @@ class Pipeline:
         self._forgotten: dict[str, int] = {}
         self._just_evicted: dict[str, None] = {}
         self._silence = CommonSilence(contract, partition)
+        self._held = Held()
 
     def step(
         self, records: Sequence[TelemetryRecord], offsets: Sequence[int], arrivals: Sequence[float]
     ) -> list[Decision]:
-        """Judge telemetry in log order.
+        """Judge telemetry in log order; all of it, see `take`.
 
         Args:
             records: decoded records.
             offsets: their offsets (row indices in files), ascending.
             arrivals: when each arrived, Unix seconds; an event time is believed up to 5 s past it.
         """
+        decisions = self.take(records, offsets, arrivals)
+        while self.held:
+            decisions += self.settle()
+        return decisions
+
+    def take(
+        self, records: Sequence[TelemetryRecord], offsets: Sequence[int], arrivals: Sequence[float]
+    ) -> list[Decision]:
+        """Judge what may raise an alarm at once, and hold what only lets panes close; as for `step`."""
         if not records:
             return []
         if offsets[0] < self._restored_to:
@@ -126,14 +112,15 @@ class Pipeline:
         judges = self._present(table.routes, offsets[0])
         if judges is None:
             half = len(records) // 2
-            first = self.step(records[:half], offsets[:half], arrivals[:half])
-            return first + self.step(records[half:], offsets[half:], arrivals[half:])
+            first = self.take(records[:half], offsets[:half], arrivals[:half])
+            return first + self.take(records[half:], offsets[half:], arrivals[half:])
         if max(map(sub, table.times, arrivals)) > FUTURE_S:
             self._clamp(rows, arrivals)
-        for position in self._plan.suspects(table.columns):
-            judges[table.routes[position]].inbox.shut()
+        suspected = {table.routes[position] for position in self._plan.suspects(table.columns)}
+        for route in suspected:
+            judges[route].inbox.shut()
         inboxes = {route: judge.inbox for route, judge in judges.items()}
-        urgent: defaultdict[str, list[int]] = defaultdict(list)
+        left: defaultdict[str, list[int]] = defaultdict(list)
         for position, row, offset in zip(range(len(rows)), rows, offsets, strict=True):
             inbox = inboxes[row[0]]
             if inbox.since <= row[1] < inbox.until:
@@ -141,18 +128,31 @@ class Pipeline:
                 inbox.offsets.append(offset)
             else:
                 inbox.until = _SHUT  # what follows comes after it
-                urgent[row[0]].append(position)
+                left[row[0]].append(position)
         if self._plan.joins_verdicts:
             for record in records:
-                if record.route not in urgent:
+                if record.route not in left:
                     judges[record.route].remember((record,))
         decisions: list[Decision] = []
-        for route, positions in urgent.items():
+        for route, positions in left.items():
             calls = Calls(records, rows, offsets)
-            decisions += judges[route].feed(
-                calls if len(positions) == len(records) else calls.only(positions)
-            )
+            mine = calls if len(positions) == len(records) else calls.only(positions)
+            if route in suspected or not inboxes[route].calm:
+                decisions += judges[route].feed(self._held.take(route, mine) or mine)
+            else:
+                self._held.add(route, mine)
         return decisions
+
+    @property
+    def held(self) -> int:
+        """Calls that wait for `settle`."""
+        return self._held.count
+
+    def settle(self, route: str = "") -> list[Decision]:
+        """Judge the calls held on a route, by default the one that has waited longest."""
+        name = route or self._held.first()
+        calls = self._held.take(name)
+        return [] if calls is None else self._routes[name].feed(calls)
 
     def step_evaluations(
         self, evaluations: Sequence[Evaluation], offsets: Sequence[int], arrivals: Sequence[float]
@@ -164,6 +164,7 @@ class Pipeline:
         believed = [_believed(each, arrival) for each, arrival in zip(evaluations, arrivals, strict=True)]
         decisions: list[Decision] = []
         for route, positions in groups.items():
+            decisions += self.settle(route)
             judge = self._routes.pop(route, None) or self._meet(route)
             self._routes[route] = judge
             places = [offsets[i] for i in positions]
@@ -183,6 +184,8 @@ class Pipeline:
 
     def ticks(self, now: float) -> Iterator[list[Decision]]:
         """`tick` route by route, so that a caller can let others work in between."""
+        while self.held:
+            yield self.settle()
         said = self._silence.look(now, self._routes.values())
         if said:
             yield said
@@ -200,7 +203,7 @@ class Pipeline:
         if judge is None or order.issued_at <= judge.machine.status.accepted_at:
             return []
         self._dirty.setdefault(judge.route, [None, None])
-        return judge.accept(order)
+        return self.settle(judge.route) + judge.accept(order)
 
     def _present(self, names: Sequence[str], offset: int) -> dict[str, RouteJudge] | None:
         """The judges of a batch that begins at `offset`, made the most recently seen ones; None: too many."""
@@ -240,8 +243,8 @@ class Pipeline:
     def _evict(self, here: Container[str] = ()) -> None:
         """Forget the least recently seen route that has nothing open and is not among `here`."""
         for route, judge in self._routes.items():
-            if not judge.machine.open and route not in here:
-                _add_counts(self._gone, judge)
+            if not judge.machine.open and route not in here and route not in self._held:
+                self._gone.add(judge)
                 self._evicted += 1
                 if judge.machine.status.transition:
                     self._forgotten[route] = judge.machine.status.transition
@@ -288,8 +291,11 @@ class Pipeline:
                 yield judge.machine.present(status.since)
 
     def dirty(self) -> list[str]:
-        """Routes that have changed since their last snapshot, the longest waiting first."""
-        return list(self._dirty)
+        """Routes that have changed since their last snapshot, the longest waiting first.
+
+        Not those on which calls are held: a snapshot would say that it covers them.
+        """
+        return [route for route in self._dirty if route not in self._held] if self.held else list(self._dirty)
 
     def first_uncovered(self) -> dict[str, int]:
         """Least offset that no snapshot covers, for `telemetry` and `evaluations`; absent: none."""
@@ -366,7 +372,7 @@ class Pipeline:
         total = Counts(**{name: getattr(self._gone, name) for name in Counts.__slots__})
         total.skipped, total.evicted = self._skipped, self._evicted
         for judge in self._routes.values():
-            _add_counts(total, judge)
+            total.add(judge)
         return total
 
     def armed(self) -> dict[str, float]:
@@ -376,16 +382,6 @@ class Pipeline:
             name: sum(judge.armed[name] for judge in self._routes.values()) / judged if judged else 0.0
             for name in self._plan.contract.predicates
         }
-
-
-def _add_counts(total: Counts, judge: RouteJudge) -> None:
-    total.judged += judge.judged
-    total.late += judge.late
-    total.clamped += judge.clamped
-    total.verdicts += judge.late_verdicts.judged
-    total.verdicts_skipped += judge.late_verdicts.skipped
-    total.verdicts_unjoined += judge.late_verdicts.unjoined
-    total.overdue += judge.machine.status.overdue
 
 
 def _believed(evaluation: Evaluation, arrival: float) -> Evaluation:

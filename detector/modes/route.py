@@ -115,11 +115,10 @@ class RouteJudge:
 
     def _open_inbox(self) -> None:
         """Let calls wait while all judges are calm, until a pane closes."""
-        calm = not self.machine.engaged and all(judge.calm for judge in self._walkers)
-        self.inbox.since, self.inbox.until = (
-            self._clock.begins - self._history_s,
-            self._clock.closes_at if calm else -math.inf,
-        )
+        inbox = self.inbox
+        inbox.calm = not self.machine.engaged and all(judge.calm for judge in self._walkers)
+        inbox.since = self._clock.begins - self._history_s
+        inbox.until = self._clock.closes_at if inbox.calm else -math.inf
         self.due = -math.inf
 
     def _segment_end(self, times: Sequence[float], start: int) -> int:

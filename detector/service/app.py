@@ -80,6 +80,7 @@ def make_app(settings: Settings, shell: Shell, data_dir: str) -> faust.App:
                 if shell.failed is not None:
                     shell.failed(error)
                 await asyncio.Event().wait()
+            shell.consumer.done(event.message)
 
     for topic in (shell.declared.telemetry, shell.declared.evaluations):
         channel = app.topic(topic.name, schema=BatchSchema())

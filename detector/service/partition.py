@@ -49,6 +49,8 @@ CUT_OFF_S = 5.0  # a fetch answers twice a second where the broker is there
 _ORIGINS_KEPT = 10_000
 _PASSED_S = 0.5
 _TURNS_TO_SEND = 4  # of the event loop, from a message in the outbox to its bytes on the way
+_HELD_MOST = 2000  # calls that can wait, and for how long, seconds
+_HELD_S = 0.25
 
 
 class TopicMadeAnewError(RuntimeError):
@@ -99,6 +101,7 @@ class PartitionWorker:
         self._origin_of: dict[tuple[str, int], str] = {}  # by topic and own offset
         self._progress = False
         self._passed_at: float | None = None
+        self._held_since: float | None = None
 
     @property
     def position(self) -> dict[str, int]:
@@ -163,6 +166,12 @@ class PartitionWorker:
                 # A decision is on its way to gateways before more is judged.
                 for _ in range(_TURNS_TO_SEND):
                     await breathe()
+            # What can wait does not wait for ever, where there is never time to spare.
+            while self._held_too_long() and not self.closed:
+                self.spare(turn)
+                if turn.over():
+                    await breathe()
+                    turn = Turn(_JUDGE_S)
             if turn.over():
                 await breathe()
                 turn = Turn(_JUDGE_S)
@@ -170,6 +179,26 @@ class PartitionWorker:
         self._metrics.batch.observe(perf_counter() - started)
         for outbox in self._outboxes:
             await outbox.room()
+
+    def spare(self, turn: Turn) -> bool:
+        """Judge some of what can wait, for a turn's time; whether there is more."""
+        while self.pipeline.held and self._open.is_set() and not self.closed:
+            decisions = self.pipeline.settle()
+            if decisions:
+                self._decided(decisions)
+            if turn.over():
+                break
+        if not self.pipeline.held:
+            self._held_since = None
+        return bool(self.pipeline.held)
+
+    def _held_too_long(self) -> bool:
+        if not self.pipeline.held:
+            self._held_since = None
+            return False
+        if self._held_since is None:
+            self._held_since = perf_counter()
+        return self.pipeline.held > _HELD_MOST or perf_counter() - self._held_since > _HELD_S
 
     def _judge(self, name: str, fetched: Sequence[Any]) -> bool:
         """Judge records; return whether that led to decisions."""
@@ -188,7 +217,7 @@ class PartitionWorker:
         )
         if decoded.bad or decoded.strays or decoded.repeats or decoded.origins:
             self._set_apart(name, decoded)
-        step = self.pipeline.step if name == TELEMETRY else self.pipeline.step_evaluations
+        step = self.pipeline.take if name == TELEMETRY else self.pipeline.step_evaluations
         decisions = step(decoded.records, decoded.offsets, decoded.arrivals)
         self.position[name] = fetched[-1].offset + 1
         self._progress = True
@@ -310,6 +339,8 @@ class PartitionWorker:
 
     async def finish(self) -> None:
         """Hand over: everything judged is covered and marked before this returns."""
+        while self.spare(Turn(_JUDGE_S)) and self._open.is_set() and not self.closed:
+            await breathe()
         self.close()
         if self._restored:
             await self.cover.finish()

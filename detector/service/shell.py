@@ -22,7 +22,7 @@ from detector.service.ownership import Phase
 from detector.service.partition import CUT_OFF_S, EVALUATIONS, INPUTS, TELEMETRY, PartitionWorker
 from detector.service.refused import Refused
 from detector.service.settings import Settings
-from detector.service.snapshots import TURN_S, SnapshotReader, SnapshotWriter, breathe
+from detector.service.snapshots import TURN_S, SnapshotReader, SnapshotWriter, Turn, breathe
 from detector.service.starts import Starts
 from detector.service.topics_admin import Cluster
 from topics.names import topics
@@ -223,6 +223,16 @@ class Shell:
             for name, offset in worker.cover.committed.items()
         }
 
+    async def spare(self) -> bool:
+        """Judge some of what can wait, for a moment."""
+        turn, more = Turn(TURN_S), False
+        for worker in list(self.workers.values()):
+            more = worker.spare(turn) or more
+            if turn.over():
+                break
+        await breathe()
+        return more
+
     def round_of(self, partition: int) -> int:
         """How often the partition was begun again."""
         return self._rounds.get(partition, 0)
@@ -354,15 +364,6 @@ class Shell:
             self._homes.recount(count)
             self.desk.recounted(count)
 
-    async def _ask_ends(self, partition: int) -> dict[str, int] | None:
-        tps = frozenset(TP(topic, partition) for topic in self.topic_of.values())
-        try:
-            ends = await self.consumer.in_thread("ends", tps)
-        except (KafkaError, OSError):
-            await asyncio.sleep(0.2)
-            return None
-        return {self._input_of[tp.topic]: offset for tp, offset in ends.items()}
-
     def _worker(self, partition: int) -> PartitionWorker:
         pipeline = Pipeline(
             self.contract,
@@ -391,5 +392,5 @@ class Shell:
             outboxes=(self.control, self.bulk),
             metrics=self.metrics,
             clock=time.time,
-            ask_ends=self._ask_ends,
+            ask_ends=lambda wanted: self._starts.ends_of(wanted),
         )

@@ -1,9 +1,11 @@
 """Where reading begins after an assignment."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from detector.contract.model import Contract
@@ -35,6 +37,16 @@ class Starts:
             (spec.window_s for spec in contract.predicates.values()), default=0.0
         )
         self._log = logger(part="starts")
+
+    async def ends_of(self, partition: int) -> dict[str, int] | None:
+        """End offset of each input of a partition now; None, after a moment, if the broker does not tell."""
+        tps = frozenset(TP(topic, partition) for topic in self._input_of)
+        try:
+            ends = await self._call("ends", tps)
+        except (KafkaError, OSError):
+            await asyncio.sleep(0.2)
+            return None
+        return {self._input_of[tp.topic]: offset for tp, offset in ends.items()}
 
     async def find(
         self, inputs: frozenset[TP], found: Mapping[int, Snapshots]

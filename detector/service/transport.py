@@ -48,6 +48,9 @@ class Offsets(Protocol):
     def unconfirmed(self) -> Mapping[TP, int]:
         """Offsets to commit although they may be no news: the group's answer is wanted."""
 
+    async def spare(self) -> bool:
+        """All that was fetched is judged: do a little of what can wait; whether there is more."""
+
     def round_of(self, partition: int) -> int:
         """Grows each time that reading of a partition begins again within one assignment."""
 
@@ -172,6 +175,7 @@ class BatchConsumer(driver.Consumer):
         self._stock: Stock | None = None
         self._early: list[Chunk] = []  # from behind a seek that has not ended yet
         self._sought: dict[TP, int] = {}  # how often each partition was sought
+        self._in_work: set[Any] = set()  # batches that agents were given
         self._all_done = asyncio.Event()
 
     def _new_consumer_thread(self) -> BatchThread:
@@ -186,6 +190,7 @@ class BatchConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Go to where the snapshots say, wherever the commit is; Faust calls this before it resumes."""
+        self._in_work.clear()  # what agents were not given yet, they never will be
         assigned = frozenset(self.assignment())
         starts = await self.offsets.start_offsets(assigned)
         starts = {tp: offset for tp, offset in starts.items() if tp in self.assignment()}
@@ -209,9 +214,12 @@ class BatchConsumer(driver.Consumer):
             return False
         message.acked = True
         self._unacked_messages.discard(message)
-        if not self._unacked_messages:
-            self._all_done.set()
         return True
+
+    def done(self, message: Any) -> None:
+        """An agent has judged a batch; Faust's own streams acknowledge without a word to the consumer."""
+        self._in_work.discard(message)
+        self._all_done.set()
 
     async def wait_empty(self) -> None:
         """A batch in work is given up, not waited for: what no snapshot covers is read again."""
@@ -250,6 +258,7 @@ class BatchConsumer(driver.Consumer):
                     await self.wait(cast(Any, self.can_resume_flow))
                     continue
                 active = self._get_active_partitions()
+                await self._use_spare_time(stock)
                 await stock.arrived(1.0)
                 if pump.done():
                     pump.result()
@@ -263,6 +272,10 @@ class BatchConsumer(driver.Consumer):
                 raise
         finally:
             pump.cancel()
+
+    async def _use_spare_time(self, stock: Stock) -> None:
+        while not len(stock) and self.flow_active and await self.offsets.spare():
+            pass
 
     def _current(self, chunks: list[Chunk]) -> dict[TP, list[Any]]:
         """Records by partition, none from before a seek; those behind one that still ends wait for that."""
@@ -292,27 +305,27 @@ class BatchConsumer(driver.Consumer):
                     continue
             last = fetched[-1]
             self._read_offset[tp] = last.offset + 1
-            await self.callback(
-                ConsumerMessage(
-                    tp.topic,
-                    tp.partition,
-                    last.offset,
-                    last.timestamp / 1000,
-                    last.timestamp_type,
-                    None,
-                    None,
-                    cast(Any, Batch(self.offsets.round_of(tp.partition), fetched)),
-                    None,
-                    0,
-                    0,
-                    tp,
-                    generation_id=generation,
-                )
+            message = ConsumerMessage(
+                tp.topic,
+                tp.partition,
+                last.offset,
+                last.timestamp / 1000,
+                last.timestamp_type,
+                None,
+                None,
+                cast(Any, Batch(self.offsets.round_of(tp.partition), fetched)),
+                None,
+                0,
+                0,
+                tp,
+                generation_id=generation,
             )
+            self._in_work.add(message)
+            await self.callback(message)
 
     async def _worked_off(self) -> None:
         """Wait until the agents are done with what they were given: meanwhile more comes together."""
-        while self._unacked_messages and self.flow_active and not self._stopped.is_set():
+        while self._in_work and self.flow_active and not self._stopped.is_set():
             self._all_done.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):

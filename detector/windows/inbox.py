@@ -16,15 +16,17 @@ class Inbox:
     Attributes:
         rows, offsets: calls that wait, in arrival order; see `Columns.rows`.
         since, until: a call may wait if its event time, Unix seconds, is in [since, until).
+        calm: nothing but a suspicious call can raise an alarm on the route before its next pane closes.
     """
 
-    __slots__ = ("offsets", "rows", "since", "until")
+    __slots__ = ("calm", "offsets", "rows", "since", "until")
 
     def __init__(self) -> None:
         self.rows: list[tuple[Any, ...]] = []
         self.offsets: list[int] = []
         self.since = math.inf
         self.until = -math.inf
+        self.calm = False
 
     def empty(self) -> tuple[list[tuple[Any, ...]], list[int]]:
         """Hand over what waits."""
