@@ -29,7 +29,6 @@ from topics.errors import DecodeError
 from topics.partitioner import partition_for
 from topics.telemetry import decode_telemetry
 
-PER_S = 20.0
 _HEALTHY_FIRST = 20
 _AHEAD = 2  # failing calls sent singly before the one that should cross, and as many after it
 _APART_S = 0.02
@@ -68,7 +67,7 @@ class Latency:
     ratio_p99: float
 
 
-async def measure(place: Place, *, rate: int, evidence: int, routes: int, per_s: float = PER_S) -> Latency:
+async def measure(place: Place, *, rate: int, evidence: int, routes: int, per_s: float) -> Latency:
     """Measure on topics that nobody else uses.
 
     Args:

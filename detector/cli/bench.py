@@ -59,7 +59,8 @@ def throughput(
 def latency(
     bootstrap: Bootstrap = None,
     rate: Annotated[int, typer.Option(min=1, help="Healthy calls a second in the background.")] = 20_000,
-    evidence: Annotated[int, typer.Option(min=1, help="Routes that begin to fail, one sample each.")] = 2_500,
+    evidence: Annotated[int, typer.Option(min=1, help="Routes that begin to fail, one sample each.")] = 1_500,
+    evidence_per_s: Annotated[float, typer.Option(min=0.1, help="So many of them a second.")] = 20.0,
     partitions: Partitions = 8,
     routes: Annotated[int, typer.Option(min=1, help="Routes of the background.")] = 200,
     settings_file: SettingsFile = None,
@@ -76,7 +77,9 @@ def latency(
     from detector.bench import latency as bench_latency
 
     _run(
-        lambda place: bench_latency.measure(place, rate=rate, evidence=evidence, routes=routes),
+        lambda place: bench_latency.measure(
+            place, rate=rate, evidence=evidence, routes=routes, per_s=evidence_per_s
+        ),
         bootstrap,
         settings_file,
         partitions,

@@ -5,9 +5,11 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiokafka import TopicPartition
 from faust.types import TP
 
+from detector.service import transport
 from detector.service.stock import Chunk, Stock
 from detector.service.transport import BatchConsumer
 
@@ -76,3 +78,20 @@ def test_what_was_fetched_before_a_seek_is_dropped_and_what_comes_behind_it_wait
     assert BatchConsumer._current(consumer, []) == {}
     consumer._sought[here] = 2
     assert BatchConsumer._current(consumer, [Chunk(here, 2, [3])]) == {here: [1, 2, 3]}
+
+
+async def test_a_round_is_over_as_soon_as_its_batches_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust acknowledges without a word to the consumer: waiting must not rest on that."""
+    monkeypatch.setattr(transport, "_LOOK_S", 3600.0)
+    stopped = SimpleNamespace(is_set=lambda: False)
+    message = object()
+    consumer: Any = SimpleNamespace(
+        _in_work={message}, _all_done=asyncio.Event(), flow_active=True, _stopped=stopped
+    )
+    waiting = asyncio.create_task(BatchConsumer._worked_off(consumer))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    BatchConsumer.done(consumer, message)
+
+    await asyncio.wait_for(waiting, 5)
+    assert not consumer._in_work
