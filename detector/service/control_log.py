@@ -32,6 +32,7 @@ class ControlLog:
         greatest: the greatest epoch of any record met, of whichever partition; never goes down.
         overrides: the operator's orders, by scope, ended ones included until they are taken back.
         accepted: drifts that an operator took for the new normal, by scope; the judge knows which are news.
+        accepts_read: how many such orders were read.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class ControlLog:
         self.greatest = 0
         self.overrides: dict[str, Override] = {}
         self.accepted: dict[str, Override] = {}
+        self.accepts_read = 0
         self._again: Fold | None = None
 
     def read(
@@ -84,6 +86,7 @@ class ControlLog:
             return None
         if order.accept:
             self.accepted[scope] = order
+            self.accepts_read += 1
             return scope if self.overrides.pop(scope, None) is not None else None
         self.accepted.pop(scope, None)
         self.overrides[scope] = order

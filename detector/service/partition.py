@@ -102,6 +102,7 @@ class PartitionWorker:
         self._progress = False
         self._passed_at: float | None = None
         self._held_since: float | None = None
+        self._accepts_done = 0
 
     @property
     def position(self) -> dict[str, int]:
@@ -290,8 +291,10 @@ class PartitionWorker:
         elif reached is not None and not fresh:
             self.cut_off = True
         if self._open.is_set():
-            for order in self._desk.accepted(self.partition):
-                self._decided(self.pipeline.accept(order))
+            if self._desk.log.accepts_read != self._accepts_done:
+                self._accepts_done = self._desk.log.accepts_read
+                for order in self._desk.accepted(self.partition):
+                    self._decided(self.pipeline.accept(order))
             if drained and reached is not None:
                 await self._advance(min(now, reached))
         self._see_whether_caught_up(now, drained=drained)
