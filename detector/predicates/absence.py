@@ -3,6 +3,9 @@
 Judged by ticks alone, which come only while the partition is drained: a lagging reader hears
 silence everywhere. The bound is `after_s`, or three times the longest of the last 64 gaps if that
 is more, so that a route that calls once a minute is not reported every minute.
+
+A gap that was reported is an outage, not a habit, until it has come three times within eight days: a
+route that is quiet at night is reported for some nights, and one outage does not make it deaf for the next.
 """
 
 from collections import deque
@@ -15,6 +18,8 @@ from detector.windows.segment import Segment
 GAPS = 64
 HABIT = 3.0
 LEAST_RECORDS = 10
+REMEMBERED = 3
+MEMORY_S = 8 * 86_400
 TOGETHER_S = 5.0  # others that fall silent with this route are waited for
 
 
@@ -27,6 +32,7 @@ class Absence(JudgeBase):
         super().__init__(spec)
         self._gaps: deque[float] = deque(maxlen=GAPS)
         self._last = float("-inf")
+        self._reported: deque[tuple[float, float]] = deque(maxlen=GAPS)  # when each ended, its length
         self._longest = 0.0
         self._seen = 0
         self._undo = (False, self.verdict)
@@ -62,10 +68,22 @@ class Absence(JudgeBase):
             return
         # A gap of a second or more always begins a segment of its own, whatever the batches were.
         if self._last > float("-inf") and first - self._last >= 1.0:
-            self._gaps.append(first - self._last)
-            self._longest = max(self._gaps)
+            self._note(first, first - self._last)
         self._last = max(segment.times)
         self.verdict = Verdict(Outcome.CLEAR, 0.0, self._bound(), self._seen)
+
+    def _note(self, at: float, gap: float) -> None:
+        if self.armed and gap > self._bound() + TOGETHER_S:
+            self._reported.append((at, gap))
+        else:
+            self._gaps.append(gap)
+        while self._reported and self._reported[0][0] < at - MEMORY_S:
+            self._reported.popleft()
+        self._longest = self._habit()
+
+    def _habit(self) -> float:
+        again = sorted(gap for _, gap in self._reported)[-REMEMBERED:]
+        return max([*self._gaps, *(again[:1] if len(again) == REMEMBERED else ())], default=0.0)
 
     def due(self, silent: float) -> bool:
         """Whether a silence of so many seconds is more than the route's habit explains."""
@@ -84,11 +102,18 @@ class Absence(JudgeBase):
 
     def state(self) -> dict[str, Any]:
         """See `Judge.state`."""
-        return {"gaps": list(self._gaps), "last": self._last, "seen": self._seen, "latched": self.latched}
+        return {
+            "gaps": list(self._gaps),
+            "reported": list(self._reported),
+            "last": self._last,
+            "seen": self._seen,
+            "latched": self.latched,
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         """See `Judge.load`."""
         self._gaps = deque(state["gaps"], maxlen=GAPS)
-        self._longest = max(self._gaps, default=0.0)
+        self._reported = deque(((at, gap) for at, gap in state["reported"]), maxlen=GAPS)
+        self._longest = self._habit()
         self._last, self._seen, self.latched = state["last"], state["seen"], state["latched"]
         self.verdict = Verdict(Outcome.BREACH if self.latched else Outcome.CLEAR, threshold=self._bound())

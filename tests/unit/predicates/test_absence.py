@@ -92,3 +92,33 @@ def test_a_silence_is_reported_once():
     made.tick(T0 + 90)
 
     assert made.verdict is first
+
+
+@pytest.mark.parametrize(("outages", "latched"), [(1, True), (2, True), (3, False)])
+@pytest.mark.parametrize("restored", [False, True], ids=["same", "after a restart"])
+def test_an_outage_is_no_habit_until_it_has_come_three_times(outages, latched, restored):
+    """After gaps of 100 s a silence of 60 s is reported, unless such gaps keep coming."""
+    seconds, at = list(range(20)), 19
+    for _ in range(outages):
+        at += 100
+        seconds += range(at, at + 20)
+        at += 19
+    made = judge(*seconds)
+    if restored:
+        state, made = made.state(), judge()
+        made.load(state)
+    made.tick(T0 + at + 60)
+
+    assert made.latched == latched
+
+
+def test_outages_are_forgotten_after_eight_days():
+    """Three of them, a quiet fortnight, and a silence of a minute is one again."""
+    seconds = [*range(20), *range(119, 139), *range(238, 258), *range(357, 377)]
+    made = judge(*seconds, *(377 + 20 * i for i in range(1, 14 * 86_400 // 20)))
+    last = 377 + 20 * (14 * 86_400 // 20 - 1)
+    made.tick(T0 + last + 59)
+    assert not made.latched
+    made.tick(T0 + last + 66)
+
+    assert made.latched
