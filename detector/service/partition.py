@@ -168,7 +168,7 @@ class PartitionWorker:
                 for _ in range(_TURNS_TO_SEND):
                     await breathe()
             # What can wait does not wait for ever, where there is never time to spare.
-            while self._held_too_long() and not self.closed:
+            while self._open.is_set() and not self.closed and self._held_too_long():
                 self.spare(turn)
                 if turn.over():
                     await breathe()
