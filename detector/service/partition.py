@@ -168,7 +168,7 @@ class PartitionWorker:
                 for _ in range(_TURNS_TO_SEND):
                     await breathe()
             # What can wait does not wait for ever, where there is never time to spare.
-            while self._open.is_set() and not self.closed and self._held_too_long():
+            while self._held_too_long():
                 self.spare(turn)
                 if turn.over():
                     await breathe()
@@ -194,7 +194,7 @@ class PartitionWorker:
         return bool(self.pipeline.held)
 
     def _held_too_long(self) -> bool:
-        if not self.pipeline.held:
+        if not self.pipeline.held or self.closed or not self._open.is_set():
             self._held_since = None
             return False
         if self._held_since is None:
