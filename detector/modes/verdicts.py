@@ -175,9 +175,9 @@ class LateVerdicts:
             return Standing.SKIPPED
         if call is None:
             return Standing.COUNTS
-        if joined is None and self._passed_over(call) and engaged:
-            return Standing.SKIPPED
         if joined is None and self._mixed(ended, evaluation.event_time, engaged=engaged):
+            if self._passed_over(call):
+                return Standing.SKIPPED
             return Standing.WAITS if waited < WAIT_S else Standing.UNJOINED
         identity = _digest(f"{evaluation.name}\0{evaluation.request_id}")
         if identity in self._seen:

@@ -13,6 +13,7 @@ autocorrelations from 0.7 to 0.9 and A = 1e6).
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,7 +37,7 @@ _ALL_BUT_ALL = 0.9
 _STOPPED = 3.0
 
 
-class BernoulliJudge(JudgeBase):
+class BernoulliJudge(JudgeBase, ABC):
     """Base of `rate` and `exceedance`: a subclass says which calls are judged and which were bad."""
 
     walks = True
@@ -62,9 +63,9 @@ class BernoulliJudge(JudgeBase):
         self._undo: Any = 0  # the test's gap if that is all that the last walk changed, else everything
         self.verdict = Verdict(Outcome.INSUFFICIENT, threshold=spec.ceiling)
 
+    @abstractmethod
     def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
         """Return (positions of the judged calls, ascending indices into them of the bad ones)."""
-        raise NotImplementedError
 
     @property
     def armed(self) -> bool:
