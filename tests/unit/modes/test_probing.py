@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from detector.contract.model import Mode, RouteRule, Slo
 from detector.modes.outlook import attempt
@@ -152,6 +153,19 @@ def test_a_drift_that_does_no_harm_ends_as_a_notice_and_does_not_act_again():
     assert acts[-1].at - acts[0].at < 30
     assert [each.mode for each in notices] == ["input_drift"]
     assert notices[0].reason.startswith("benign drift")
+
+
+def test_a_harmless_drift_that_comes_back_is_silent():
+    """It ends and returns within the hour: neither acted on again nor noticed."""
+
+    def comes_and_goes():
+        for each in drifting(500):
+            away = 250 <= each.event_time - T0 < 400
+            yield structs.replace(each, template="ab"[int(each.event_time * 50) % 2]) if away else each
+
+    begun = [each for each in told(comes_and_goes()) if each.kind == "activated"]
+
+    assert [each.disposition for each in begun] == ["act", "notice"]
 
 
 def test_harm_ends_the_exemption():

@@ -42,6 +42,14 @@ def test_the_same_drift_is_silent_when_it_comes_back(restored):
     assert not breaches(made, rng, 0.7, at)
 
 
+def test_half_of_the_drift_is_known_too():
+    """As far as the windows go while they fill with it, or while half of the callers bring it."""
+    made, rng, at = tolerated(1.5)
+    half = [(tilted(1.5) + USUAL) / 2] * 30
+
+    assert not any(made.latched for _ in play(made, seconds(rng, half, 100, at), at))
+
+
 def test_another_drift_is_found():
     """Half as far again and the other way: both are news."""
     made, rng, at = tolerated(0.3)

@@ -115,3 +115,30 @@ def test_too_little_to_resample_is_no_answer() -> None:
     """Without twenty blocks, or without bad calls, nothing is said rather than something invented."""
     assert bootstrap.run_length_threshold([(1000, np.array([5]))] * 19, 0.01, 1.0, 1e6) is None
     assert bootstrap.run_length_threshold([(1000, np.zeros(0, np.int64))] * 50, 0.01, 1.0, 1e6) is None
+    # Every chain is the same one: it says nothing of runs a thousand times as long as itself.
+    same = [(6000, np.arange(0, 6000, 100))] * 40
+    assert bootstrap.run_length_threshold(same, 0.02, 1.5, 1e12) is None
+
+
+def test_bursts_are_not_put_on_a_line() -> None:
+    """Stalls of fifty calls every three minutes: with the threshold found, runs are as long as wanted."""
+    random, wanted = np.random.default_rng(7), 1e5
+
+    def stalls(count: int) -> Flags:
+        flags = random.random(count) < 0.005
+        for start in np.flatnonzero(random.random(count) < 1 / 18_000):
+            flags[start : start + 50] = True
+        return flags
+
+    minutes = [(6000, np.flatnonzero(each)) for each in stalls(2_160_000).reshape(-1, 6000)]
+    threshold = bootstrap.run_length_threshold(minutes, 0.0221, 16.4, wanted)
+    assert threshold is not None
+    detector, alarms = MixtureShiryaevRoberts(0.0221, threshold, 16.4), 0
+    for _ in range(20):
+        judged = stalls(100_000)
+        if detector.observe(len(judged), np.flatnonzero(judged).tolist()) is not None:
+            alarms += 1
+            detector.restart()
+
+    # 1 - 1/e of twenty runs as long as wanted have one; too low a threshold alarms in every one.
+    assert alarms <= 17
