@@ -29,13 +29,13 @@ from detector.windows.held import Held
 from detector.windows.inbox import MOST
 from detector.windows.segment import Calls, Row, retimed
 from detector.windows.watermark import FUTURE_S
-from topics.control import Evidence, Override
+from topics.control import Override
 from topics.scope import split_scope
 from topics.telemetry import Evaluation, TelemetryRecord
 
 __all__ = ["Counts", "Decision", "Limits", "Pipeline"]
 
-_VERSION = 3
+_VERSION = 4
 _FORGOTTEN_KEPT = 100_000
 _SHUT = -math.inf
 
@@ -243,7 +243,7 @@ class Pipeline:
     def _evict(self, here: Container[str] = ()) -> None:
         """Forget the least recently seen route that has nothing open and is not among `here`."""
         for route, judge in self._routes.items():
-            if not judge.machine.open and route not in here and route not in self._held:
+            if not judge.open and route not in here and route not in self._held:
                 self._gone.add(judge)
                 self._evicted += 1
                 if judge.machine.status.transition:
@@ -286,9 +286,9 @@ class Pipeline:
     def judged(self) -> Iterable[Decision]:
         """Judged state of every scope that ever changed, as decisions of kind `revised`."""
         for judge in self._routes.values():
-            status = judge.machine.status
-            if status.transition:
-                yield judge.machine.present(status.since)
+            for machine in (judge.machine, *(each.machine for each in judge.deployments)):
+                if machine.status.transition:
+                    yield machine.present(machine.status.since)
 
     def dirty(self) -> list[str]:
         """Routes that have changed since their last snapshot, the longest waiting first.
@@ -338,10 +338,7 @@ class Pipeline:
         if state.get("version") != _VERSION:
             return None
         judge = RouteJudge(self._plan, state["route"])
-        evidence = {
-            name: msgspec.convert(found, Evidence) for name, found in state["findings"]["holds"].items()
-        }
-        judge.load(state, evidence)
+        judge.load(state)
         if judge.route not in self._routes and len(self._routes) >= self._limits.routes:
             self._evict()
         self._routes[judge.route] = judge

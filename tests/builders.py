@@ -51,6 +51,7 @@ def spec(kind: str, method: str = "default", **fields) -> PredicateSpec:
         "rate": {"field": "hallucinated"},
         "exceedance": {"field": "latency_s", "above_ms": 200.0},
         "absence": {},
+        "attribution": {},
     }[kind]
     return PredicateSpec(**({"name": f"{kind}-{method}", "type": kind, "method": method} | usual | fields))
 

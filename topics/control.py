@@ -14,6 +14,9 @@ from topics.errors import DecodeError
 from topics.types import Count, EventTime, Label, Name, ScopeName, Seconds, Share
 
 OWNER_PREFIX = "owner/"
+USUAL_SHARE = (
+    "usual_share"  # in the detail of a deployment's evidence: its part of the route's calls when well
+)
 
 State = Literal["active", "inactive"]
 Disposition = Literal["act", "notice", "shadow", "stale"]

@@ -67,7 +67,7 @@ def confusion(mode: str, profile: str) -> tuple[str, str, Counter[str], int]:
     records = list(simulation.records())
     gc.freeze()
     split = bisect_left(records, records[0].event_time + PREFIX_S, key=lambda each: each.event_time)
-    contract = calibrated(_unstated(load_contract(CONTRACT.read_text("utf-8"))), records[:split])
+    contract = calibrated(unstated(load_contract(CONTRACT.read_text("utf-8"))), records[:split])
     feed = Feed([Pipeline(contract)], contract.defaults.lateness_s, 67.0)
     for index, record in enumerate(records[split:]):
         feed.add(record, index)
@@ -77,7 +77,7 @@ def confusion(mode: str, profile: str) -> tuple[str, str, Counter[str], int]:
     return mode, profile, names, _false(incidents, feed.decisions)
 
 
-def _unstated(contract: Contract) -> Contract:
+def unstated(contract: Contract) -> Contract:
     """Limits and ceilings are learnt: the example's are of other traffic."""
     predicates = {
         name: replace(spec, stated=tuple(key for key in spec.stated if key != "ceiling"))

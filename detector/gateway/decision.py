@@ -10,7 +10,7 @@ from typing import Literal
 from zlib import crc32
 
 from detector.gateway.view import ControlView
-from topics.control import ControlRecord
+from topics.control import USUAL_SHARE, ControlRecord
 
 _ONE = 1 << 32
 _KEPT = 10_000
@@ -27,7 +27,7 @@ class Decision:
         avoid: deployments of the primary to keep off.
         probe: this call goes to the primary although its scope is active; its telemetry says `probe`.
         probe_deployment: which avoided deployment a probe goes to; empty for the route's own primary.
-        primary_share: share of calls that go to the primary, in [0, 1].
+        primary_share: share of the scope's calls that go to the primary, in [0, 1].
         mode, reason, scope, epoch, revision, event_id: of the control record obeyed, for logs and telemetry.
         stale: the detector has not been heard for longer than its lease, or was never heard.
     """
@@ -113,7 +113,7 @@ class Decider:
         self._gateway_id = gateway_id
         self._known = known_fallbacks
         self._answers: dict[tuple[str, str, str], _Answer] = {}
-        self._turns: dict[str, _Turns] = {}
+        self._turns: dict[tuple[str, bool], _Turns] = {}
 
     def decide(self, route: str, input_class: str, deployment: str, now: float) -> Decision:
         """Answer for one call; `now`: the view's monotonic clock."""
@@ -155,20 +155,23 @@ class Decider:
         concerned = effective.avoid if record is None or record.deployment else (record,)
         if deployment:
             concerned = tuple(one for one in concerned if one.deployment in ("", deployment))
-        probes = tuple((self._turns_of(one), self._probe(usual, one)) for one in concerned)
+        probes = tuple((self._turns_of(one, deployment), self._probe(usual, one)) for one in concerned)
         answer = _Answer(self._view.generation, effective.until, usual, probes)
         if len(self._answers) >= _KEPT:
             self._answers.clear()
         self._answers[asked] = answer
         return answer
 
-    def _turns_of(self, record: ControlRecord) -> _Turns:
-        turns = self._turns.get(record.scope)
+    def _turns_of(self, record: ControlRecord, asked: str) -> _Turns:
+        """Counts calls that the scope would get; unless a deployment was asked for, all of the route."""
+        part = 1.0 if asked or not record.deployment else record.evidence.detail.get(USUAL_SHARE, 1.0)
+        key = (record.scope, bool(asked))
+        turns = self._turns.get(key)
         if turns is None:
             if len(self._turns) >= _KEPT:
                 self._turns.clear()
-            turns = self._turns[record.scope] = _Turns(f"{self._gateway_id}/{record.scope}")
-        turns.set_share(record.primary_share)
+            turns = self._turns[key] = _Turns(f"{self._gateway_id}/{record.scope}")
+        turns.set_share(record.primary_share * part if isinstance(part, float) else record.primary_share)
         return turns
 
     @staticmethod

@@ -120,11 +120,17 @@ class Attribution:
             if name in wanted and not isinstance(judge, Attributed)
         }
         self._window = SignalWindow()
+        self._deployment = ""
         self._since: int | None = None
         self._candidate = ""
         self._agreed = 0
         self._place = len(TABLE)  # of the row that was named
         self._said = False
+
+    def begin_as(self, route: "Attribution", deployment: str) -> None:
+        """Go on from what a route knows of one of its deployments, which is all that comes from now on."""
+        self._deployment = deployment
+        self._window = route._window.only(deployment)
 
     def absorb(self, segment: Segment) -> None:
         """Take the primary's calls into the signals."""
@@ -227,17 +233,35 @@ class Attribution:
         return shifts
 
     def _at_fault(self, signals: Iterable[str]) -> str:
+        if self._deployment:
+            return self._deployment
         by_deployment = {name: self._shifts(row) for name, row in self._window.deployments.items()}
         return at_fault(signals, by_deployment)
 
+    def others_change(self, predicate: PredicateSpec, deployment: str) -> bool:
+        """Whether another deployment shows the symptom too, though it may not be beyond its limit yet.
+
+        Looked at in the newest calls: where all slow down, one of them is the first to be too slow.
+        """
+        kind = kind_of(predicate)
+        signals = (*_telling(frozenset({kind})), *(("queue",) if kind == "slow" else ()))
+        newest, healthy = self._window.unclosed(), self._window.reference()
+        rows = [row for name, row in self._window.deployments.items() if name != deployment]
+        return any(
+            shift_of(signal, newest[row], healthy[:, row]).level is Level.HIGH
+            for row in rows
+            for signal in signals
+        )
+
     def _where(self, signals: Iterable[str]) -> str:
-        deployment = self._at_fault(signals)
+        deployment = "" if self._deployment else self._at_fault(signals)
         return f"; {deployment} alone has changed" if deployment else ""
 
     def state(self) -> dict[str, Any]:
         """Plain values that `load` takes back."""
         return {
             "window": self._window.state(),
+            "deployment": self._deployment,
             "since": self._since,
             "candidate": self._candidate,
             "agreed": self._agreed,
@@ -248,6 +272,7 @@ class Attribution:
     def load(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned."""
         self._window.load(state["window"])
+        self._deployment = state["deployment"]
         self._since, self._candidate, self._agreed = state["since"], state["candidate"], state["agreed"]
         self._place, self._said = state["place"], state["said"]
 

@@ -40,4 +40,4 @@ class Counts:
         self.verdicts += judge.late_verdicts.judged
         self.verdicts_skipped += judge.late_verdicts.skipped
         self.verdicts_unjoined += judge.late_verdicts.unjoined
-        self.overdue += judge.machine.status.overdue
+        self.overdue += judge.machine.status.overdue + judge.deployments.overdue

@@ -1,14 +1,27 @@
-"""Which deployment alone is at fault? Each against its own reference, then the changes against each other.
+"""Which deployment alone is at fault? Each against its own past, then the changes against each other.
 
-Never levels: one deployment may always be slower. Fewer than three deployments with enough calls,
-or others that have changed too: not localised.
+Never levels: one deployment may always be slower, or fail more often. Fewer than three deployments
+with enough calls, or others that have changed too: not localised.
 """
 
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from detector.predicates.shift import HIGH_Z, SIGNALS, Level, Shift
+from detector.predicates.shift import HIGH_Z, NORMAL_Z, SIGNALS, Level, Shift
+from detector.windows.shares import LEAST_DEPLOYMENTS, NONE, Share
 
-LEAST_DEPLOYMENTS = 3
+_KNOWN_CALLS = 200  # of a deployment's own, before it has a habit
+_KNOWN_SIBLINGS = 1000  # calls of all others, whose habit a new deployment is held against
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """A deployment that alone has changed: what it did, and what all others did meanwhile."""
+
+    deployment: str
+    share: Share
+    others: Share
 
 
 def at_fault(signals: Iterable[str], shifts: Mapping[str, Mapping[str, Shift]]) -> str:
@@ -33,3 +46,77 @@ def at_fault(signals: Iterable[str], shifts: Mapping[str, Mapping[str, Shift]]) 
         if apart and measured[worst].z - max(second.z, 0.0) >= HIGH_Z / 2:
             return worst
     return ""
+
+
+def culprit_of(
+    recent: Mapping[str, Share], habit: Mapping[str, Share], ceiling: float, design_effect: float = 1.0
+) -> Culprit | None:
+    """The one deployment whose share of bad calls has risen, above the ceiling and above its habit.
+
+    Each is judged by the signed root of the likelihood ratio of its share to the greater of ceiling and
+    habit. All others together have to be within theirs, none of them may stand out, and at least two have
+    to have had the calls to show the same fault.
+
+    Args:
+        recent: what each did lately.
+        habit: what each did while the route was well; a new one is held against the others'.
+        ceiling: share of bad calls that a route may have, in (0, 1).
+        design_effect: of the calls, >= 1; evidence is tempered by it.
+    """
+    named = {name: share for name, share in recent.items() if name and share.calls}
+    if len(named) < LEAST_DEPLOYMENTS:
+        return None
+    scores = {}
+    for name, share in named.items():
+        usual = _usual(name, habit)
+        if usual is None:
+            continue
+        scores[name] = rise(share, max(ceiling, usual), design_effect)
+    if not scores:
+        return None
+    worst = max(scores, key=lambda name: (scores[name], name))
+    mine = named.pop(worst)
+    second = max((score for name, score in scores.items() if name != worst), default=0.0)
+    if scores[worst] < HIGH_Z or second >= HIGH_Z or scores[worst] - second < HIGH_Z / 2:
+        return None
+    rate = mine.bad / mine.calls
+    able = sum(
+        rise(Share(share.calls, rate * share.calls), ceiling, design_effect) >= HIGH_Z
+        for share in named.values()
+    )
+    others = _together(named.values())
+    theirs = _together(share for name, share in habit.items() if name in named)
+    limit = max(ceiling, theirs.bad / theirs.calls if theirs.calls else 0.0)
+    if able < LEAST_DEPLOYMENTS - 1 or rise(others, limit, design_effect) >= NORMAL_Z:
+        return None
+    return Culprit(worst, mine, others)
+
+
+def rise(share: Share, usual: float, design_effect: float = 1.0) -> float:
+    """How far a share of bad calls lies above `usual`, in normal deviations (signed root); 0 below it.
+
+    >>> round(rise(Share(100, 10), 0.01), 1), rise(Share(100, 1), 0.01)
+    (5.4, 0.0)
+    """
+    if not share.calls or share.bad <= usual * share.calls:
+        return 0.0
+    rate = min(1.0, share.bad / share.calls)
+    gain = rate * math.log(rate / usual)
+    if rate < 1.0:
+        gain += (1.0 - rate) * math.log((1.0 - rate) / (1.0 - usual))
+    return math.sqrt(2.0 * share.calls * gain / design_effect)
+
+
+def _usual(name: str, habit: Mapping[str, Share]) -> float | None:
+    own = habit.get(name, NONE)
+    if own.calls >= _KNOWN_CALLS:
+        return own.bad / own.calls
+    others = _together(share for each, share in habit.items() if each != name)
+    return others.bad / others.calls if others.calls >= _KNOWN_SIBLINGS else None
+
+
+def _together(shares: Iterable[Share]) -> Share:
+    total = NONE
+    for share in shares:
+        total = total.plus(share)
+    return total

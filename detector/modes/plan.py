@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detector.contract.model import Contract
+from detector.contract.model import Contract, PredicateSpec
 from detector.modes.panic import Panic
-from detector.predicates.base import Budget
+from detector.predicates.base import SEQUENTIAL, Budget
 from detector.predicates.evaluation_rate import EvaluationRate
 from detector.predicates.registry import judge_for
 from detector.predicates.where import fields_of
@@ -29,6 +29,8 @@ class Plan:
         modes_of: by predicate, the first mode that rests on it.
         panic: who of them is in fallback.
         joins_verdicts: whether verdicts that come late are joined to their calls.
+        apart: predicates that tell one deployment at fault from the others, and causes; what a deployment's
+            own scope is judged by. `apart_walkers`: the names of the former.
         history_s: a record older than this, seconds behind the oldest open pane, is late.
     """
 
@@ -47,7 +49,15 @@ class Plan:
         self.modes_of = {
             name: mode.name for mode in reversed(contract.modes.values()) for name in mode.predicates
         }
+        self.apart_walkers = [name for name, spec in contract.predicates.items() if _tells_apart(spec)]
+        self.apart: dict[str, PredicateSpec] = {
+            name: spec
+            for name, spec in contract.predicates.items()
+            if self.apart_walkers and (_tells_apart(spec) or spec.type == "attribution")
+        }
         fields = [name for spec in contract.predicates.values() for name in fields_of(spec)]
+        if self.apart:
+            fields.append("deployment")
         self.columns = Columns([*fields, *signals.FIELDS] if self.attributes else fields)
         self.panic = Panic(contract.defaults.max_active_share)
         spans = [spec.window_s for spec in contract.predicates.values() if spec.type == "divergence"]
@@ -63,3 +73,8 @@ class Plan:
         for scout in self._scouts:
             found.update(scout.suspects(columns))
         return found
+
+
+def _tells_apart(spec: PredicateSpec) -> bool:
+    """Whether its judge says of each call of the telemetry whether it was good or bad."""
+    return spec.type in SEQUENTIAL and spec.method == "default" and not spec.evaluation

@@ -44,6 +44,9 @@ def tells_harm(contract: Contract, predicate: str) -> bool:
 class Probing:
     """Rates of one route, by pane; see `Outlook`.
 
+    Attributes:
+        usual_share: share of the calls offered that the scope has when it is well, (0, 1].
+
     Args:
         contract: shares and predicates.
         route: whose service level allows slower answers than two seconds, or not.
@@ -56,6 +59,8 @@ class Probing:
         self._harms = [name for name in judges if tells_harm(contract, name)]
         self._slow_s = max(SLOW_PROBE_S, contract.route_rule(route).slo.p99_ms / 1000.0)
         self._slow_share = 0.0
+        self.usual_share = 1.0
+        self._offered = 0
         self._panes: deque[int] = deque(maxlen=RATE_PANES)
         self._calls = 0  # judged while the route was well
         self._verdicts = dict.fromkeys(judges, 0)
@@ -63,10 +68,19 @@ class Probing:
         self._mark = 0
         self._begun: dict[str, int] = {}
 
-    def close(self, calls: int, panes: int, *, engaged: bool) -> None:
-        """Take note that `panes` panes have closed and that `calls` calls have been judged so far in all."""
+    def close(self, calls: int, panes: int, *, engaged: bool, offered: int | None = None) -> None:
+        """Take note that `panes` panes have closed.
+
+        Args:
+            calls: how many have been judged so far in all.
+            panes: how many have closed.
+            engaged: the scope is active.
+            offered: how many there were so far of those that a share is taken of; None: the same.
+        """
         fresh, self._mark = calls - self._mark, calls
-        self._panes.append(fresh)
+        offered = calls if offered is None else offered
+        self._panes.append(offered - self._offered)
+        self._offered = offered
         self._panes.extend([0] * min(panes - 1, RATE_PANES))
         if not fresh:
             return
@@ -81,6 +95,12 @@ class Probing:
             if self._calls > _HALVED_AT:
                 self._calls //= 2
                 self._verdicts = {name: count // 2 for name, count in self._verdicts.items()}
+
+    def begin_as(self, route: "Probing", usual_share: float) -> None:
+        """Go on from what a route knows, for one of its deployments, which usually has this share of it."""
+        self.load(route.state())
+        self._mark = 0  # calls are counted anew
+        self.usual_share = usual_share
 
     def begin(self) -> None:
         """The scope has changed state: what is judged from now on are probes."""
@@ -102,8 +122,8 @@ class Probing:
             segment.columns[SLOW] = [each.probe and self.is_slow(each) for each in records]
 
     def rate(self) -> float | None:
-        """Calls per second over the last ten panes; None before the first has closed."""
-        return sum(self._panes) / len(self._panes) if self._panes else None
+        """The scope's usual part of the calls per second of the last ten panes; None before the first."""
+        return self.usual_share * sum(self._panes) / len(self._panes) if self._panes else None
 
     def judged_share(self, predicate: str) -> float:
         """Share of the primary's calls that the predicate had a verdict on, (0, 1]; 1 where not known."""
@@ -112,11 +132,13 @@ class Probing:
 
     def progress(self, predicate: str) -> str:
         """See `Outlook.progress`."""
-        return self._judges[predicate].progress()
+        judge = self._judges.get(predicate)
+        return judge.progress() if judge is not None else ""
 
     def way_back(self, predicate: str) -> WayBack:
         """See `Outlook.way_back`."""
-        return self._judges[predicate].way_back()
+        judge = self._judges.get(predicate)  # a deployment is not judged by all that its route is
+        return judge.way_back() if judge is not None else WayBack()
 
     def probe_share(self, predicates: tuple[str, ...]) -> float:
         """See `Outlook.probe_share`; in whole hundredths, rounded up."""
@@ -169,6 +191,7 @@ class Probing:
             "verdicts": self._verdicts,
             "marks": self._marks,
             "mark": self._mark,
+            "offered": self._offered,
             "begun": self._begun,
             "slow": self._slow_share,
         }
@@ -177,6 +200,7 @@ class Probing:
         """Take over what `state` returned; predicates that are no longer there are let go."""
         self._panes = deque(state["panes"], maxlen=RATE_PANES)
         self._calls, self._mark, self._slow_share = state["calls"], state["mark"], state["slow"]
+        self._offered = state["offered"]
         known = self._judges
         self._verdicts |= {name: n for name, n in state["verdicts"].items() if name in known}
         self._marks = {name: n for name, n in state["marks"].items() if name in known}

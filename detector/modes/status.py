@@ -18,6 +18,7 @@ class Status(msgspec.Struct):
         overdue: attempts that were made too late.
         benign: input drifts that were shown to do no harm; they do not act until they end, or harm comes.
         accepted_at: when an operator last took a drift for the new normal.
+        usual_share: share of the route's calls that a deployment gets when it is well; 1 for a route.
         probe_share: share of calls that goes to the primary while active.
     """
 
@@ -40,6 +41,7 @@ class Status(msgspec.Struct):
     overdue: int = 0
     benign: tuple[str, ...] = ()
     accepted_at: float = 0.0
+    usual_share: float = 1.0
     probe_share: float = 1.0
     probes_per_s: float | None = None
     damping: Damping = msgspec.field(default_factory=Damping)

@@ -94,6 +94,12 @@ class LateVerdicts:
                 made = record.event_time - (record.latency_s or 0.0)
                 self._remember_primary(_digest(record.request_id), made)
 
+    def leave_out(self, records: Iterable[TelemetryRecord]) -> None:
+        """Verdicts on these calls say nothing of the route: a deployment answered that is judged apart."""
+        for record in records:
+            if record.request_id:
+                _add(self._by_fallback, _digest(record.request_id), None)
+
     def _remember_primary(self, call: bytes, made: float) -> None:
         known = self._by_primary
         if self._passed_over(call):

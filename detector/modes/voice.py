@@ -3,13 +3,14 @@
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from detector.contract.model import Contract
 from detector.modes.catalog import meaning
 from detector.modes.decision import Decision, Kind, event_id
 from detector.modes.state import State
 from detector.modes.status import NO_EVIDENCE, Status
-from topics.control import Disposition, Evidence, Override
+from topics.control import USUAL_SHARE, Disposition, Evidence, Override
 from topics.scope import split_scope
 
 RAMP = (0.1, 0.5, 1.0)  # share of calls to the primary, a second each
@@ -117,7 +118,7 @@ class ScopeVoice:
             hold_max_s=stated.hold_max_s if stated else 0.0,
             next_revert_at=status.next_revert_at if acts and status.state is State.ACTIVE else None,
             damped_until=self._damped_until() if acts and self.engaged else None,
-            evidence=evidence,
+            evidence=evidence if not deployment else _with_share(evidence, status.usual_share),
             disposition=disposition,
             reason=reason,
             contract=contract.digest,
@@ -144,6 +145,11 @@ def acceptance(order: Override) -> str:
     return f"accepted by {order.who or 'an operator'}: {order.reason}"
 
 
+def _with_share(evidence: Evidence, usual: float) -> Evidence:
+    """A deployment's evidence tells gateways what part of the route's calls is its own."""
+    return replace(evidence, detail={**evidence.detail, USUAL_SHARE: round(usual, 4)})
+
+
 def describe(evidence: Evidence) -> str:
     """One sentence of evidence, for people."""
     value = "?" if evidence.value is None else f"{evidence.value:.3g}"
@@ -151,6 +157,9 @@ def describe(evidence: Evidence) -> str:
     window = f" in {evidence.window_s:g} s" if evidence.window_s else ""
     said = f"{evidence.predicate} at {value} against {limit} over {evidence.samples} records{window}"
     decided = evidence.detail.get("decided by")
+    if "others_rate" in evidence.detail:
+        rate, number = evidence.detail["others_rate"], evidence.detail["others_samples"]
+        return f"{said} of {evidence.detail['deployment']} alone; all others at {rate:.3g} over {number:.0f}"
     if decided is None:
         return said
     where = evidence.detail.get("deployment", "not localised")

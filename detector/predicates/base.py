@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from detector.contract.model import Contract, PredicateSpec
 from detector.windows.segment import Segment
+from detector.windows.shares import Flagged, Share
 
 WEEK_S = 604_800.0
 # Divergence is watched on at most so many streams (route x predicate) at the stated budget.
@@ -94,6 +95,14 @@ class Judge(Protocol):
 
     walks: bool  # whether `observe` does anything
     spec: PredicateSpec
+
+    @property
+    def flagged(self) -> Flagged | None:
+        """Of the segment observed last: positions of the judged calls, and indices into them of the bad ones.
+
+        None from a judge that does not tell good calls from bad ones.
+        """
+        ...
 
     @property
     def latched(self) -> bool:
@@ -178,6 +187,14 @@ class Judge(Protocol):
         """What the windows hold now does no harm: it is no news when it comes back soon."""
         ...
 
+    def breach(self, share: Share, detail: Mapping[str, float | str]) -> None:
+        """Somebody else has found a breach in these calls; only where `flagged` tells something."""
+        ...
+
+    def release(self) -> None:
+        """What was found says nothing of these calls any more: judge afresh; as for `breach`."""
+        ...
+
     def progress(self) -> str:
         """Where the way back from a breach stands, in words; empty if there is nothing to say."""
         ...
@@ -205,6 +222,7 @@ class JudgeBase:
     """Defaults for judges that need only part of the protocol."""
 
     walks = False
+    flagged: Flagged | None = None
 
     def __init__(self, spec: PredicateSpec) -> None:
         self.spec = spec
@@ -261,6 +279,13 @@ class JudgeBase:
 
     def tolerate(self) -> None:
         """No windows."""
+
+    def breach(self, share: Share, detail: Mapping[str, float | str]) -> None:
+        """No calls are told apart."""
+        raise ValueError(f"predicate {self.spec.name} does not tell good calls from bad ones")
+
+    def release(self) -> None:
+        """No calls are told apart."""
 
     def progress(self) -> str:
         """Nothing to say."""

@@ -14,7 +14,7 @@ autocorrelations from 0.7 to 0.9 and A = 1e6).
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from detector.predicates.interval import wilson
 from detector.predicates.recovery import Recovery
 from detector.predicates.shiryaev_roberts import MixtureShiryaevRoberts
 from detector.windows.segment import SLOW, Segment
+from detector.windows.shares import Share
 
 # Likelihood ratio of "within the ceiling" to half the rate of the breach on the calls before it; below this
 # the traffic may have been like that all along. Some calls of bad traffic always look good by chance: of a
@@ -111,7 +112,7 @@ class BernoulliJudge(JudgeBase, ABC):
 
     def observe(self, segment: Segment) -> int | None:
         """Walk the judged calls of a segment; see `Judge.observe`."""
-        judged, bad = self.flags(segment)
+        self.flagged = judged, bad = self.flags(segment)
         if self._recovery is not None:
             if SLOW in segment.columns:
                 judged, bad = with_slow(judged, bad, segment.columns[SLOW])
@@ -202,6 +203,30 @@ class BernoulliJudge(JudgeBase, ABC):
         self._recovery = None
         self._restart_test()
         self._proven = True
+
+    def breach(self, share: Share, detail: Mapping[str, float | str]) -> None:
+        """See `Judge.breach`."""
+        value, said = self._said(int(share.bad), int(share.calls))
+        samples = int(share.calls)
+        self.verdict = Verdict(
+            Outcome.BREACH,
+            value,
+            self.spec.ceiling,
+            samples,
+            detail=said | {"design_effect": self._phi, **detail},
+        )
+        self.latched, self._unusable = True, False
+        self._recovery = Recovery(self._ceiling, share.bad / share.calls)
+
+    def release(self) -> None:
+        """See `Judge.release`; that the traffic was within its ceiling before is still known."""
+        if self._recovery is not None:
+            healthy, _, bad = self._test.excursion()
+            self._before = (self._before[0] + healthy, self._before[1] + self._test.bad - bad)
+            self._recovery = None
+            self._restart_test()
+        self.latched = self._unusable = False
+        self.verdict = Verdict(Outcome.CLEAR, threshold=self.spec.ceiling)
 
     def absorb(self, segment: Segment) -> None:
         """Count the primary's calls, of which not all are judged; a breach says which share was."""

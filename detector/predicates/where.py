@@ -11,6 +11,7 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Judge, Verdict, WayBack
 from detector.predicates.shortfall import READ_WITH
 from detector.windows.segment import Segment
+from detector.windows.shares import Flagged, Share
 
 
 def fields_of(spec: PredicateSpec) -> tuple[str, ...]:
@@ -26,6 +27,7 @@ class Filtered:
         self.spec = judge.spec
         self.walks = judge.walks
         self._judge = judge
+        self._positions: Sequence[int] = ()
         self._wanted = {name: frozenset(values) for name, values in judge.spec.where}
 
     @property
@@ -60,9 +62,23 @@ class Filtered:
 
     def observe(self, segment: Segment) -> int | None:
         """See `Judge.observe`."""
-        positions = self._seen(segment)
+        positions = self._positions = self._seen(segment)
         flip = self._judge.observe(segment.only(positions))
         return None if flip is None else positions[flip]
+
+    @property
+    def flagged(self) -> Flagged | None:
+        """See `Judge.flagged`; calls that are left out are not judged."""
+        found = self._judge.flagged
+        return None if found is None else ([self._positions[i] for i in found[0]], found[1])
+
+    def breach(self, share: Share, detail: Mapping[str, float | str]) -> None:
+        """See `Judge.breach`."""
+        self._judge.breach(share, detail)
+
+    def release(self) -> None:
+        """See `Judge.release`."""
+        self._judge.release()
 
     def absorb(self, segment: Segment) -> None:
         """See `Judge.absorb`."""

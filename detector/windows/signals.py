@@ -171,6 +171,22 @@ class SignalWindow:
             self._blocks.append((boundary, self.recent(BLOCK_S)))
             del self._blocks[:-MOST_BLOCKS]
 
+    def only(self, deployment: str) -> "SignalWindow":
+        """What is known of one deployment, as if it were a route; empty if it has no row."""
+        made, row = SignalWindow(), self._rows.get(deployment)
+        if row is None:
+            return made
+
+        def mine(sums: Sums) -> Sums:
+            return sums[row : row + 1].copy() if row < len(sums) else np.zeros((1, sums.shape[1]))
+
+        made._open = {second: mine(sums) for second, sums in self._open.items()}
+        made._panes = deque(map(mine, self._panes), maxlen=RECENT_S)
+        made._golden = deque(map(mine, self._golden), maxlen=GOLDEN_S)
+        made._blocks = [(second, mine(sums)) for second, sums in self._blocks]
+        made._frozen = self._frozen
+        return made
+
     def skip(self) -> None:
         """Time has jumped: the last seconds are none of these."""
         self._panes.clear()
@@ -190,6 +206,10 @@ class SignalWindow:
     def recent(self, seconds: int) -> Sums:
         """Sums of the last so many closed panes, at most RECENT_S."""
         return self._summed(list(self._panes)[-seconds:], WIDTH)
+
+    def unclosed(self) -> Sums:
+        """Sums of the panes that are still open: the newest there is."""
+        return self._summed(list(self._open.values()), WIDTH)
 
     def golden(self) -> Sums:
         """(golden prompts, wrong answers among them) of the last minute, by row."""

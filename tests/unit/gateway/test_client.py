@@ -12,7 +12,7 @@ from detector.gateway import Decision, GatewayClient
 from detector.gateway import client as client_module
 from detector.gateway.transport import KafkaTransport
 from tests.unit.gateway.builders import MemoryTransport, Message, owner_message, scope_message
-from topics.control import ControlRecord
+from topics.control import ControlRecord, Evidence
 
 
 @asynccontextmanager
@@ -180,6 +180,18 @@ async def test_every_avoided_deployment_gets_its_share_of_probes() -> None:
         assert all(deployment not in probe.avoid and probe.probe for probe in probes)
     assert all(decision.state == "inactive" for decision in decisions)
     assert all(decision.state == "active" and decision.scope == "chat@a" for decision in named)
+
+
+async def test_a_deployment_is_probed_with_a_share_of_its_own_calls() -> None:
+    """Of all calls of the route it gets that share of its usual part; of its own calls, that share."""
+    evidence = Evidence(detail={"usual_share": 0.25})
+    record = scope_message("chat", "a", primary_share=0.2, evidence=evidence)
+    async with _client(MemoryTransport(_alive(), record)) as client:
+        of_all = [client.decide("chat").probe_deployment for _ in range(1000)]
+        of_its_own = [client.decide("chat", deployment="a").probe for _ in range(1000)]
+
+    assert abs(of_all.count("a") - 50) <= 2
+    assert abs(sum(of_its_own) - 200) <= 2
 
 
 async def test_fallbacks_are_those_of_the_input_class_that_the_gateway_has() -> None:

@@ -1,0 +1,227 @@
+"""Judgement of one scope: its judges, what holds there and why, and its state machine.
+
+That is what a route and a single deployment of it have in common. Calls are walked up to the first
+record at which a judge flips; windows are judged when a pane closes. Whose calls they are, and when
+panes close, is the route's business.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from detector.contract.model import PredicateSpec
+from detector.modes.attribution import Attribution
+from detector.modes.decision import Decision
+from detector.modes.findings import Findings, Place
+from detector.modes.machine import ScopeMachine
+from detector.modes.panic import Panic
+from detector.modes.plan import Plan
+from detector.modes.probing import Probing
+from detector.modes.state import State
+from detector.modes.walk import walk
+from detector.predicates.base import Judge
+from detector.predicates.registry import judge_for
+from detector.windows.paneclock import PaneClock
+from detector.windows.segment import Calls, Row, Segment, join, made_after
+from topics.control import Evidence
+from topics.scope import scope_of
+
+_WORTH_ABSORBING = 32  # calls; fewer are gathered for the windows, which costs a copy of each
+
+
+class ScopeJudge:
+    """All that is judged of one scope.
+
+    Args:
+        plan: what all routes have in common.
+        route, deployment: whose scope it is; an empty deployment: the route's own.
+        predicates: what is judged here.
+        clock: the route's; it moves it.
+        panic: who is counted as being in fallback; None: this scope is not.
+
+    Attributes:
+        judges: by predicate.
+        findings: what holds.
+        attribution: what tells causes apart; None if the contract does not ask for it.
+        probing: how the way back goes.
+        now: greatest event time of a call that was judged, Unix seconds.
+        armed: per predicate, records that were judged while it was armed.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        route: str,
+        deployment: str,
+        *,
+        predicates: Mapping[str, PredicateSpec],
+        clock: PaneClock,
+        panic: Panic | None = None,
+    ) -> None:
+        contract = plan.contract
+        self._clock = clock
+        self._columns = plan.columns
+        self._modes_of = plan.modes_of
+        self.judges: dict[str, Judge] = {
+            name: judge_for(spec, plan.budget, contract.calibrated(route, name))
+            for name, spec in predicates.items()
+        }
+        self._walkers = [judge for judge in self.judges.values() if judge.walks]
+        self.machine = ScopeMachine(contract, scope_of(route, deployment), plan.partition, panic)
+        self.probing = Probing(contract, route, self.judges)
+        self.attribution = Attribution(self.judges, plan.acting) if plan.attributes else None
+        self.findings = Findings(self.judges, plan.topics[0], plan.partition)
+        self.now = self._stepped = -math.inf
+        # Segments that sequential judges have walked and windows have not taken yet.
+        self._waiting: list[Segment] = []
+        self._judged = 0
+        self.armed = dict.fromkeys(self.judges, 0)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether references do not learn now: something is open, pending, or holds without acting."""
+        return self.machine.open or bool(self.findings.holds)
+
+    def take(self, calls: Calls, decisions: list[Decision]) -> None:
+        """Judge calls between which no pane closes."""
+        while calls.rows:
+            calls = self._take_some(calls, decisions)
+
+    def _take_some(self, calls: Calls, decisions: list[Decision]) -> Calls:
+        """Judge calls up to the first at which a judge flips; return the rest."""
+        since = self._since()
+        fresh = None if since is None else made_after(calls.records, calls.times(), since)
+        whole = self._segment(calls.rows, calls.offsets, fresh)
+        if fresh is not None:
+            self.probing.mark_slow(whole, calls.records)
+        segment, flipped = walk(self._walkers, whole)
+        return self._taken(calls, len(segment), segment, decisions, flipped=flipped)
+
+    def _taken(
+        self, calls: Calls, taken: int, segment: Segment, decisions: list[Decision], *, flipped: bool
+    ) -> Calls:
+        """Go on from a segment that was walked, with `taken` of the calls at its end; return the others."""
+        self._count_in(segment)
+        self._waiting.append(segment)
+        if not flipped:
+            if len(segment) >= _WORTH_ABSORBING:
+                self._flush()
+        else:
+            self._flush()
+            place = (segment.offsets[-1], segment.times[-1])
+            self.findings.refresh(place)
+            self._step(self.now, decisions, place)
+        return calls.part(taken, len(calls.rows))
+
+    def _since(self) -> float | None:
+        return self.machine.status.since if self.machine.engaged else None
+
+    def _segment(self, rows: Sequence[Row], offsets: Sequence[int], fresh: Sequence[bool] | None) -> Segment:
+        table = self._columns.of(rows)
+        return Segment(table.times, offsets, table.columns, fresh, self._clock.boundary, self._clock.phase)
+
+    def _count_in(self, segment: Segment) -> None:
+        newest = max(segment.times)
+        if newest > self.now:
+            self.now = newest
+        self._judged += len(segment)
+
+    def _flush(self) -> None:
+        """Hand what was gathered to the windows; before an evaluation, a change of state, a snapshot."""
+        if not self._waiting:
+            return
+        segment = join(self._waiting)
+        self._waiting = []
+        for name, judge in self.judges.items():
+            if judge.armed:
+                self.armed[name] += len(segment)
+            judge.absorb(segment)
+        if self.attribution is not None:
+            self.attribution.absorb(segment)
+        self.findings.note(segment)
+
+    def _skip(self, target: int) -> None:
+        """Jump to `target` over panes that hold nothing, or over a gap that nobody waits through."""
+        frozen = self.frozen
+        for judge in self.judges.values():
+            judge.skip(target, frozen=frozen)
+        if self.attribution is not None:
+            self.attribution.skip()
+
+    def _close(self, decisions: list[Decision]) -> None:
+        """Close the clock's pane and judge the windows that end there."""
+        boundary = self._clock.boundary + 1
+        frozen = self.frozen
+        for judge in self.judges.values():
+            judge.close(boundary, frozen=frozen)
+        unknown = "" if self.attribution is None else self.attribution.close(boundary, frozen=frozen)
+        self._closed(boundary, decisions)
+        self.findings.refresh()
+        if self.findings.holds or self.machine.open or self.machine.status.noticed:
+            self._step(self._clock.said_at(boundary), decisions)
+        if unknown:
+            decisions += self.machine.remark(self._stepped, unknown)
+
+    def _closed(self, boundary: int, decisions: list[Decision]) -> None:
+        """All panes before `boundary` are closed."""
+        self.findings.close(boundary)
+
+    def _step(self, now: float, decisions: list[Decision], place: Place | None = None) -> None:
+        """Let the state machine see what holds now; tell the judges if the scope changed state.
+
+        Args:
+            place: the record at which a judge has just flipped.
+        """
+        before, benign = self.machine.status.state, self.machine.status.benign
+        # A tick may have come between; the state machine's time never goes back.
+        now = self._stepped = max(self._stepped, now)
+        if self.attribution is not None and self.attribution.settle():
+            self.findings.refresh()
+        for name, evidence in self.findings.newly_unusable():
+            decisions.append(self.machine.unusable(now, self._modes_of.get(name, name), evidence))
+        decisions += self.machine.step(now, self.findings.holds, self.probing)
+        after = self.machine.status.state
+        if after is not before and after in (State.ACTIVE, State.RECOVERING):
+            self._begin(now)
+        for name in set(self.machine.status.benign).difference(benign):
+            self.judges[name].tolerate()
+
+    def _begin(self, now: float) -> None:
+        """Calls are diverted, or come back, from now on: only those made after it count."""
+        self.probing.begin()
+        for judge in self.judges.values():
+            judge.restart(now)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that `load` takes back."""
+        self._flush()
+        return {
+            "now": self.now,
+            "stepped": self._stepped,
+            "judges": {name: (judge.identity, judge.state()) for name, judge in self.judges.items()},
+            "machine": self.machine.state(),
+            "findings": self.findings.state(),
+            "attribution": None if self.attribution is None else self.attribution.state(),
+            "probing": self.probing.state(),
+            "judged": self._judged,
+            "armed": self.armed,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` returned; a predicate whose definition has changed since starts afresh."""
+        self.now, self._stepped = state["now"], state["stepped"]
+        for name, (identity, saved) in state["judges"].items():
+            if (judge := self.judges.get(name)) is not None and judge.identity == identity:
+                judge.load(saved)
+        self.machine.load(state["machine"])
+        holds = state["findings"]["holds"]
+        self.findings.load(
+            state["findings"], {name: msgspec.convert(found, Evidence) for name, found in holds.items()}
+        )
+        if self.attribution is not None and state.get("attribution") is not None:
+            self.attribution.load(state["attribution"])
+        self.probing.load(state["probing"])
+        self._judged = state["judged"]
+        self.armed |= {name: n for name, n in state["armed"].items() if name in self.armed}

@@ -1,0 +1,154 @@
+"""How many calls each deployment of a route had, and how many of them were bad, by predicate.
+
+Counted between pane closings, as the calls come; the last ten are what is asked about, and what is
+older and was healthy is each deployment's habit, against which it is held. Counts are whole numbers,
+so that batches make no difference. A route of fewer than three deployments has nothing to compare.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+RECENT_PANES = 10
+LEAST_DEPLOYMENTS = 3
+MOST_DEPLOYMENTS = 64
+_HALVED_AT = 1_000_000  # calls of a habit; older ones count half from then on
+
+Flagged = tuple[Sequence[int], Sequence[int]]  # positions of the judged calls, indices into them of the bad
+
+
+class Share(NamedTuple):
+    """Judged calls, and how many of them were bad."""
+
+    calls: float
+    bad: float
+
+    def plus(self, other: "Share") -> "Share":
+        """Both together."""
+        return Share(self.calls + other.calls, self.bad + other.bad)
+
+
+NONE = Share(0, 0)
+
+
+class _Tally:
+    """Calls by deployment; by predicate, those that were not judged, and the bad ones."""
+
+    __slots__ = ("bad", "calls", "unjudged")
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.unjudged: dict[str, Counter[str]] = {}
+        self.bad: dict[str, Counter[str]] = {}
+
+    def add(self, other: "_Tally") -> None:
+        self.calls.update(other.calls)
+        for mine, theirs in ((self.unjudged, other.unjudged), (self.bad, other.bad)):
+            for name, counts in theirs.items():
+                mine.setdefault(name, Counter()).update(counts)
+
+    def of(self, predicate: str) -> dict[str, Share]:
+        nobody: Counter[str] = Counter()
+        unjudged, bad = self.unjudged.get(predicate, nobody), self.bad.get(predicate, nobody)
+        return {name: Share(calls - unjudged[name], bad[name]) for name, calls in self.calls.items()}
+
+    def halve(self) -> None:
+        for counts in (self.calls, *self.unjudged.values(), *self.bad.values()):
+            for name in counts:
+                counts[name] //= 2
+
+    def keep(self, most: int) -> None:
+        """Leave out deployments beyond the `most` with the most calls."""
+        if len(self.calls) > most:
+            for name in sorted(self.calls, key=lambda name: (-self.calls[name], name))[most:]:
+                self.forget(name)
+
+    def forget(self, name: str) -> None:
+        for counts in (self.calls, *self.unjudged.values(), *self.bad.values()):
+            counts.pop(name, None)
+
+    def state(self) -> list[Any]:
+        return [
+            dict(self.calls),
+            {k: dict(v) for k, v in self.unjudged.items()},
+            {k: dict(v) for k, v in self.bad.items()},
+        ]
+
+    @classmethod
+    def made_of(cls, state: Sequence[Any]) -> "_Tally":
+        made = cls()
+        made.calls = Counter(state[0])
+        made.unjudged = {name: Counter(counts) for name, counts in state[1].items()}
+        made.bad = {name: Counter(counts) for name, counts in state[2].items()}
+        return made
+
+
+class DeploymentShares:
+    """Of one route."""
+
+    def __init__(self) -> None:
+        self._open = _Tally()
+        self._panes: deque[_Tally] = deque()
+        self._habit = _Tally()
+
+    def add(self, deployments: Sequence[str], flagged: Iterable[tuple[str, Flagged]]) -> None:
+        """Count calls that have been judged.
+
+        Args:
+            deployments: of each call.
+            flagged: by predicate, which of them were judged and which of those were bad.
+        """
+        tally, whole = self._open, Counter(deployments)
+        tally.calls.update(whole)
+        for name, (judged, bad) in flagged:
+            if len(judged) < len(deployments):
+                unjudged = whole - Counter([deployments[i] for i in judged])
+                tally.unjudged.setdefault(name, Counter()).update(unjudged)
+            if bad:
+                counts = tally.bad.setdefault(name, Counter())
+                counts.update([deployments[judged[i]] for i in bad])
+
+    def close(self, *, frozen: bool) -> None:
+        """A pane is closed; what leaves the last ones becomes habit, unless `frozen`."""
+        habit = self._habit
+        oldest, self._open = self._open, _Tally()
+        oldest.keep(MOST_DEPLOYMENTS)
+        if len(habit.calls | oldest.calls) >= LEAST_DEPLOYMENTS:
+            self._panes.append(oldest)
+            if len(self._panes) <= RECENT_PANES:
+                return
+            oldest = self._panes.popleft()
+        if frozen or not oldest.calls:
+            return
+        habit.add(oldest)
+        for name in oldest.calls:  # those seen last come last
+            habit.calls[name] = habit.calls.pop(name)
+        while len(habit.calls) > MOST_DEPLOYMENTS:
+            habit.forget(next(iter(habit.calls)))
+        if habit.calls.total() > _HALVED_AT:
+            habit.halve()
+
+    @property
+    def known(self) -> Mapping[str, int]:
+        """Calls of each deployment that has a habit."""
+        return self._habit.calls
+
+    def recent(self, predicate: str, panes: int) -> dict[str, Share]:
+        """What each deployment did in the pane that is open and the last so many before it."""
+        total = _Tally()
+        for tally in (*list(self._panes)[max(0, len(self._panes) - panes) :], self._open):
+            total.add(tally)
+        return total.of(predicate)
+
+    def habit(self, predicate: str) -> dict[str, Share]:
+        """What each deployment did while the route was well, the last ten panes left out."""
+        return self._habit.of(predicate)
+
+    def state(self) -> list[Any]:
+        """Plain values that `load` takes back."""
+        return [self._open.state(), [pane.state() for pane in self._panes], self._habit.state()]
+
+    def load(self, state: Sequence[Any]) -> None:
+        """Take over what `state` returned."""
+        self._open, self._habit = _Tally.made_of(state[0]), _Tally.made_of(state[2])
+        self._panes = deque(map(_Tally.made_of, state[1]))
