@@ -49,6 +49,12 @@ class Place:
         return topics(self.settings.topic_prefix)
 
     @property
+    def security(self) -> dict[str, Any]:
+        """Options of an aiokafka client that is given the brokers apart."""
+        options = self.settings.client_options()
+        return {name: value for name, value in options.items() if name != "bootstrap_servers"}
+
+    @property
     def bare_input(self) -> str:
         """What the bare client reads where it must not read the worker's input."""
         return f"{self.settings.topic_prefix}bare.input"

@@ -29,6 +29,7 @@ def build() -> "typer.Typer":
         calibrate,
         check,
         demo,
+        drill,
         force,
         label,
         replay,
@@ -68,6 +69,7 @@ def build() -> "typer.Typer":
     app.command("sweep", short_help="try thresholds on recorded telemetry")(sweep.sweep)
     app.command("label", short_help="say whether an activation was right")(label.label)
     app.command("budget", short_help="what the promised latency leaves for fallbacks")(budget.budget)
+    app.command("drill", short_help="spikes of every mode through a real broker")(drill.drill)
     app.command("run", short_help="the service")(run.run)
     app.command("schema", short_help="JSON Schemas, AsyncAPI document")(schema.schema)
     app.command("state", short_help="what is active now, and why")(state.state)

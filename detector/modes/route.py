@@ -25,14 +25,12 @@ from detector.modes.verdicts import Coming, LateVerdicts
 from detector.modes.walk import walk
 from detector.predicates.absence import Absence
 from detector.windows.inbox import Inbox
-from detector.windows.paneclock import PaneClock
+from detector.windows.paneclock import clock_of
 from detector.windows.segment import Calls, Segment
 from topics.control import Override
-from topics.partitioner import murmur2
 from topics.scope import scope_of
 from topics.telemetry import Evaluation, TelemetryRecord
 
-_PHASES = 1024
 _LONGEST_GAP_S = 86_400  # attempts to revert are made through longer gaps, but not for years
 
 
@@ -48,7 +46,7 @@ class RouteJudge(ScopeJudge):
     """
 
     def __init__(self, plan: Plan, route: str) -> None:
-        clock = PaneClock(murmur2(route.encode()) % _PHASES / _PHASES, plan.contract.defaults.lateness_s)
+        clock = clock_of(route, plan.contract.defaults.lateness_s)
         super().__init__(plan, route, "", predicates=plan.contract.predicates, clock=clock, panic=plan.panic)
         self.route = route
         self.deployments = Deployments(plan, route, clock)

@@ -324,9 +324,10 @@ class DriftStream:
         """What the window of the breach holds was shown to do no harm."""
         sizes = self.ring.sizes.tolist()
         # The shorter a window, the less it still holds of what was before.
-        pure = (i for i, n in enumerate(sizes) if n >= self.limits.least and self.spans[i] >= GATE_S)
-        if self.yardstick is not None and self.ring.boundary is not None:
-            totals = self.ring.totals[next(pure, -1)]
+        told = [i for i, n in enumerate(sizes) if n >= self.limits.least and self.spans[i] >= GATE_S]
+        # While calls are diverted the windows may have run empty: then nobody knows where it went.
+        if told and self.yardstick is not None and self.ring.boundary is not None:
+            totals = self.ring.totals[told[0]]
             self._harmless.remember(totals, self.yardstick.counts, self.ring.boundary)
 
     def skip(self, boundary: int, *, frozen: bool) -> None:

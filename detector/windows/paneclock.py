@@ -7,6 +7,9 @@ by the lateness that records are granted. Boundaries are whole seconds of the cl
 import math
 
 from detector.windows.watermark import Watermark
+from topics.partitioner import murmur2
+
+_PHASES = 1024
 
 
 class PaneClock:
@@ -71,3 +74,8 @@ class PaneClock:
         """Time comes to `time`; returns the boundary up to which panes may close."""
         self.watermark.advance(time)
         return math.floor(self.watermark.value + self.phase)
+
+
+def clock_of(route: str, lateness_s: float) -> PaneClock:
+    """The clock of a route; its name sets the phase."""
+    return PaneClock(murmur2(route.encode()) % _PHASES / _PHASES, lateness_s)

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from tests.builders import play
+from tests.builders import T0, play
 from tests.unit.predicates.test_divergence import USUAL, judge, learnt, seconds, tilted
 
 AWAY_S = 60  # long enough for the windows to forget
@@ -40,6 +40,18 @@ def test_the_same_drift_is_silent_when_it_comes_back(restored):
         made.load(state)
 
     assert not breaches(made, rng, 0.7, at)
+
+
+def test_windows_that_ran_empty_meanwhile_teach_nothing():
+    """While all calls are diverted nobody knows where the drift is: the next one is news, whatever it is."""
+    rng = np.random.default_rng(31)
+    made, start = learnt(rng, window_s=10.0)
+    assert breaches(made, rng, 0.7, start, frozen=True)
+    made.skip(T0 + start + 400, frozen=True)
+    made.tolerate()
+
+    list(play(made, seconds(rng, [USUAL] * 60, 100, start + 400), start + 400, frozen=True))
+    assert breaches(made, rng, 1.5, start + 460)
 
 
 def test_half_of_the_drift_is_known_too():

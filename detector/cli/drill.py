@@ -1,0 +1,93 @@
+"""`detector drill`: a fire drill of a contract, on a real broker."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detector.cli.connect import Bootstrap, SettingsFile, read_settings
+
+if TYPE_CHECKING:
+    from detector.bench.drill import Report
+    from detector.bench.place import Place
+
+
+def drill(
+    contract: Annotated[Path, typer.Option(metavar="F", help="The contract file.")],
+    bootstrap: Bootstrap = None,
+    partitions: Annotated[int, typer.Option(min=1, help="Of the telemetry topic.")] = 8,
+    settings_file: SettingsFile = None,
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Inject a spike of every failure mode that acts, and see that a gateway is told in time.
+
+    Made-up calls keep the contract's limits, then break them, through a real broker, one worker and one
+    gateway's client that obeys. A mode passes if it is acted on with the fallbacks of the matrix, within
+    monitoring_ms of the record that crossed the line, and if the calls come back.
+
+    \b
+    detector drill --contract contract.yaml
+    detector drill --contract contract.yaml --bootstrap kafka:9092 --json
+
+    Without --bootstrap (or DETECTOR_BOOTSTRAP), Apache Kafka is started from its jars. Topics are made under
+    a random prefix and removed again. Exit code 0: every mode passes. 1: one does not.
+    """
+    import asyncio
+    import os
+    from dataclasses import asdict
+
+    from aiokafka.errors import KafkaError
+
+    from detector.bench.drill import drill as drilled
+    from detector.bench.place import BenchError, prepare
+    from detector.cli.output import FOUND, note, print_json
+    from detector.cli.read_contract import read_contract
+    from detector.service import logs
+    from detector.service.kafkajars import LocalKafkaUnavailableError
+
+    logs.configure("warning")
+    judged_by = read_contract(contract)
+    settings = read_settings(bootstrap, None, settings_file)
+    given = bootstrap is not None or "DETECTOR_BOOTSTRAP" in os.environ
+
+    async def run(place: "Place") -> "Report":
+        try:
+            return await drilled(place, judged_by)
+        finally:
+            if given:
+                await place.remove_topics()
+
+    try:
+        with prepare(settings, given=given, partitions=partitions, say=note) as place:
+            place.contract.write_bytes(contract.read_bytes())
+            report = asyncio.run(run(place))
+    except (BenchError, LocalKafkaUnavailableError, KafkaError, OSError) as error:
+        note(f"detector: {error}")
+        raise typer.Exit(FOUND) from None
+    if json_output:
+        print_json(asdict(report))
+    else:
+        _show(report)
+    if not report.ok:
+        raise typer.Exit(FOUND)
+
+
+def _show(report: "Report") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("mode", "acted on after", "evidence to gateway", "back after", "")
+    for each in report.modes:
+        said = "ok" if each.ok else "; ".join(each.why)
+        table.add_row(
+            each.mode,
+            _seconds(each.delay_s),
+            "" if each.evidence_ms is None else f"{each.evidence_ms:.1f} of {each.budget_ms:g} ms",
+            _seconds(each.back_s),
+            said,
+        )
+    Console().print(table)
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} s"
