@@ -3,7 +3,8 @@
 When a judge of the route has found a breach, the shares of bad calls of its deployments say whether one
 of them alone has changed. If so the breach is handed over: that deployment's scope acts, its calls no
 longer count for the route, and the route stays with its primary, or goes back to it if the deployment
-was found later. At least half of the deployments always stay: beyond that the route itself acts.
+was found later. One at a time: what befalls a second one may be the load that the first one no longer
+takes, and avoiding it too would only move that on, so then the route itself acts.
 A deployment that has recovered is watched for ten minutes more, so that it is damped if it relapses.
 """
 
@@ -176,8 +177,7 @@ class Deployments:
         return None
 
     def _may_avoid(self, name: str) -> bool:
-        known = self._shares.known.keys() | {name}
-        return name in self.avoided or len(self.avoided) + 1 <= len(known) // 2
+        return not self.avoided or name in self.avoided
 
     def hand_over(
         self,

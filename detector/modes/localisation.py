@@ -8,10 +8,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from detector.predicates.shift import HIGH_Z, NORMAL_Z, SIGNALS, Level, Shift
+from detector.predicates.shift import HIGH_Z, SIGNALS, Level, Shift
 from detector.windows.shares import LEAST_DEPLOYMENTS, NONE, Share
 
 _KNOWN_CALLS = 200  # of a deployment's own, before it has a habit
+_DECIDED = math.log(1000.0)
+_WELL = math.log(100.0)
+_ALWAYS_BAD = 0.5  # siblings that fail so often are no measure of anything
 _KNOWN_SIBLINGS = 1000  # calls of all others, whose habit a new deployment is held against
 
 
@@ -54,8 +57,9 @@ def culprit_of(
     """The one deployment whose share of bad calls has risen, above the ceiling and above its habit.
 
     Each is judged by the signed root of the likelihood ratio of its share to the greater of ceiling and
-    habit. All others together have to be within theirs, none of them may stand out, and at least two have
-    to have had the calls to show the same fault.
+    habit. All others together have to be shown to be within theirs, none may stand out, at least two have
+    to have had the calls to show the same fault, and that it is this one alone has to be a thousand times as
+    likely as that all are alike: the test stops at its first ten bad calls or so, whomever they befall.
 
     Args:
         recent: what each did lately.
@@ -79,17 +83,35 @@ def culprit_of(
     second = max((score for name, score in scores.items() if name != worst), default=0.0)
     if scores[worst] < HIGH_Z or second >= HIGH_Z or scores[worst] - second < HIGH_Z / 2:
         return None
+    return _alone(worst, mine, named, habit, ceiling, design_effect)
+
+
+def _alone(
+    name: str,
+    mine: Share,
+    siblings: Mapping[str, Share],
+    habit: Mapping[str, Share],
+    ceiling: float,
+    design_effect: float,
+) -> Culprit | None:
+    """The deployment `name` as the culprit if all its siblings are shown to be well."""
     rate = mine.bad / mine.calls
     able = sum(
         rise(Share(share.calls, rate * share.calls), ceiling, design_effect) >= HIGH_Z
-        for share in named.values()
+        for share in siblings.values()
     )
-    others = _together(named.values())
-    theirs = _together(share for name, share in habit.items() if name in named)
+    others = _together(siblings.values())
+    theirs = _together(share for each, share in habit.items() if each in siblings)
     limit = max(ceiling, theirs.bad / theirs.calls if theirs.calls else 0.0)
-    if able < LEAST_DEPLOYMENTS - 1 or rise(others, limit, design_effect) >= NORMAL_Z:
+    if limit >= _ALWAYS_BAD:
         return None
-    return Culprit(worst, mine, others)
+    if able < LEAST_DEPLOYMENTS - 1 or _shown_well(others, limit, rate) / design_effect < _WELL:
+        return None
+    alone = _log_likelihood(mine, rate) + _log_likelihood(others, min(limit, others.bad / others.calls))
+    both = mine.plus(others)
+    if (alone - _log_likelihood(both, both.bad / both.calls)) / design_effect < _DECIDED:
+        return None
+    return Culprit(name, mine, others)
 
 
 def rise(share: Share, usual: float, design_effect: float = 1.0) -> float:
@@ -105,6 +127,19 @@ def rise(share: Share, usual: float, design_effect: float = 1.0) -> float:
     if rate < 1.0:
         gain += (1.0 - rate) * math.log((1.0 - rate) / (1.0 - usual))
     return math.sqrt(2.0 * share.calls * gain / design_effect)
+
+
+def _shown_well(share: Share, limit: float, rate: float) -> float:
+    """Log likelihood ratio of being within `limit` to being struck too, by a quarter of `rate`."""
+    struck = min(max(2.0 * limit, rate / 4.0), (1.0 + limit) / 2.0)
+    good = share.calls - share.bad
+    return share.bad * math.log(limit / struck) + good * math.log((1.0 - limit) / (1.0 - struck))
+
+
+def _log_likelihood(share: Share, rate: float) -> float:
+    good = share.calls - share.bad
+    found = share.bad * math.log(rate) if share.bad else 0.0
+    return found + (good * math.log(1.0 - rate) if good else 0.0)
 
 
 def _usual(name: str, habit: Mapping[str, Share]) -> float | None:

@@ -32,17 +32,17 @@ PER_S = 80
 
 
 def made():
-    """Four deployments: one fails from 150 to 165, one throttles from 165 to 180, all make things up at 185.
+    """Four deployments: one fails from 150 to 165, one throttles from 180 to 195, all make things up at 215.
 
     While a deployment is at fault a sixth of its calls go on as probes, and the others' calls arrive late now
     and then.
     """
     draw = np.random.default_rng(8)
     calls = []
-    for i in range(205 * PER_S):
+    for i in range(230 * PER_S):
         at = i / PER_S
         name = int(draw.integers(4))
-        fails, throttles = name == 1 and 150 <= at < 165, name == 2 and 165 <= at < 180
+        fails, throttles = name == 1 and 150 <= at < 165, name == 2 and 180 <= at < 195
         if (fails or throttles) and at % 15 > 3 and draw.random() < 5 / 6:
             continue
         tokens = int(draw.lognormal(4, 0.5)) + 5
@@ -61,7 +61,7 @@ def made():
                     output_tokens=tokens,
                     input_tokens=int(draw.lognormal(5, 1)),
                     clock_ratio=0.5 if throttles else 1.0,
-                    hallucinated=[None, bool(draw.random() < (0.6 if at > 185 else 0.001))][i % 2],
+                    hallucinated=[None, bool(draw.random() < (0.6 if at > 215 else 0.001))][i % 2],
                     error="500" if draw.random() < (0.5 if fails else 0.001) else "",
                 ),
             )

@@ -105,13 +105,13 @@ def test_a_fault_of_most_deployments_is_the_routes(struck):
     assert "chat" in loop.scopes()
 
 
-def test_a_second_deployment_is_avoided_too_and_beyond_half_of_them_the_route_acts():
-    began = {"eu-1": 100, "eu-2": 110, "eu-3": 120, "eu-4": 130}
-    loop = Loop(
-        lambda at, name: 0.6 if began.get(name, 1e9) <= at < 150 else 0.0, deployments=6, seed=2
-    ).play(145)
+def test_when_a_second_deployment_fails_the_route_acts():
+    """It may be the load that the first one no longer takes: avoiding it too would only move that on."""
+    began = {"eu-1": 100, "eu-2": 110}
+    loop = Loop(lambda at, name: 0.6 if began.get(name, 1e9) <= at < 150 else 0.0, deployments=6, seed=2)
+    loop.play(145)
 
-    assert loop.scopes() == ["chat@eu-1", "chat@eu-2", "chat@eu-3", "chat"]
+    assert loop.scopes() == ["chat@eu-1", "chat"]
 
 
 def test_of_two_deployments_none_is_blamed():

@@ -45,6 +45,13 @@ def test_one_that_always_fails_more_often_is_not_at_fault_for_its_level():
     assert culprit_of(worse, habit, CEILING).deployment == "a"
 
 
+def test_others_that_always_fail_are_no_measure():
+    habit = WELL | {name: Share(10_000, 9_900) for name in "bcd"}
+    recent = {"a": Share(40, 40)} | {name: Share(40, 39) for name in "bcd"}
+
+    assert culprit_of(recent, habit, CEILING) is None
+
+
 def test_a_new_deployment_is_held_against_the_others():
     recent = {name: Share(40, 0) for name in "abcd"} | {"new": Share(40, 30)}
 
@@ -53,7 +60,7 @@ def test_a_new_deployment_is_held_against_the_others():
 
 
 def test_dependent_calls_need_more_evidence():
-    recent = {"a": Share(10, 6), "b": Share(10, 0), "c": Share(10, 0), "d": Share(10, 0)}
+    recent = {"a": Share(15, 8), "b": Share(15, 0), "c": Share(15, 0), "d": Share(15, 0)}
 
     assert culprit_of(recent, WELL, CEILING).deployment == "a"
     assert culprit_of(recent, WELL, CEILING, design_effect=5.0) is None
