@@ -118,9 +118,11 @@ class Run:
     delays_s: list[float]
 
 
-def evaluate(commit: str, cell: Cell, *, full: bool, only: Sequence[str]) -> tuple[Cell, int, list[Run]]:
+def evaluate(
+    commit: str, cell: Cell, *, full: bool, only: Sequence[str], laps: int
+) -> tuple[Cell, int, list[Run]]:
     """All methods on one stream, calibrated on its first day."""
-    data = stream(commit, cell)
+    data = stream(commit, cell, laps)
     gc.collect()
     gc.freeze()  # millions of records, none of them garbage
     own, learnt = calibrated_on(example(learnt=True), data.prefix)
@@ -182,16 +184,19 @@ def main() -> None:
     parser.add_argument("--commit", help="whose hash seeds; default: the present one")
     parser.add_argument("--tuning", action="store_true", help="the simulator's own regimes instead")
     parser.add_argument("--only", action="append", default=[], metavar="METHOD", help="leave out the others")
+    parser.add_argument("--laps", type=int, default=1, help="how often each incident comes in a stream")
+    parser.add_argument("--repeats", type=int, help="streams of each regime and rate")
     args = parser.parse_args()
     commit = args.commit or _head()
     rates, repeats = ((10.0, 100.0), 8) if args.full else ((20.0,), 2)
+    repeats = args.repeats or repeats
     regimes = list(TUNING if args.tuning else UNSEEN)
     whole: dict[str, Tally] = {}
     parts: dict[str, Tally] = {}
     modes: dict[str, list[int]] = {}
     with args.log.open("a", encoding="utf-8") as log, ProcessPoolExecutor(os.cpu_count()) as pool:
         todo = [
-            pool.submit(evaluate, commit, cell, full=args.full, only=args.only)
+            pool.submit(evaluate, commit, cell, full=args.full, only=args.only, laps=args.laps)
             for cell in cells(regimes, rates, repeats)
         ]
         for number, done in enumerate(as_completed(todo), start=1):
@@ -207,7 +212,9 @@ def main() -> None:
                 log.write(json.dumps({"commit": commit, "seed": seed} | asdict(cell) | asdict(run)) + "\n")
             log.flush()
             print(f"{number} of {len(todo)} streams: {cell}", file=sys.stderr)
-    print(f"commit {commit}, regimes {', '.join(regimes)}, rates {rates}, {repeats} repeats\n\n{HEAD}")
+    print(
+        f"commit {commit}, regimes {', '.join(regimes)}, rates {rates}, {repeats} repeats, {args.laps} laps\n\n{HEAD}"
+    )
     for name, tally in whole.items():
         print(tally.row(name))
     print("\nOurs, by regime and rate:\n\n" + HEAD)

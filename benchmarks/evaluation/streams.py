@@ -93,8 +93,8 @@ def cells(regimes: Sequence[str], rates: Sequence[float], repeats: int) -> list[
     return [Cell(*each) for each in product(regimes, rates, range(repeats))]
 
 
-def stream(commit: str, cell: Cell) -> Stream:
-    """Make a cell's stream; some 20,000 records a second."""
+def stream(commit: str, cell: Cell, laps: int = 1) -> Stream:
+    """Make a cell's stream, some 20,000 records a second; `laps`: how often each incident comes."""
     seed = seed_of(commit, cell.regime, cell.calls_per_s, cell.repeat)
     grid = [
         (mode, size, duration_s)
@@ -102,7 +102,7 @@ def stream(commit: str, cell: Cell) -> Stream:
         for size in sizes
     ]
     # The order turns from stream to stream, so that no mode always follows the same one.
-    turned = grid[seed % len(grid) :] + grid[: seed % len(grid)]
+    turned = laps * (grid[seed % len(grid) :] + grid[: seed % len(grid)])
     first = CALIBRATED_S + LEAD_S
     quiet = [
         Fault(kind=kind, start_s=first + i * EVERY_S, duration_s=TRANSIENT_S)
