@@ -177,9 +177,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--quick", action="store_true", help="some ten minutes")
-    size.add_argument("--full", action="store_true", help="hours: KSWIN, more repeats, three rates")
+    extent = parser.add_mutually_exclusive_group(required=True)
+    extent.add_argument("--quick", action="store_true", help="some ten minutes")
+    extent.add_argument("--full", action="store_true", help="hours: KSWIN, more repeats, three rates")
     parser.add_argument("--log", type=Path, default=Path("evaluation-runs.jsonl"), help="one line per run")
     parser.add_argument("--commit", help="whose hash seeds; default: the present one")
     parser.add_argument("--tuning", action="store_true", help="the simulator's own regimes instead")
@@ -212,9 +212,8 @@ def main() -> None:
                 log.write(json.dumps({"commit": commit, "seed": seed} | asdict(cell) | asdict(run)) + "\n")
             log.flush()
             print(f"{number} of {len(todo)} streams: {cell}", file=sys.stderr)
-    print(
-        f"commit {commit}, regimes {', '.join(regimes)}, rates {rates}, {repeats} repeats, {args.laps} laps\n\n{HEAD}"
-    )
+    size = f"{repeats} repeats, {args.laps} laps"
+    print(f"commit {commit}, regimes {', '.join(regimes)}, rates {rates}, {size}\n\n{HEAD}")
     for name, tally in whole.items():
         print(tally.row(name))
     print("\nOurs, by regime and rate:\n\n" + HEAD)

@@ -54,6 +54,7 @@ def test_every_command_is_one_of_ours() -> None:
         "label",
         "sweep",
         "calibrate",
+        "drill",  # run by test_drill
     }
 
 
