@@ -11,20 +11,22 @@ come to the same decisions.
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import sub
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from detector.contract.model import Contract
 from detector.modes.counts import Counts
 from detector.modes.decision import Decision
+from detector.modes.forgotten import Forgotten
 from detector.modes.plan import Plan
 from detector.modes.route import RouteJudge
 from detector.modes.silence import CommonSilence
+from detector.modes.verdicts import believed
 from detector.windows.held import Held
 from detector.windows.inbox import MOST
 from detector.windows.segment import Calls, Row, retimed
@@ -36,7 +38,6 @@ from topics.telemetry import Evaluation, TelemetryRecord
 __all__ = ["Counts", "Decision", "Limits", "Pipeline"]
 
 _VERSION = 4
-_FORGOTTEN_KEPT = 100_000
 _SHUT = -math.inf
 
 
@@ -58,6 +59,8 @@ class Pipeline:
         partition: which partition's records these are; goes into decisions and evidence.
         topic: where telemetry comes from, for the evidence; `evaluations_topic` likewise.
         limits: caps on state.
+        on_failure: told of a route whose judgement failed, by an error of ours, and by what; that route then
+            begins anew, and its neighbours are judged on. None: the error is raised.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Pipeline:
         topic: str = "llm.telemetry",
         evaluations_topic: str = "llm.evaluations",
         limits: Limits | None = None,
+        on_failure: Callable[[str, Exception], None] | None = None,
     ) -> None:
         self._plan = Plan(contract, partition, (topic, evaluations_topic))
         self._limits = limits or Limits()
@@ -77,8 +81,9 @@ class Pipeline:
         self._skipped = self._evicted = 0
         self._restored_to = 0  # routes that were restored may hold records before this offset
         self._gone = Counts()
-        self._forgotten: dict[str, int] = {}
-        self._just_evicted: dict[str, None] = {}
+        self._forgotten = Forgotten()
+        self._on_failure = on_failure
+        self._owed: list[Decision] = []  # what came of taking snapshots; only of failures
         self._silence = CommonSilence(contract, partition)
         self._held = Held()
 
@@ -138,7 +143,8 @@ class Pipeline:
             calls = Calls(records, rows, offsets)
             mine = calls if len(positions) == len(records) else calls.only(positions)
             if route in suspected or not inboxes[route].calm:
-                decisions += judges[route].feed(self._held.take(route, mine) or mine)
+                mine = self._held.take(route, mine) or mine
+                decisions += self._safely(judges[route], partial(judges[route].feed, mine))
             else:
                 self._held.add(route, mine)
         return decisions
@@ -152,7 +158,22 @@ class Pipeline:
         """Judge the calls held on a route, by default the one that has waited longest."""
         name = route or self._held.first()
         calls = self._held.take(name)
-        return [] if calls is None else self._routes[name].feed(calls)
+        if calls is None:
+            return []
+        judge = self._routes[name]
+        return self._safely(judge, partial(judge.feed, calls))
+
+    def _safely(self, judge: RouteJudge, work: Callable[[], list[Decision]]) -> list[Decision]:
+        """Do a route's work; if that fails let go of its state: it must not stop all others for ever."""
+        try:
+            return work()
+        except Exception as error:
+            if self._on_failure is None:
+                raise
+            self._on_failure(judge.route, error)
+            fresh = self._routes[judge.route] = RouteJudge(self._plan, judge.route)
+            self._dirty.setdefault(judge.route, [None, None])
+            return fresh.instead_of(judge)
 
     def step_evaluations(
         self, evaluations: Sequence[Evaluation], offsets: Sequence[int], arrivals: Sequence[float]
@@ -161,7 +182,7 @@ class Pipeline:
         groups: dict[str, list[int]] = {}
         for position, evaluation in enumerate(evaluations):
             groups.setdefault(evaluation.route, []).append(position)
-        believed = [_believed(each, arrival) for each, arrival in zip(evaluations, arrivals, strict=True)]
+        timely = [believed(each, arrival) for each, arrival in zip(evaluations, arrivals, strict=True)]
         decisions: list[Decision] = []
         for route, positions in groups.items():
             decisions += self.settle(route)
@@ -173,9 +194,9 @@ class Pipeline:
             if fresh == len(places):
                 continue
             self._touch(judge, 1, places[fresh])
-            mine = [believed[i] for i in positions[fresh:]]
-            judge.clamped += sum(believed[i] is not evaluations[i] for i in positions[fresh:])
-            decisions += judge.feed_evaluations(mine, places[fresh:])
+            mine = [timely[i] for i in positions[fresh:]]
+            judge.clamped += sum(timely[i] is not evaluations[i] for i in positions[fresh:])
+            decisions += self._safely(judge, partial(judge.feed_evaluations, mine, places[fresh:]))
         return decisions
 
     def tick(self, now: float) -> list[Decision]:
@@ -184,6 +205,8 @@ class Pipeline:
 
     def ticks(self, now: float) -> Iterator[list[Decision]]:
         """`tick` route by route, so that a caller can let others work in between."""
+        owed, self._owed = self._owed, []
+        yield owed
         while self.held:
             yield self.settle()
         said = self._silence.look(now, self._routes.values())
@@ -192,7 +215,7 @@ class Pipeline:
         for route, judge in list(self._routes.items()):
             if not judge.overdue(now):
                 continue
-            decisions = judge.tick(now, together=self._silence.open)
+            decisions = self._safely(judge, partial(judge.tick, now, together=self._silence.open))
             if decisions:
                 self._dirty.setdefault(route, [None, None])
             yield decisions
@@ -222,7 +245,7 @@ class Pipeline:
             elif first[0] is None:
                 first[0] = offset
             if len(judge.inbox.rows) > MOST:
-                judge.settle()
+                judge.inbox.shut()  # it is fed at once, and walks what waits
         if new:
             if len(found) + len(new) > self._limits.routes and len(names) > 1:
                 return None
@@ -236,8 +259,7 @@ class Pipeline:
         if len(self._routes) >= self._limits.routes:
             self._evict(here)
         judge = self._routes[route] = RouteJudge(self._plan, route)
-        # A name of a transition is never given twice, not even after its route was forgotten.
-        judge.machine.status.transition = self._forgotten.pop(route, 0)
+        judge.machine.status.transition = self._forgotten.recall(route)
         return judge
 
     def _evict(self, here: Container[str] = ()) -> None:
@@ -246,13 +268,7 @@ class Pipeline:
             if not judge.open and route not in here and route not in self._held:
                 self._gone.add(judge)
                 self._evicted += 1
-                if judge.machine.status.transition:
-                    self._forgotten[route] = judge.machine.status.transition
-                    if len(self._forgotten) > _FORGOTTEN_KEPT:
-                        del self._forgotten[next(iter(self._forgotten))]
-                self._just_evicted[route] = None
-                if len(self._just_evicted) > _FORGOTTEN_KEPT:
-                    del self._just_evicted[next(iter(self._just_evicted))]
+                self._forgotten.add(route, judge.machine.status.transition)
                 del self._routes[route]
                 self._plan.panic.forget(judge.machine.scope)
                 self._dirty.pop(route, None)
@@ -308,13 +324,14 @@ class Pipeline:
 
     def snapshot(self, route: str) -> bytes:
         """Whole state of a route (msgpack, well under 512 KiB); the route is clean from now on."""
+        judge = self._routes[route]
+        self._owed += self._safely(judge, judge.flush)
         self._dirty.pop(route, None)
         return msgspec.msgpack.encode({"version": _VERSION} | self._routes[route].state())
 
     def take_evicted(self) -> list[str]:
         """Routes evicted since this was asked last: a snapshot of theirs is not to be restored any more."""
-        evicted, self._just_evicted = list(self._just_evicted), {}
-        return evicted
+        return self._forgotten.take()
 
     @property
     def gone(self) -> Counts:
@@ -379,9 +396,3 @@ class Pipeline:
             name: sum(judge.armed[name] for judge in self._routes.values()) / judged if judged else 0.0
             for name in self._plan.contract.predicates
         }
-
-
-def _believed(evaluation: Evaluation, arrival: float) -> Evaluation:
-    """The evaluation, its time no further ahead of its arrival than a record's may be."""
-    latest = arrival + FUTURE_S
-    return evaluation if evaluation.event_time <= latest else replace(evaluation, event_time=latest)

@@ -124,6 +124,16 @@ class Deployments:
         """Whether one of them is at fault."""
         return any(judge.frozen for judge in self._judges.values())
 
+    def go_on_from(self, lost: "Deployments", now: float) -> list[Decision]:
+        """Take the place of others whose route has failed: none is avoided any more."""
+        self._transitions = lost._transitions
+        decisions = []
+        for name, judge in lost._judges.items():
+            machine = DeploymentJudge(self._plan, self._route, name, self._clock).machine
+            decisions += machine.go_on_from(judge.machine.status, now)
+            self._transitions[name] = machine.status.transition
+        return decisions
+
     def count(self, segment: Segment, judges: Mapping[str, Judge]) -> None:
         """Take note of who had which calls of a segment that has just been walked."""
         flagged = [(name, judges[name].flagged or ((), ())) for name in self._plan.apart_walkers]

@@ -62,6 +62,18 @@ class RouteJudge(ScopeJudge):
         self.covers = [0, 0]
         self.late = self.clamped = 0
 
+    def instead_of(self, lost: "RouteJudge") -> list[Decision]:
+        """Take the place of a judge that has failed: what was counted goes on, all else begins anew."""
+        self.covers = lost.covers
+        self.late, self.clamped = lost.late, lost.clamped
+        self._judged, self.now, self._stepped = lost.judged, lost.now, lost.now
+        self.armed = lost.armed
+        self._plan.panic.leave(self.machine.scope)
+        return [
+            *self.machine.go_on_from(lost.machine.status, lost.now),
+            *self.deployments.go_on_from(lost.deployments, lost.now),
+        ]
+
     def feed(self, calls: Calls) -> list[Decision]:
         """Judge calls of this route, in arrival order."""
         self.covers[0] = calls.offsets[-1] + 1
@@ -166,6 +178,11 @@ class RouteJudge(ScopeJudge):
     def _flush(self) -> None:
         self.settle()
         super()._flush()
+
+    def flush(self) -> list[Decision]:
+        """Hand what waits to the windows, which decides nothing."""
+        self._flush()
+        return []
 
     def _advance(self, time: float, decisions: list[Decision]) -> None:
         """Let time come to `time` less the lateness, closing panes on the way."""

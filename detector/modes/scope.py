@@ -61,6 +61,7 @@ class ScopeJudge:
         panic: Panic | None = None,
     ) -> None:
         contract = plan.contract
+        self._plan = plan
         self._clock = clock
         self._columns = plan.columns
         self._modes_of = plan.modes_of

@@ -22,9 +22,11 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from detector.predicates.base import Judge
 from detector.predicates.evaluation_rate import EvaluationRate
+from detector.windows.watermark import FUTURE_S
 from topics.telemetry import PRIMARY, Evaluation, TelemetryRecord
 
 CALLS = 4096
@@ -233,3 +235,9 @@ def _add(known: dict[bytes, Any], name: bytes, value: Any) -> None:
     known[name] = value
     if len(known) > CALLS:
         del known[next(iter(known))]
+
+
+def believed(evaluation: Evaluation, arrival: float) -> Evaluation:
+    """The evaluation, its time no further ahead of its arrival than a record's may be."""
+    latest = arrival + FUTURE_S
+    return evaluation if evaluation.event_time <= latest else replace(evaluation, event_time=latest)

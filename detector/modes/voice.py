@@ -48,6 +48,15 @@ class ScopeVoice:
         said = "is unusable: traffic was never seen within its limit; calibrate or raise it"
         return self.notice(now, mode, evidence, f"{evidence.predicate} {said}")
 
+    def go_on_from(self, lost: Status, now: float) -> list[Decision]:
+        """Go on counting where a judgement was that has been lost; what was active then is so no more."""
+        self.status.transition, self.status.notices = lost.transition, lost.notices
+        self.status.accepted_at, self.status.overdue = lost.accepted_at, lost.overdue
+        if lost.state not in (State.ACTIVE, State.RECOVERING):
+            return []
+        self.status.mode, self.status.reason = lost.mode, "judging this scope failed: it begins anew"
+        return [self._decide("deactivated", now)]
+
     def remark(self, now: float, text: str) -> list[Decision]:
         """Add something to the reason of what is being acted on, such as that its cause is unknown."""
         if self.status.state is not State.ACTIVE:

@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from detector.service.logs import logger
+
 _WORK_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 
@@ -141,6 +143,11 @@ class Metrics:
         self.restarts = Counter(
             "detector_restarts", "Times that this process began again after a failure.", registry=registry
         )
+        self.failures = Counter(
+            "detector_route_failures",
+            "Routes whose judgement failed by an error of ours and began anew.",
+            registry=registry,
+        )
         self.fenced = Counter("detector_fenced_total", "Times another owner was met.", registry=registry)
         self.discarded = Counter(
             "detector_discarded_states", "Saved states that did not fit their topic.", registry=registry
@@ -160,3 +167,9 @@ class Metrics:
     def render(self) -> bytes:
         """The text that a scrape is given."""
         return generate_latest(self.registry)
+
+
+def route_failed(partition: int, metrics: Metrics, route: str, error: Exception) -> None:
+    """Say that judging a route failed; it begins anew, and its partition goes on."""
+    metrics.failures.inc()
+    logger(partition=partition).error("route_failed", route=route, exc_info=error)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -16,7 +17,7 @@ from detector.service.cover import Cover
 from detector.service.decode import Homes
 from detector.service.desk import Desk
 from detector.service.logs import logger
-from detector.service.metrics import Metrics
+from detector.service.metrics import Metrics, route_failed
 from detector.service.outbox import Outbox
 from detector.service.ownership import Phase
 from detector.service.partition import CUT_OFF_S, EVALUATIONS, INPUTS, TELEMETRY, PartitionWorker
@@ -370,6 +371,7 @@ class Shell:
             partition=partition,
             topic=self.declared.telemetry.name,
             evaluations_topic=self.declared.evaluations.name,
+            on_failure=partial(route_failed, partition, self.metrics),
         )
         cover = Cover(
             partition,
