@@ -89,8 +89,8 @@ def seed_of(commit: str, *parts: object) -> int:
 
 
 def cells(regimes: Sequence[str], rates: Sequence[float], repeats: int) -> list[Cell]:
-    """Every regime at every rate, so many times."""
-    return [Cell(*each) for each in product(regimes, rates, range(repeats))]
+    """Every regime at every rate, so many times; in rounds, so that one that is cut short holds all regimes."""
+    return [Cell(regime, rate, repeat) for repeat, regime, rate in product(range(repeats), regimes, rates)]
 
 
 def stream(commit: str, cell: Cell, laps: int = 1) -> Stream:

@@ -134,9 +134,18 @@ class Deployments:
             self._transitions[name] = machine.status.transition
         return decisions
 
-    def count(self, segment: Segment, judges: Mapping[str, Judge]) -> None:
-        """Take note of who had which calls of a segment that has just been walked."""
-        flagged = [(name, judges[name].flagged or ((), ())) for name in self._plan.apart_walkers]
+    def count(self, segment: Segment, tellers: Sequence[tuple[str, Judge]]) -> None:
+        """Take note of who had which calls of a segment that has just been walked.
+
+        Args:
+            tellers: by name, the route's judges that have told good calls from bad ones.
+        """
+        size = len(segment)
+        flagged = [
+            (name, found)
+            for name, judge in tellers
+            if (found := judge.flagged) is not None and (found[1] or len(found[0]) < size)
+        ]
         self._shares.add(segment.columns["deployment"], flagged)
 
     def take(self, calls: Calls, decisions: list[Decision], only: Iterable[str] | None = None) -> Calls:

@@ -50,7 +50,7 @@ class RouteJudge(ScopeJudge):
         super().__init__(plan, route, "", predicates=plan.contract.predicates, clock=clock, panic=plan.panic)
         self.route = route
         self.deployments = Deployments(plan, route, clock)
-        self._tells_apart = bool(plan.apart)
+        self._tellers = [(name, self.judges[name]) for name in plan.apart_walkers]
         self._evaluations_topic = plan.topics[1]
         self._silences = [judge for judge in self.judges.values() if isinstance(judge, Absence)]
         self._shortest_silence_s = min((judge.spec.after_s for judge in self._silences), default=math.inf)
@@ -167,8 +167,8 @@ class RouteJudge(ScopeJudge):
 
     def _count_in(self, segment: Segment) -> None:
         super()._count_in(segment)
-        if self._tells_apart:
-            self.deployments.count(segment, self.judges)
+        if self._tellers:
+            self.deployments.count(segment, self._tellers)
 
     def remember(self, records: Sequence[TelemetryRecord]) -> None:
         """Take note of calls that verdicts may come for."""
@@ -245,7 +245,7 @@ class RouteJudge(ScopeJudge):
 
     def _step(self, now: float, decisions: list[Decision], place: Place | None = None) -> None:
         """See `ScopeJudge`; what a deployment alone has done is its own scope's from now on."""
-        found = self.deployments.find(self.findings.holds, self.attribution) if self._tells_apart else {}
+        found = self.deployments.find(self.findings.holds, self.attribution) if self._tellers else {}
         if found:
             self._hand_over(now, found, place, decisions)
         super()._step(now, decisions, place)

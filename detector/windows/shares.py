@@ -7,6 +7,7 @@ so that batches make no difference. A route of fewer than three deployments has 
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 RECENT_PANES = 10
@@ -88,6 +89,7 @@ class DeploymentShares:
 
     def __init__(self) -> None:
         self._open = _Tally()
+        self._uncounted: list[Sequence[str]] = []  # deployments of calls: many are counted faster at once
         self._panes: deque[_Tally] = deque()
         self._habit = _Tally()
 
@@ -96,24 +98,33 @@ class DeploymentShares:
 
         Args:
             deployments: of each call.
-            flagged: by predicate, which of them were judged and which of those were bad.
+            flagged: by predicate, which of them were judged and which of those were bad; where it is missing
+                all were judged and good.
         """
-        tally, whole = self._open, Counter(deployments)
-        tally.calls.update(whole)
+        self._uncounted.append(deployments)
+        size = len(deployments)
         for name, (judged, bad) in flagged:
-            if len(judged) < len(deployments):
-                unjudged = whole - Counter([deployments[i] for i in judged])
-                tally.unjudged.setdefault(name, Counter()).update(unjudged)
+            if len(judged) < size:
+                unjudged = Counter(deployments) - Counter([deployments[i] for i in judged])
+                self._open.unjudged.setdefault(name, Counter()).update(unjudged)
             if bad:
-                counts = tally.bad.setdefault(name, Counter())
-                counts.update([deployments[judged[i]] for i in bad])
+                counts = self._open.bad.setdefault(name, Counter())
+                for i in bad:
+                    counts[deployments[judged[i]]] += 1
+
+    def _count(self) -> _Tally:
+        """The pane that is open, with all of its calls counted."""
+        if self._uncounted:
+            self._open.calls.update(chain.from_iterable(self._uncounted))
+            self._uncounted = []
+        return self._open
 
     def close(self, *, frozen: bool) -> None:
         """A pane is closed; what leaves the last ones becomes habit, unless `frozen`."""
         habit = self._habit
-        oldest, self._open = self._open, _Tally()
+        oldest, self._open = self._count(), _Tally()
         oldest.keep(MOST_DEPLOYMENTS)
-        if len(habit.calls | oldest.calls) >= LEAST_DEPLOYMENTS:
+        if self._panes or len(habit.calls.keys() | oldest.calls.keys()) >= LEAST_DEPLOYMENTS:
             self._panes.append(oldest)
             if len(self._panes) <= RECENT_PANES:
                 return
@@ -136,7 +147,7 @@ class DeploymentShares:
     def recent(self, predicate: str, panes: int) -> dict[str, Share]:
         """What each deployment did in the pane that is open and the last so many before it."""
         total = _Tally()
-        for tally in (*list(self._panes)[max(0, len(self._panes) - panes) :], self._open):
+        for tally in (*list(self._panes)[max(0, len(self._panes) - panes) :], self._count()):
             total.add(tally)
         return total.of(predicate)
 
@@ -146,7 +157,7 @@ class DeploymentShares:
 
     def state(self) -> list[Any]:
         """Plain values that `load` takes back."""
-        return [self._open.state(), [pane.state() for pane in self._panes], self._habit.state()]
+        return [self._count().state(), [pane.state() for pane in self._panes], self._habit.state()]
 
     def load(self, state: Sequence[Any]) -> None:
         """Take over what `state` returned."""
