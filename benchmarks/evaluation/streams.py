@@ -89,7 +89,7 @@ def seed_of(commit: str, *parts: object) -> int:
 
 
 def cells(regimes: Sequence[str], rates: Sequence[float], repeats: int) -> list[Cell]:
-    """Every regime at every rate, so many times; in rounds, so that one that is cut short holds all regimes."""
+    """Every regime at every rate, so many times; in rounds, so that a run cut short holds all regimes."""
     return [Cell(regime, rate, repeat) for repeat, regime, rate in product(range(repeats), regimes, rates)]
 
 
