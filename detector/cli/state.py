@@ -55,7 +55,12 @@ def _predicates(found: dict[str, Any]) -> "Table":
     from detector.service.survey import NAMED, OUTCOMES
 
     table = Table(
-        "predicate", *OUTCOMES, "routes", title="predicates: on how many routes", title_justify="left"
+        "predicate",
+        *OUTCOMES,
+        "finds",
+        "routes",
+        title="predicates: on how many routes; the smallest change that is found",
+        title_justify="left",
     )
     for name, standing in found.items():
         shown = []
@@ -68,8 +73,18 @@ def _predicates(found: dict[str, Any]) -> "Table":
         numbers = (f"{standing['routes'].get(outcome, 0):,}" for outcome in OUTCOMES)
         if standing["frozen"]:
             shown.append(f"reference frozen on {standing['frozen']:,}")
-        table.add_row(name, *numbers, "; ".join(shown))
+        if standing["left"]:
+            names = ", ".join(standing["left_named"][:_NAMES_SHOWN])
+            shown.append(f"healthy traffic has left its calibration on {standing['left']:,}: {names}")
+        table.add_row(name, *numbers, _finds(standing["finds"]), "; ".join(shown))
     return table
+
+
+def _finds(ends: list[float]) -> str:
+    if not ends:
+        return ""
+    least, greatest = (f"{end:.2g}" for end in ends)
+    return least if least == greatest else f"{least} .. {greatest}"
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -195,6 +195,21 @@ class Judge(Protocol):
         """What was found says nothing of these calls any more: judge afresh; as for `breach`."""
         ...
 
+    def finds(self, per_s: float) -> float | None:
+        """The smallest change, in the verdict's unit, that is found with 99 % power; None: none, or unknown.
+
+        Within 10 s by a judge of single calls, by the window that sees most by a judge of windows.
+
+        Args:
+            per_s: calls a second that it has a verdict on.
+        """
+        ...
+
+    @property
+    def left(self) -> bool:
+        """Whether healthy traffic is no longer what it was when this was calibrated."""
+        ...
+
     def progress(self) -> str:
         """Where the way back from a breach stands, in words; empty if there is nothing to say."""
         ...
@@ -286,6 +301,15 @@ class JudgeBase:
 
     def release(self) -> None:
         """No calls are told apart."""
+
+    def finds(self, per_s: float) -> float | None:
+        """Not known."""
+        return None
+
+    @property
+    def left(self) -> bool:
+        """Not known."""
+        return False
 
     def progress(self) -> str:
         """Nothing to say."""

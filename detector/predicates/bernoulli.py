@@ -22,6 +22,7 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict, WayBack
 from detector.predicates.design_effect import MARGIN, DesignEffect
 from detector.predicates.interval import wilson
+from detector.predicates.power import smallest_share
 from detector.predicates.recovery import Recovery
 from detector.predicates.shiryaev_roberts import MixtureShiryaevRoberts
 from detector.windows.segment import SLOW, Segment
@@ -31,6 +32,7 @@ from detector.windows.shares import Share
 # the traffic may have been like that all along. Some calls of bad traffic always look good by chance: of a
 # stream at nine times its ceiling, one in seven begins with ten good calls.
 _KNOWN_HEALTHY = math.log(1e5)
+_FOUND_WITHIN_S = 10.0
 # Nobody's healthy traffic. Half would be too, but half of some eight calls often fail where a third do.
 _ALL_BUT_ALL = 0.9
 # Normal quantile of the interval. The test stops where the rate looks worst, so that 1.96 would hold the
@@ -243,6 +245,12 @@ class BernoulliJudge(JudgeBase, ABC):
             calls, bad = self._before
             self._before = (calls + self._test.seen + self._test.gap, bad + self._test.bad)
             self._restart_test()
+
+    def finds(self, per_s: float) -> float | None:
+        """See `Judge.finds`."""
+        run_length = self._run_length * (MARGIN if self._effect is not None and self._phi > 1.0 else 1.0)
+        calls = float(f"{_FOUND_WITHIN_S * per_s:.2g}")
+        return smallest_share(self._ceiling, run_length, float(f"{self._phi:.2g}"), calls)
 
     def progress(self) -> str:
         """Where the test of recovery stands, in words."""

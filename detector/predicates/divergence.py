@@ -168,6 +168,15 @@ class Divergence(JudgeBase):
     def _streams(self) -> list[DriftStream]:
         return [self._stream, *(self._strata.streams.values() if self._strata is not None else ())]
 
+    def finds(self, per_s: float) -> float | None:
+        """See `Judge.finds`; of the whole, not of strata."""
+        return self._stream.finds(per_s)
+
+    @property
+    def left(self) -> bool:
+        """See `Judge.left`."""
+        return self._stream.left
+
     def progress(self) -> str:
         """Where the way back stands, in words."""
         stream = next((each for each in self._streams() if each.latched), self._stream)

@@ -35,6 +35,8 @@ from detector.contract.model import ReferenceMode
 from detector.predicates.base import Outcome
 from detector.predicates.excursions import Excursions
 from detector.predicates.harmless import Harmless
+from detector.predicates.power import smallest_divergence
+from detector.predicates.wander import WANDER_MARGIN, further
 from detector.predicates.yardstick import Yardstick
 from detector.windows.panes import Counts, PaneRing
 from detector.windows.reference import SeasonalReference, TrailingReference
@@ -47,29 +49,12 @@ CLEAR_NATS = 9.0
 RELAPSE_FACTOR = 4.0
 MOST_RELAPSES = 3
 LEAST_REFERENCE = 300
-WANDER_MARGIN = 1.25
 TOLERANCE_MARGIN = 1.5
 WANDER_HALF_LIFE_S = 3600.0
 SLOW_HALF_LIFE_S = 7 * 86_400.0  # `further` speaks of the farthest in all the time seen
-_DAY_S = 86_400.0
-MOST_FURTHER = 5.0
-TAIL = 0.36
 CHANCE = 2.0  # times the bias: five standard deviations of 16 bins
 _FORGET = 0.5 ** (1.0 / WANDER_HALF_LIFE_S)
 _FORGET_SLOWLY = 0.5 ** (1.0 / SLOW_HALF_LIFE_S)
-
-
-def further(seen_s: float) -> float:
-    """How many times as far as in `seen_s` seconds a stream strays later on, 1.25 .. 5.
-
-    The mix of callers has a heavy tail: the greatest distance grows with a power of the time, not with its
-    logarithm. In two weeks of the simulator's own regimes (`benchmarks/wander.py`, 24 seeds) what follows
-    exceeds it 0.03 (large) to 0.6 (small) times a week at five times what a day has shown, and 0.00 to 0.12
-    times at two and a half times what a week has. Less than a day would call for more than five times, at
-    which a drift that matters could not be found either.
-    """
-    days = max(seen_s, 1.0) / _DAY_S
-    return min(MOST_FURTHER, max(WANDER_MARGIN, MOST_FURTHER * math.pow(days, -TAIL)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +97,8 @@ class DriftStream:
         self.spans = spans
         self.ring = PaneRing(bins, spans)
         self.reference = SeasonalReference(bins) if limits.mode == "seasonal" else TrailingReference(bins)
-        self.yardstick: Yardstick | None = None
-        if limits.reference is not None:
-            self.yardstick = Yardstick(np.array(limits.reference, dtype=np.int64))
+        made = None if limits.reference is None else np.array(limits.reference, dtype=np.int64)
+        self._calibrated = self.yardstick = None if made is None else Yardstick(made)
         self.latched = self.settled = False
         self.clear_run = 0
         self.clear_span = 0
@@ -221,6 +205,29 @@ class DriftStream:
         self.value, self.threshold, self.window = corrected[shown], thresholds[shown], shown
         self.samples = sizes[shown]
         self.outcome = Outcome.BREACH if self.latched else Outcome.CLEAR
+
+    def finds(self, per_s: float) -> float | None:
+        """The smallest divergence, nats, that a window shows at `per_s` calls a second; None: none known."""
+        yardstick, limits = self.yardstick, self.limits
+        if yardstick is None or self.outcome is Outcome.LEARNING:
+            return None
+        freedom = max(1, int((yardstick.counts > 0).sum()) - 1)
+        found = []
+        for span, threshold in zip(self.spans, self.thresholds(), strict=True):
+            if per_s * span >= limits.least:
+                scale = limits.design_effect * (1 / (per_s * span) + 1 / yardstick.n)
+                found.append(
+                    smallest_divergence(freedom, scale, threshold, limits.tolerance_nats, limits.alpha)
+                )
+        return min((each for each in found if each is not None), default=None)
+
+    @property
+    def left(self) -> bool:
+        """Whether the reference has come further from the calibrated one than windows may."""
+        if self._calibrated is None or self.yardstick is None:
+            return False
+        (far,) = self._calibrated.distances(self.yardstick.counts[np.newaxis], [self.yardstick.n])
+        return far > self.thresholds()[-1]
 
     def thresholds(self) -> list[float]:
         """Of each window, nats."""

@@ -125,6 +125,15 @@ class Filtered:
         """See `Judge.tolerate`."""
         self._judge.tolerate()
 
+    def finds(self, per_s: float) -> float | None:
+        """See `Judge.finds`; of calls that it sees there are as many as it has verdicts on."""
+        return self._judge.finds(per_s)
+
+    @property
+    def left(self) -> bool:
+        """See `Judge.left`."""
+        return self._judge.left
+
     def progress(self) -> str:
         """See `Judge.progress`."""
         return self._judge.progress()

@@ -1,10 +1,12 @@
 """How each predicate stands on the routes held: a bounded summary, taken a few routes at a time. Pure."""
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from detector.modes.route import RouteJudge
 from detector.pipeline import Pipeline
 from detector.predicates.base import Judge, Outcome
 
@@ -14,6 +16,7 @@ OUTCOMES = ("armed", *NAMED)
 MOST_NAMES = 50
 _EVERY_S = 2.0
 _ROUTES_A_TURN = 64
+_ASKED = 8  # routes a round
 
 
 class Standing(msgspec.Struct, kw_only=True):
@@ -24,11 +27,18 @@ class Standing(msgspec.Struct, kw_only=True):
             armed one would notice a breach and sees none.
         frozen: on how many of them its reference does not learn now, since something holds there.
         named: per outcome but `armed`: names of such routes, at most 50 in all.
+        left: on how many routes healthy traffic is no longer what it was when it was calibrated;
+            `left_named`: some of them.
+        finds: least and greatest of the smallest changes that would be found on the routes looked at lately,
+            a sample; a share of calls, or nats. Empty where none would be.
     """
 
     routes: dict[str, int] = {}
     named: dict[str, list[str]] = {}
     frozen: int = 0
+    left: int = 0
+    left_named: list[str] = []
+    finds: list[float] = []
 
 
 def outcome_of(judge: Judge) -> str:
@@ -48,6 +58,9 @@ def together(standings: Iterable[Standing]) -> Standing:
     whole, named = Standing(routes=dict.fromkeys(OUTCOMES, 0)), dict[str, list[str]]()
     for standing in standings:
         whole.frozen += standing.frozen
+        whole.left += standing.left
+        whole.left_named = sorted({*whole.left_named, *standing.left_named})[:MOST_NAMES]
+        whole.finds = [min(ends), max(ends)] if (ends := [*whole.finds, *standing.finds]) else []
         for outcome, number in standing.routes.items():
             whole.routes[outcome] = whole.routes.get(outcome, 0) + number
         for outcome, names in standing.named.items():
@@ -77,6 +90,8 @@ class Survey:
         self._pipeline = pipeline
         self._round: Iterator[None] | None = None
         self._began = -math.inf
+        self._first = 0  # of the routes that are asked this time for what would be found on them
+        self._finds: dict[str, deque[float]] = {}
 
     def turn(self, now: float) -> None:
         """Look at some dozens of routes, or wait for the next round; `now`: any clock, seconds."""
@@ -92,20 +107,42 @@ class Survey:
     def _look(self) -> Iterator[None]:
         """One round, a step for each route; those that are forgotten meanwhile are left out."""
         pipeline = self._pipeline
+        asked = range(self._first, self._first + _ASKED)
+        self._first = asked.stop if asked.stop < len(pipeline.routes) else 0
         found = {name: Standing(routes=dict.fromkeys(OUTCOMES, 0)) for name in pipeline.contract.predicates}
-        for route in list(pipeline.routes):
+        for number, route in enumerate(list(pipeline.routes)):
             if route in pipeline.routes:
                 held = pipeline.route(route)
                 for name, judge in held.judges.items():
-                    outcome = outcome_of(judge)
-                    standing = found[name]
-                    standing.frozen += held.frozen and judge.spec.type == "divergence"
-                    standing.routes[outcome] += 1
-                    if outcome != "armed":
-                        names = standing.named.setdefault(outcome, [])
-                        if len(names) < MOST_NAMES:
-                            names.append(route)
+                    _count(found[name], route, judge, frozen=held.frozen)
+                if number in asked:
+                    self._ask(held)
             yield
-        for standing in found.values():
+        for name, standing in found.items():
             standing.named = _bounded(standing.named)
+            seen = self._finds.get(name)
+            standing.finds = [min(seen), max(seen)] if seen else []
         self.found = found
+
+    def _ask(self, held: RouteJudge) -> None:
+        """See what would be found on a route at its present rate of calls; that takes a while to work out."""
+        rate = held.probing.rate()
+        for name, judge in held.judges.items() if rate else ():
+            if judge.armed:
+                finds = judge.finds((rate or 0.0) * held.probing.judged_share(name))
+                if finds is not None:
+                    self._finds.setdefault(name, deque(maxlen=MOST_NAMES)).append(finds)
+
+
+def _count(standing: Standing, route: str, judge: Judge, *, frozen: bool) -> None:
+    outcome = outcome_of(judge)
+    standing.frozen += frozen and judge.spec.type == "divergence"
+    standing.routes[outcome] += 1
+    if outcome != "armed":
+        names = standing.named.setdefault(outcome, [])
+        if len(names) < MOST_NAMES:
+            names.append(route)
+    if judge.left:
+        standing.left += 1
+        if len(standing.left_named) < MOST_NAMES:
+            standing.left_named.append(route)

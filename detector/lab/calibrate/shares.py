@@ -17,7 +17,8 @@ from math import log, sqrt
 import numpy as np
 
 from detector.lab.calibrate.tally import Floats, Ints
-from detector.predicates.shiryaev_roberts import ALTERNATIVES, HIGHEST
+from detector.predicates.power import smallest_share
+from detector.predicates.shiryaev_roberts import HIGHEST
 
 NEAR_BLOCK = 200
 BLOCK = 1000
@@ -114,22 +115,8 @@ def _gamma_q99(mean: float, variance: float) -> float:
 def smallest_detectable(
     ceiling: float, run_length: float, phi: float, records_per_s: float, within_s: float = WITHIN_S
 ) -> float | None:
-    """Smallest share found within `within_s` with 99 % power at the usual rate of calls; None: none is.
-
-    The tempered evidence of n calls at rate p for an alternative q has mean n l / phi and variance n v / phi,
-    l and v those of ln(f_q / f_p0) at one call; an alarm needs ln(A J).
-    """
-    n = records_per_s * within_s
-    rates = sorted({min(HIGHEST, ceiling * factor) for factor in ALTERNATIVES})
-    need = log(run_length) + log(len(rates))
-    for p in np.exp(np.linspace(log(ceiling), 0.0, 400))[1:]:
-        for q in rates:
-            up, down = log(q / ceiling), log((1 - q) / (1 - ceiling))
-            mean = p * up + (1 - p) * down
-            spread = p * (1 - p) * (up - down) ** 2
-            if n * mean / phi - _Z99 * sqrt(n * spread / phi) >= need:
-                return float(p)
-    return None
+    """Smallest share found within `within_s` with 99 % power at the usual rate of calls; None: none is."""
+    return smallest_share(ceiling, run_length, phi, records_per_s * within_s)
 
 
 def delay_s(ceiling: float, run_length: float, phi: float, records_per_s: float, p: float) -> float | None:

@@ -5,18 +5,19 @@ phi      mean two-sample Pearson X^2 of neighbouring panes over its degrees of f
 strayed  bias-corrected KL of windows of 3 .. 300 s from the hour before, lagged by the longest window
 d0       1.5 times the 99.9 % point of what the longest windows strayed, at least 0.035
 thr_L    1.25 times that of windows of L seconds, at least what the contract says, and at least what the
-         longest windows strayed beyond chance, times what the time known leaves open (`drift.further`)
+         longest windows strayed beyond chance, times what the time known leaves open (`wander.further`)
 """
 
 from dataclasses import dataclass, field
-from math import sqrt
 
 import numpy as np
 
 from detector.lab.calibrate.tally import FINE, Floats, Ints, ValueTally, quantile_edges
 from detector.predicates.divergence import LEAST_RECORDS, SPANS_S, TOLERANCE_NATS
-from detector.predicates.drift import CHANCE, LEAST_REFERENCE, WANDER_MARGIN, further
-from detector.predicates.kl import bias, noncentral_chi2_quantile
+from detector.predicates.drift import CHANCE, LEAST_REFERENCE
+from detector.predicates.kl import bias
+from detector.predicates.power import smallest_divergence
+from detector.predicates.wander import WANDER_MARGIN, further
 
 TOLERANCE_MARGIN = 1.5
 CATEGORIES = 15
@@ -199,22 +200,11 @@ def _slow(seconds: Ints, table: Ints, longest: int, phi: float, farthest: float)
 
 
 def smallest_detectable(spread: Spread, span: int, records_per_s: float, alpha: float) -> float | None:
-    """Smallest divergence, nats, that a window of `span` seconds shows with 99 % power once it is full of it.
-
-    G is non-central chi-square: mean v + l and variance 2 v + 4 l, l = 2 D / scale.
-    """
+    """Smallest divergence, nats, that a window of `span` seconds shows with 99 % power once full of it."""
     n = records_per_s * span
     if n < LEAST_RECORDS * spread.design_effect or span not in spread.thresholds_nats:
         return None
     freedom = max(1, int((spread.reference > 0).sum()) - 1)
     reference_n = min(records_per_s * HOUR_S, float(spread.reference.sum()))
     scale = spread.design_effect * (1 / n + 1 / max(reference_n, 1.0))
-    need = max(
-        noncentral_chi2_quantile(freedom, 2 * spread.tolerance_nats / scale, alpha),
-        freedom + 2 * spread.thresholds_nats[span] / scale,
-    )
-    for divergence in np.exp(np.linspace(np.log(0.01), np.log(10.0), 300)):
-        shown = 2 * divergence / scale
-        if freedom + shown - _Z99 * sqrt(2 * freedom + 4 * shown) >= need:
-            return float(divergence)
-    return None
+    return smallest_divergence(freedom, scale, spread.thresholds_nats[span], spread.tolerance_nats, alpha)

@@ -1,9 +1,11 @@
 """How predicates stand on the routes held, as `detector state` tells it."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
 from detector.pipeline import Pipeline
 from detector.predicates.base import Outcome
 from detector.service.survey import MOST_NAMES, OUTCOMES, Standing, Survey, outcome_of, together
@@ -103,3 +105,43 @@ def test_what_is_worst_is_named_first() -> None:
     assert (whole.routes["breach"], whole.routes["armed"]) == (2, 0)
     assert (whole.named["breach"], whole.named["unusable"]) == (["bad"], ["deaf"])
     assert sum(map(len, whole.named.values())) == MOST_NAMES
+
+
+def test_it_tells_what_would_be_found_at_the_present_rate_of_calls() -> None:
+    """Twice the calls, smaller faults; a predicate that is not armed finds nothing."""
+    pipeline = Pipeline(contract([ERRORS, DRIFT]))
+    calls = [record(i / 100, route="busy") for i in range(3000)]
+    calls += [record(i / 10, route="calm") for i in range(300)]
+    pipeline.step(*in_order(calls).args())
+
+    found = surveyed(pipeline).found
+    least, greatest = found["errors"].finds
+    whole = together([found["errors"], Standing(finds=[0.01, 0.02])])
+
+    assert 0.01 < least < greatest < 1.0
+    assert found["drift"].finds == []
+    assert whole.finds == [0.01, greatest]
+
+
+def test_routes_whose_traffic_has_left_the_calibration_are_named() -> None:
+    """The reference that is learnt from healthy calls is another than the calibrated one."""
+    learnt = CalibratedPredicate(
+        records=100_000, edges=(10.0, 100.0), reference=(90_000, 9_000, 1_000), thresholds_nats={60: 0.3}
+    )
+    routes = {name: CalibratedRoute(records_per_s=20.0, predicates={"drift": learnt}) for name in ("a", "b")}
+    made = replace(
+        contract([spec("divergence", name="drift", window_s=60.0)]), calibration=Calibration(routes=routes)
+    )
+    pipeline = Pipeline(made)
+    calls = [record(i / 5, route="a", output_tokens=5) for i in range(33_000)]
+    # It creeps in fifty minutes and stays: no window is far from the hour before it.
+    calls += [
+        record(i / 5, route="b", output_tokens=50 if i * 7919 % 1000 < 600 * min(1.0, i / 15_000) else 5)
+        for i in range(33_000)
+    ]
+    pipeline.step(*in_order(calls).args())
+
+    standing = surveyed(pipeline).found["drift"]
+
+    assert standing.left_named == ["b"]
+    assert standing.left == 1

@@ -1,0 +1,70 @@
+"""What a test can find: the smallest change that it shows with 99 % power."""
+
+from functools import lru_cache
+from math import exp, log, sqrt
+
+from detector.predicates.kl import noncentral_chi2_quantile
+from detector.predicates.shiryaev_roberts import ALTERNATIVES, HIGHEST
+
+_Z99 = 2.326
+_SMALLEST_NATS, _GREATEST_NATS = 0.01, 10.0
+_HALVINGS = 24
+
+
+@lru_cache(maxsize=4096)
+def smallest_share(ceiling: float, run_length: float, design_effect: float, calls: float) -> float | None:
+    """Smallest share of bad calls that is found within so many calls; None: none is.
+
+    The tempered evidence of n calls at rate p for an alternative q has mean n l / phi and variance n v / phi,
+    l and v those of ln(f_q / f_p0) at one call; an alarm needs ln(A J).
+    """
+    rates = sorted({min(HIGHEST, ceiling * factor) for factor in ALTERNATIVES})
+    need = log(run_length) + log(len(rates))
+    per_call = [(log(q / ceiling), log((1 - q) / (1 - ceiling))) for q in rates]
+
+    def found(p: float) -> bool:
+        for up, down in per_call:
+            mean = p * up + (1 - p) * down
+            spread = p * (1 - p) * (up - down) ** 2
+            if calls * mean / design_effect - _Z99 * sqrt(calls * spread / design_effect) >= need:
+                return True
+        return False
+
+    if not found(1.0):
+        return None
+    low, high = log(ceiling), 0.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if found(exp(middle)) else (middle, high)
+    return exp(high)
+
+
+def smallest_divergence(
+    freedom: int, scale: float, threshold_nats: float, tolerance_nats: float, alpha: float
+) -> float | None:
+    """Smallest divergence, nats, that a window shows once it is full of it; None: none is.
+
+    G is non-central chi-square: mean v + l and variance 2 v + 4 l, l = 2 D / scale.
+
+    Args:
+        freedom: occupied bins less one.
+        scale: design effect times (1 / n + 1 / n of the reference).
+        threshold_nats: bias-corrected distance that is needed.
+        tolerance_nats: true divergence that is no news, tested at `alpha`.
+    """
+    need = max(
+        noncentral_chi2_quantile(freedom, 2 * tolerance_nats / scale, alpha),
+        freedom + 2 * threshold_nats / scale,
+    )
+
+    def found(nats: float) -> bool:
+        shown = 2 * nats / scale
+        return freedom + shown - _Z99 * sqrt(2 * freedom + 4 * shown) >= need
+
+    low, high = log(_SMALLEST_NATS), log(_GREATEST_NATS)
+    if not found(exp(high)):
+        return None
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if found(exp(middle)) else (middle, high)
+    return exp(high)
