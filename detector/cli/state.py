@@ -55,15 +55,10 @@ def _predicates(found: dict[str, Any]) -> "Table":
     from detector.service.survey import NAMED, OUTCOMES
 
     table = Table(
-        "predicate",
-        *OUTCOMES,
-        "finds",
-        "routes",
-        title="predicates: on how many routes; the smallest change that is found",
-        title_justify="left",
+        "predicate", *OUTCOMES, "routes", title="predicates: on how many routes", title_justify="left"
     )
     for name, standing in found.items():
-        shown = []
+        shown = [f"finds {_finds(standing['finds'])} and more"] if standing["finds"] else []
         for outcome in NAMED:
             if routes := standing["named"].get(outcome):
                 more = standing["routes"][outcome] - len(routes[:_NAMES_SHOWN])
@@ -76,13 +71,11 @@ def _predicates(found: dict[str, Any]) -> "Table":
         if standing["left"]:
             names = ", ".join(standing["left_named"][:_NAMES_SHOWN])
             shown.append(f"healthy traffic has left its calibration on {standing['left']:,}: {names}")
-        table.add_row(name, *numbers, _finds(standing["finds"]), "; ".join(shown))
+        table.add_row(name, *numbers, "; ".join(shown))
     return table
 
 
 def _finds(ends: list[float]) -> str:
-    if not ends:
-        return ""
     least, greatest = (f"{end:.2g}" for end in ends)
     return least if least == greatest else f"{least} .. {greatest}"
 
