@@ -70,7 +70,9 @@ def _predicates(found: dict[str, Any]) -> "Table":
             shown.append(f"reference frozen on {standing['frozen']:,}")
         if standing["left"]:
             names = ", ".join(standing["left_named"][:_NAMES_SHOWN])
-            shown.append(f"healthy traffic has left its calibration on {standing['left']:,}: {names}")
+            shown.append(
+                f"healthy traffic is no longer what it was at first on {standing['left']:,}: {names}"
+            )
         table.add_row(name, *numbers, "; ".join(shown))
     return table
 

@@ -4,12 +4,17 @@ A sequential judge's evidence names the record at which it flipped. A window's n
 in arrival order, of the panes that had been closed: the newest that the window could have held.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
+
+from msgspec.structs import replace
 
 from detector.predicates.base import Judge, Outcome
 from detector.windows.segment import Segment
 from topics.control import Evidence
+
+_DAY_S = 86_400.0
 
 Place = tuple[int, float]  # offset and event time of a record
 
@@ -29,6 +34,7 @@ class Findings:
         self._partition = partition
         self.holds: dict[str, Evidence] = {}
         self.unusable: set[str] = set()
+        self._crept: dict[str, float] = {}  # when it was told
         self.closed: Place = (-1, 0.0)
         self._open: dict[int, Place] = {}
 
@@ -72,6 +78,22 @@ class Findings:
         self.unusable = now
         return [(name, self.evidence(name, self.closed)) for name in fresh]
 
+    def newly_crept(self, now: float) -> list[tuple[str, Evidence, str]]:
+        """Predicates whose healthy traffic has crept away, with evidence and from where; each once a day.
+
+        Args:
+            now: event time, Unix seconds.
+        """
+        told = []
+        for name, judge in self._judges.items():
+            crept = judge.crept
+            if crept is not None and now - self._crept.get(name, -math.inf) >= _DAY_S:
+                self._crept[name] = now
+                found = self.evidence(name, self.closed)
+                evidence = replace(found, value=crept.nats, threshold=crept.threshold, window_s=None)
+                told.append((name, evidence, crept.since))
+        return told
+
     def evidence(self, name: str, place: Place, topic: str = "") -> Evidence:
         """A predicate's verdict as evidence that points at a record."""
         verdict = self._judges[name].verdict
@@ -93,6 +115,7 @@ class Findings:
         return {
             "holds": self.holds,
             "unusable": sorted(self.unusable),
+            "crept": self._crept,
             "closed": self.closed,
             "open": self._open,
         }
@@ -101,6 +124,6 @@ class Findings:
         """Take over what `state` returned, with the evidence decoded; after the judges have."""
         known = self._judges
         self.holds = {name: found for name, found in holds.items() if name in known and known[name].latched}
-        self.unusable = set(state["unusable"])
+        self.unusable, self._crept = set(state["unusable"]), dict(state["crept"])
         self.closed = (state["closed"][0], state["closed"][1])
         self._open = {int(second): (place[0], place[1]) for second, place in state["open"].items()}

@@ -31,6 +31,7 @@ from topics.control import Override
 from topics.scope import scope_of
 from topics.telemetry import Evaluation, TelemetryRecord
 
+_LOOK_FOR_CREEP_S = 60
 _LONGEST_GAP_S = 86_400  # attempts to revert are made through longer gaps, but not for years
 
 
@@ -228,8 +229,14 @@ class RouteJudge(ScopeJudge):
         return super().frozen or self.deployments.busy
 
     def _close(self, decisions: list[Decision]) -> None:
+        boundary = self._clock.boundary + 1
         self.deployments.close(decisions, self.judged, frozen=self.frozen)
         super()._close(decisions)
+        if boundary % _LOOK_FOR_CREEP_S == 0:
+            now = self._clock.said_at(boundary)
+            for name, evidence, since in self.findings.newly_crept(now):
+                mode = self._modes_of.get(name, name)
+                decisions.append(self.machine.crept(now, mode, evidence, since))
 
     def _closed(self, boundary: int, decisions: list[Decision]) -> None:
         self._move(boundary)

@@ -48,6 +48,12 @@ class ScopeVoice:
         said = "is unusable: traffic was never seen within its limit; calibrate or raise it"
         return self.notice(now, mode, evidence, f"{evidence.predicate} {said}")
 
+    def crept(self, now: float, mode: str, evidence: Evidence, since: str) -> Decision:
+        """Say that healthy traffic has slowly come to be another."""
+        far, limit = evidence.value or 0.0, evidence.threshold or 0.0
+        said = f"healthy traffic has crept {far:.2g} nats from {since}, beyond {limit:.2g}"
+        return self.notice(now, mode, evidence, f"{evidence.predicate}: {said}; accept it, or calibrate anew")
+
     def go_on_from(self, lost: Status, now: float) -> list[Decision]:
         """Go on counting where a judgement was that has been lost; what was active then is so no more."""
         self.status.transition, self.status.notices = lost.transition, lost.notices

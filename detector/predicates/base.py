@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from detector.contract.model import Contract, PredicateSpec
+from detector.predicates.creep import Crept
 from detector.windows.segment import Segment
 from detector.windows.shares import Flagged, Share
 
@@ -206,8 +207,8 @@ class Judge(Protocol):
         ...
 
     @property
-    def left(self) -> bool:
-        """Whether healthy traffic is no longer what it was when this was calibrated."""
+    def crept(self) -> Crept | None:
+        """How far healthy traffic has slowly come from what it was at first, if that is worth a notice."""
         ...
 
     def progress(self) -> str:
@@ -307,9 +308,9 @@ class JudgeBase:
         return None
 
     @property
-    def left(self) -> bool:
+    def crept(self) -> Crept | None:
         """Not known."""
-        return False
+        return None
 
     def progress(self) -> str:
         """Nothing to say."""

@@ -15,6 +15,7 @@ from detector.contract.calibration import CalibratedPredicate
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
 from detector.predicates.bins import TOKEN_IDS, binner_for
+from detector.predicates.creep import Crept
 from detector.predicates.drift import CLEAR_EVALUATIONS, DriftStream, Limits
 from detector.predicates.strata import Strata
 from detector.windows.segment import Segment
@@ -173,9 +174,9 @@ class Divergence(JudgeBase):
         return self._stream.finds(per_s)
 
     @property
-    def left(self) -> bool:
-        """See `Judge.left`."""
-        return self._stream.left
+    def crept(self) -> Crept | None:
+        """See `Judge.crept`; of the whole, not of strata."""
+        return self._stream.crept
 
     def progress(self) -> str:
         """Where the way back stands, in words."""

@@ -33,6 +33,7 @@ import numpy as np
 
 from detector.contract.model import ReferenceMode
 from detector.predicates.base import Outcome
+from detector.predicates.creep import Creep, Crept
 from detector.predicates.excursions import Excursions
 from detector.predicates.harmless import Harmless
 from detector.predicates.power import smallest_divergence
@@ -98,7 +99,8 @@ class DriftStream:
         self.ring = PaneRing(bins, spans)
         self.reference = SeasonalReference(bins) if limits.mode == "seasonal" else TrailingReference(bins)
         made = None if limits.reference is None else np.array(limits.reference, dtype=np.int64)
-        self._calibrated = self.yardstick = None if made is None else Yardstick(made)
+        self.yardstick = None if made is None else Yardstick(made)
+        self._creep = Creep(self.yardstick)
         self.latched = self.settled = False
         self.clear_run = 0
         self.clear_span = 0
@@ -147,6 +149,7 @@ class DriftStream:
         n = int(self.reference.totals.sum())
         if n >= LEAST_REFERENCE and self.reference.span_s >= self.ring.longest:
             self.yardstick = Yardstick(self.reference.usual())
+            self._creep.learn(self.yardstick, self.reference.span_s)
 
     def judge(self, boundary: int, *, frozen: bool) -> None:
         """Judge the windows that end at `boundary`."""
@@ -222,12 +225,10 @@ class DriftStream:
         return min((each for each in found if each is not None), default=None)
 
     @property
-    def left(self) -> bool:
-        """Whether the reference has come further from the calibrated one than windows may."""
-        if self._calibrated is None or self.yardstick is None:
-            return False
-        (far,) = self._calibrated.distances(self.yardstick.counts[np.newaxis], [self.yardstick.n])
-        return far > self.thresholds()[-1]
+    def crept(self) -> Crept | None:
+        """See `Judge.crept`; held to what was known before, since a creep teaches windows to be deaf."""
+        known = self._most[-1] if self.limits.calibrated is None else self.thresholds()[-1]
+        return self._creep.crept(self.yardstick, known)
 
     def thresholds(self) -> list[float]:
         """Of each window, nats."""
@@ -323,6 +324,7 @@ class DriftStream:
         self._slow = 0.0
         self.latched, self.clear_run = False, 0
         self._excursions, self._harmless = Excursions(len(self.spans)), Harmless()
+        self._creep.forget()
         self._clean_since = -math.inf
         if self.ring.boundary is not None:
             self.judge(self.ring.boundary, frozen=False)
@@ -373,6 +375,7 @@ class DriftStream:
             "seen_s": self._seen_s,
             "excursions": self._excursions.state(),
             "harmless": self._harmless.state(),
+            "creep": self._creep.state(),
             "outcome": self.outcome.value,
         }
 
@@ -390,4 +393,5 @@ class DriftStream:
         self._strayed, self._slow, self._seen_s = state["strayed"], state["slow"], state["seen_s"]
         self._excursions.load(state["excursions"])
         self._harmless.load(state["harmless"])
+        self._creep.load(state["creep"])
         self.outcome = Outcome(state["outcome"])

@@ -9,6 +9,7 @@ from typing import Any
 
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Judge, Verdict, WayBack
+from detector.predicates.creep import Crept
 from detector.predicates.shortfall import READ_WITH
 from detector.windows.segment import Segment
 from detector.windows.shares import Flagged, Share
@@ -130,9 +131,9 @@ class Filtered:
         return self._judge.finds(per_s)
 
     @property
-    def left(self) -> bool:
-        """See `Judge.left`."""
-        return self._judge.left
+    def crept(self) -> Crept | None:
+        """See `Judge.crept`."""
+        return self._judge.crept
 
     def progress(self) -> str:
         """See `Judge.progress`."""

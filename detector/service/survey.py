@@ -27,8 +27,8 @@ class Standing(msgspec.Struct, kw_only=True):
             armed one would notice a breach and sees none.
         frozen: on how many of them its reference does not learn now, since something holds there.
         named: per outcome but `armed`: names of such routes, at most 50 in all.
-        left: on how many routes healthy traffic is no longer what it was when it was calibrated;
-            `left_named`: some of them.
+        left: on how many routes healthy traffic has slowly come to be another than was calibrated, or than
+            it was in the first hour; `left_named`: some of them.
         finds: least and greatest of the smallest changes that would be found on the routes looked at lately,
             a sample; a share of calls, or nats. Empty where none would be.
     """
@@ -142,7 +142,7 @@ def _count(standing: Standing, route: str, judge: Judge, *, frozen: bool) -> Non
         names = standing.named.setdefault(outcome, [])
         if len(names) < MOST_NAMES:
             names.append(route)
-    if judge.left:
+    if judge.crept is not None:
         standing.left += 1
         if len(standing.left_named) < MOST_NAMES:
             standing.left_named.append(route)
