@@ -259,7 +259,7 @@ class Pipeline:
         if len(self._routes) >= self._limits.routes:
             self._evict(here)
         judge = self._routes[route] = RouteJudge(self._plan, route)
-        judge.machine.status.transition = self._forgotten.recall(route)
+        self._forgotten.recall(judge)
         return judge
 
     def _evict(self, here: Container[str] = ()) -> None:
@@ -268,7 +268,7 @@ class Pipeline:
             if not judge.open and route not in here and route not in self._held:
                 self._gone.add(judge)
                 self._evicted += 1
-                self._forgotten.add(route, judge.machine.status.transition)
+                self._forgotten.add(judge)
                 del self._routes[route]
                 self._plan.panic.forget(judge.machine.scope)
                 self._dirty.pop(route, None)

@@ -26,6 +26,7 @@ from topics.control import Evidence
 WATCHED_S = 600.0
 _SPANS = (0, 2, 10)  # closed panes before the open one
 _MOST_REMEMBERED = 64
+_MOST_WATCHED = 8
 
 
 class DeploymentJudge(ScopeJudge):
@@ -120,6 +121,16 @@ class Deployments:
         return len(self._judges)
 
     @property
+    def transitions(self) -> dict[str, int]:
+        """How far the transitions of each deployment's scope have been counted."""
+        watched = {name: judge.machine.status.transition for name, judge in self._judges.items()}
+        return self._transitions | watched
+
+    def recall(self, transitions: Mapping[str, int]) -> None:
+        """Go on counting from there."""
+        self._transitions = dict(transitions)
+
+    @property
     def busy(self) -> bool:
         """Whether one of them is at fault."""
         return any(judge.frozen for judge in self._judges.values())
@@ -180,7 +191,8 @@ class Deployments:
                     and attribution.others_change(self._plan.apart[name], culprit.deployment)
                 ):
                     found.setdefault(culprit.deployment, {})[name] = culprit
-        return {name: by for name, by in found.items() if self._may_avoid(name)}
+        # One at a time, the first that was found.
+        return {name: found[name] for name in list(found)[:1] if not self.avoided or name in self.avoided}
 
     def _culprit(self, predicate: str, evidence: Evidence) -> Culprit | None:
         detail, spec = evidence.detail, self._plan.apart[predicate]
@@ -194,9 +206,6 @@ class Deployments:
             if culprit is not None:
                 return culprit
         return None
-
-    def _may_avoid(self, name: str) -> bool:
-        return not self.avoided or name in self.avoided
 
     def hand_over(
         self,
@@ -237,7 +246,8 @@ class Deployments:
         """Whose calls count for the route from here on, and who need not be watched any more."""
         self.avoided = {name for name, judge in self._judges.items() if judge.frozen}
         for name, judge in list(self._judges.items()):
-            if not judge.frozen and now - judge.machine.status.since > WATCHED_S:
+            old = now - judge.machine.status.since > WATCHED_S or len(self._judges) > _MOST_WATCHED
+            if old and not judge.frozen:
                 del self._judges[name]
                 self._transitions[name] = judge.machine.status.transition
                 if len(self._transitions) > _MOST_REMEMBERED:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from detector.pipeline import Pipeline
+from detector.pipeline import Limits, Pipeline
 from tests.builders import T0, contract, evaluation, record, spec
 
 PER_S = 100
@@ -138,6 +138,20 @@ def test_transitions_go_on_after_it_is_no_longer_watched():
 
     loop.play(804)
     again = next(each for each in loop.told if each.at > T0 + 800)
+    assert (again.scope, again.transition) == ("chat@eu-1", before + 1)
+
+
+def test_transitions_go_on_after_the_route_was_forgotten():
+    loop = Loop(lambda at, name: 0.6 if name == "eu-1" and (100 <= at < 105 or 200 <= at < 205) else 0.0)
+    loop.pipeline = Pipeline(CONTRACT, limits=Limits(routes=1))
+    loop.play(150)
+    before = loop.told[-1].transition
+    loop.pipeline.step([record(150, route="other")], [10**6], [T0 + 150])
+    assert list(loop.pipeline.routes) == ["other"]
+    loop.sent += PER_S
+
+    loop.play(204)
+    again = next(each for each in loop.told if each.at > T0 + 200 and each.deployment)
     assert (again.scope, again.transition) == ("chat@eu-1", before + 1)
 
 
