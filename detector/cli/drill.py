@@ -74,9 +74,9 @@ def drill(
 
 def _show(report: "Report") -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("mode", "acted on after", "evidence to gateway", "back after", "")
+    table = Table(Column("mode", no_wrap=True), "acted after", "evidence to gateway", "back after", "")
     for each in report.modes:
         said = "ok" if each.ok else "; ".join(each.why)
         table.add_row(
