@@ -64,7 +64,7 @@ class DeploymentJudge(ScopeJudge):
         if fresh:
             if self.attribution is not None and route.attribution is not None:
                 self.attribution.begin_as(route.attribution, self.deployment)
-            self.probing.begin_as(route.probing, usual_share)
+            self.probing.begin_as(route.probing, usual_share, route.judged)
             self.machine.status.usual_share = usual_share
         self.now = max(self.now, route.now)
         self.findings.closed = route.findings.closed

@@ -96,10 +96,15 @@ class Probing:
                 self._calls //= 2
                 self._verdicts = {name: count // 2 for name, count in self._verdicts.items()}
 
-    def begin_as(self, route: "Probing", usual_share: float) -> None:
-        """Go on from what a route knows, for one of its deployments, which usually has this share of it."""
+    def begin_as(self, route: "Probing", usual_share: float, offered: int) -> None:
+        """Go on from what a route knows, for one of its deployments.
+
+        Args:
+            usual_share: see `Probing`.
+            offered: calls that the route has had so far in all.
+        """
         self.load(route.state())
-        self._mark = 0  # calls are counted anew
+        self._mark, self._offered = 0, offered  # its own calls are counted anew
         self.usual_share = usual_share
 
     def begin(self) -> None:

@@ -81,6 +81,11 @@ class ScopeJudge:
         self.armed = dict.fromkeys(self.judges, 0)
 
     @property
+    def judged(self) -> int:
+        """Records judged."""
+        return self._judged
+
+    @property
     def frozen(self) -> bool:
         """Whether references do not learn now: something is open, pending, or holds without acting."""
         return self.machine.open or bool(self.findings.holds)
