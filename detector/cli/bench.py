@@ -1,13 +1,13 @@
 """`detector bench`: figures of the service on a real broker, beside a bare client in the same run."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detector.cli.connect import Bootstrap, SettingsFile, read_settings
+from detector.cli.connect import Bootstrap, SettingsFile
+from detector.cli.on_broker import on_broker
 
 if TYPE_CHECKING:
     from detector.bench.place import Place
@@ -94,33 +94,13 @@ def _run(
     partitions: int,
     json_output: bool,
 ) -> None:
-    import os
     from dataclasses import asdict
 
-    from aiokafka.errors import KafkaError
+    from detector.cli.output import print_json
 
-    from detector.bench.place import BenchError, prepare
-    from detector.cli.output import FOUND, note, print_json
-    from detector.service import logs
-    from detector.service.kafkajars import LocalKafkaUnavailableError
-
-    logs.configure("warning")
-    settings = read_settings(bootstrap, None, settings_file)
-    given = bootstrap is not None or "DETECTOR_BOOTSTRAP" in os.environ
-
-    async def run(place: "Place") -> Any:
-        try:
-            return await measure(place)
-        finally:
-            if given:
-                await place.remove_topics()
-
-    try:
-        with prepare(settings, given=given, partitions=partitions, say=note) as place:
-            found = asdict(asyncio.run(run(place)))
-    except (BenchError, LocalKafkaUnavailableError, KafkaError, OSError) as error:
-        note(f"detector: {error}")
-        raise typer.Exit(FOUND) from None
+    found = asdict(
+        on_broker(measure, bootstrap=bootstrap, settings_file=settings_file, partitions=partitions)
+    )
     if json_output:
         print_json(found)
         return

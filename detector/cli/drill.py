@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detector.cli.connect import Bootstrap, SettingsFile, read_settings
+from detector.cli.connect import Bootstrap, SettingsFile
+from detector.cli.on_broker import on_broker
 
 if TYPE_CHECKING:
     from detector.bench.drill import Report
-    from detector.bench.place import Place
 
 
 def drill(
@@ -32,38 +32,20 @@ def drill(
     Without --bootstrap (or DETECTOR_BOOTSTRAP), Apache Kafka is started from its jars. Topics are made under
     a random prefix and removed again. Exit code 0: every mode passes. 1: one does not.
     """
-    import asyncio
-    import os
     from dataclasses import asdict
 
-    from aiokafka.errors import KafkaError
-
     from detector.bench.drill import drill as drilled
-    from detector.bench.place import BenchError, prepare
-    from detector.cli.output import FOUND, note, print_json
+    from detector.cli.output import FOUND, print_json
     from detector.cli.read_contract import read_contract
-    from detector.service import logs
-    from detector.service.kafkajars import LocalKafkaUnavailableError
 
-    logs.configure("warning")
     judged_by = read_contract(contract)
-    settings = read_settings(bootstrap, None, settings_file)
-    given = bootstrap is not None or "DETECTOR_BOOTSTRAP" in os.environ
-
-    async def run(place: "Place") -> "Report":
-        try:
-            return await drilled(place, judged_by)
-        finally:
-            if given:
-                await place.remove_topics()
-
-    try:
-        with prepare(settings, given=given, partitions=partitions, say=note) as place:
-            place.contract.write_bytes(contract.read_bytes())
-            report = asyncio.run(run(place))
-    except (BenchError, LocalKafkaUnavailableError, KafkaError, OSError) as error:
-        note(f"detector: {error}")
-        raise typer.Exit(FOUND) from None
+    report = on_broker(
+        lambda place: drilled(place, judged_by),
+        bootstrap=bootstrap,
+        settings_file=settings_file,
+        partitions=partitions,
+        contract=contract.read_bytes(),
+    )
     if json_output:
         print_json(asdict(report))
     else:

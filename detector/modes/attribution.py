@@ -11,6 +11,7 @@ row further up comes to match within the first minute, which is as long as golde
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from detector.contract.model import PredicateSpec
@@ -241,16 +242,16 @@ class Attribution:
     def others_change(self, predicate: PredicateSpec, deployment: str) -> bool:
         """Whether another deployment shows the symptom too, though it may not be beyond its limit yet.
 
-        Looked at in the newest calls: where all slow down, one of them is the first to be too slow.
+        Where all slow down, one of them is the first to be too slow.
         """
         kind = kind_of(predicate)
         signals = (*_telling(frozenset({kind})), *(("queue",) if kind == "slow" else ()))
-        newest, healthy = self._window.unclosed(), self._window.reference()
+        healthy = self._window.reference()
+        lately = [self._window.unclosed(), *(self._window.recent(seconds) for seconds in SPANS_S)]
         rows = [row for name, row in self._window.deployments.items() if name != deployment]
         return any(
-            shift_of(signal, newest[row], healthy[:, row]).level is Level.HIGH
-            for row in rows
-            for signal in signals
+            shift_of(signal, sums[row], healthy[:, row]).level is Level.HIGH
+            for row, signal, sums in product(rows, signals, lately)
         )
 
     def _where(self, signals: Iterable[str]) -> str:

@@ -12,7 +12,6 @@ from detector.predicates.shift import HIGH_Z, SIGNALS, Level, Shift
 from detector.windows.shares import LEAST_DEPLOYMENTS, NONE, Share
 
 _KNOWN_CALLS = 200  # of a deployment's own, before it has a habit
-_DECIDED = math.log(1000.0)
 _WELL = math.log(100.0)
 _ALWAYS_BAD = 0.5  # siblings that fail so often are no measure of anything
 _KNOWN_SIBLINGS = 1000  # calls of all others, whose habit a new deployment is held against
@@ -57,9 +56,9 @@ def culprit_of(
     """The one deployment whose share of bad calls has risen, above the ceiling and above its habit.
 
     Each is judged by the signed root of the likelihood ratio of its share to the greater of ceiling and
-    habit. All others together have to be shown to be within theirs, none may stand out, at least two have
-    to have had the calls to show the same fault, and that it is this one alone has to be a thousand times as
-    likely as that all are alike: the test stops at its first ten bad calls or so, whomever they befall.
+    habit. All others together have to be shown to be within theirs, none of them may stand out, and at
+    least two have to have had the calls to show the same fault: the test stops at its first ten bad calls or
+    so, whomever they befall.
 
     Args:
         recent: what each did lately.
@@ -107,10 +106,6 @@ def _alone(
         return None
     if able < LEAST_DEPLOYMENTS - 1 or _shown_well(others, limit, rate) / design_effect < _WELL:
         return None
-    alone = _log_likelihood(mine, rate) + _log_likelihood(others, min(limit, others.bad / others.calls))
-    both = mine.plus(others)
-    if (alone - _log_likelihood(both, both.bad / both.calls)) / design_effect < _DECIDED:
-        return None
     return Culprit(name, mine, others)
 
 
@@ -134,12 +129,6 @@ def _shown_well(share: Share, limit: float, rate: float) -> float:
     struck = min(max(2.0 * limit, rate / 4.0), (1.0 + limit) / 2.0)
     good = share.calls - share.bad
     return share.bad * math.log(limit / struck) + good * math.log((1.0 - limit) / (1.0 - struck))
-
-
-def _log_likelihood(share: Share, rate: float) -> float:
-    good = share.calls - share.bad
-    found = share.bad * math.log(rate) if share.bad else 0.0
-    return found + (good * math.log(1.0 - rate) if good else 0.0)
 
 
 def _usual(name: str, habit: Mapping[str, Share]) -> float | None:

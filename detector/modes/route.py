@@ -265,12 +265,8 @@ class RouteJudge(ScopeJudge):
         decisions: list[Decision],
     ) -> None:
         self.deployments.hand_over(self, found, place, decisions)
-        handed = {name for culprits in found.values() for name in culprits}
-        for name, judge in self.judges.items():
-            if name in handed:
-                judge.release()
-            elif judge.flagged is not None and not judge.latched:
-                judge.restart(now)  # what it has gathered may be the same deployment's doing
+        for name in {name for culprits in found.values() for name in culprits}:
+            self.judges[name].release()
         self.findings.refresh()
 
     def _begin(self, now: float) -> None:

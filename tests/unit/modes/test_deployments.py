@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from detector.modes import deployments
 from detector.pipeline import Limits, Pipeline
 from tests.builders import T0, contract, evaluation, record, spec
 
@@ -24,8 +25,11 @@ class Loop:
         served: by second, calls by deployment; those of fallbacks under "".
     """
 
-    def __init__(self, fault, *, deployments=4, seed=1, weights=None, contract=CONTRACT):
+    def __init__(
+        self, fault, *, deployments=4, seed=1, weights=None, contract=CONTRACT, takes=lambda at, name: 0.05
+    ):
         self.fault = fault
+        self.takes = takes
         self.pipeline = Pipeline(contract)
         self.names = [f"eu-{i}" for i in range(deployments)]
         self.weights = weights or [1 / deployments] * deployments
@@ -60,9 +64,10 @@ class Loop:
             probe = draw.random() < mine.primary_share
             if not probe:
                 name = str(draw.choice([each for each in self.names if each not in avoided]))
+        took = self.takes(at, name) if by == "primary" else 0.01
         bad = by == "primary" and draw.random() < max(0.002, self.fault(at, name))
         return record(
-            at, deployment=name, served_by=by, probe=probe, latency_s=0.05, error="boom" if bad else ""
+            at, deployment=name, served_by=by, probe=probe, latency_s=took, error="boom" if bad else ""
         )
 
     def scopes(self):
@@ -112,6 +117,50 @@ def test_when_a_second_deployment_fails_the_route_acts():
     loop.play(145)
 
     assert loop.scopes() == ["chat@eu-1", "chat"]
+
+
+def test_what_the_route_acts_on_is_not_the_deployments():
+    """All are slow, and one of them fails beside: it is avoided for its errors alone."""
+    loop = Loop(
+        lambda at, name: 0.6 if at >= 120 and name == "eu-1" else 0.0,
+        takes=lambda at, name: 0.4 if at >= 100 else 0.05,
+    ).play(135)
+
+    assert loop.scopes() == ["chat", "chat@eu-1"]
+    assert next(each for each in loop.told if each.deployment).modes == ("errors",)
+
+
+def test_the_first_to_be_too_slow_is_not_blamed_where_all_slow_down():
+    """The others are still within the limit, but far from what they usually take."""
+    with_causes = contract(
+        [
+            spec("exceedance", name="slow", ceiling=0.01, above_ms=200.0),
+            spec("attribution", name="throttled", cause="hardware_throttling"),
+        ],
+        false_alarms_per_week=0.15,
+    )
+
+    def scopes(others):
+        loop = Loop(
+            lambda at, name: 0.0,
+            takes=lambda at, name: 0.05 if at < 150 else 0.3 if name == "eu-1" else others,
+            contract=with_causes,
+        )
+        return loop.play(165).scopes()
+
+    assert scopes(0.12) == ["chat"]
+    assert scopes(0.05) == ["chat@eu-1"]
+
+
+def test_of_many_that_failed_lately_only_some_are_watched(monkeypatch):
+    monkeypatch.setattr(deployments, "_MOST_WATCHED", 1)
+    began = {"eu-1": 100, "eu-2": 160}
+    loop = Loop(lambda at, name: 0.8 if began.get(name, 1e9) <= at < began.get(name, 0) + 5 else 0.0).play(
+        220
+    )
+
+    assert loop.scopes() == ["chat@eu-1", "chat@eu-2"]
+    assert [each.deployment for each in loop.pipeline.route("chat").deployments] == ["eu-2"]
 
 
 def test_of_two_deployments_none_is_blamed():

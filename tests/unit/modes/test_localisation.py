@@ -27,6 +27,22 @@ def test_the_one_that_fails_is_named_with_what_the_others_did():
             {"a": Share(300, 30), "b": Share(300, 9), "c": Share(300, 9), "d": Share(300, 9)},
             "others rise too",
         ),
+        (
+            {"a": Share(30, 15), "b": Share(60, 0), "c": Share(1, 0), "d": Share(1, 0)},
+            "only one sibling had the calls to show it",
+        ),
+        (
+            {"a": Share(100, 100), "b": Share(100, 12), "c": Share(100, 0), "d": Share(100, 0)},
+            "a second one stands out",
+        ),
+        (
+            {"a": Share(20, 7), "b": Share(100, 9), "c": Share(200, 0), "d": Share(200, 0)},
+            "a second one comes near",
+        ),
+        (
+            {"a": Share(49, 21), "b": Share(29, 2), "c": Share(29, 2), "d": Share(29, 1)},
+            "the others are not shown to be well",
+        ),
         ({"": Share(30, 15), "b": Share(30, 0), "c": Share(30, 0), "d": Share(30, 0)}, "it has no name"),
         ({name: Share(30, 0) for name in "abcd"}, "nothing is wrong"),
     ],

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from detector.contract.model import Mode, RouteRule, Slo
 from detector.modes.outlook import attempt
-from detector.modes.probing import is_input_drift, tells_harm
+from detector.modes.probing import Probing, is_input_drift, tells_harm
 from detector.pipeline import Pipeline
 from detector.predicates.base import WayBack
 from tests.builders import T0, contract, in_order, record, run, spec
@@ -53,6 +53,21 @@ def test_a_route_that_cannot_carry_the_evidence_says_within_how_many_seconds_it_
     """At 20 calls a second five a second are probes: the bound is told, and it is not told at 1,000."""
     assert "evidence_limited: " in activation(20).reason
     assert "evidence_limited" not in activation(1000).reason
+
+
+def test_a_deployments_probes_are_a_share_of_its_own_calls():
+    """25 a second are a tenth of the route's 250, and four tenths of the quarter of them that is its own."""
+    route, mine = Probing(JUDGED, "chat", {}), Probing(JUDGED, "chat", {})
+    for pane in range(1, 11):
+        route.close(250 * pane, 1, engaged=False)
+    mine.begin_as(route, 0.25, 2500)
+
+    assert route.probe_share(()) == pytest.approx(0.1)
+    assert mine.probe_share(()) == JUDGED.defaults.probe_share_max
+    assert mine.rate() == pytest.approx(62.5)
+    for pane in range(1, 11):
+        mine.close(5 * pane, 1, engaged=True, offered=2500 + 1000 * pane)
+    assert mine.probe_share(()) == pytest.approx(0.1)
 
 
 def test_slow_answers_of_probes_are_bad():

@@ -1,0 +1,61 @@
+"""What `bench` and `drill` share: a broker that is given or started, topics under a prefix of their own."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from detector.cli.connect import read_settings
+
+if TYPE_CHECKING:
+    from detector.bench.place import Place
+
+Found = TypeVar("Found")
+
+
+def on_broker(
+    work: "Callable[[Place], Awaitable[Found]]",
+    *,
+    bootstrap: str | None,
+    settings_file: Path | None,
+    partitions: int,
+    contract: bytes | None = None,
+) -> Found:
+    """Do some work at a place of its own, and end the command with exit code 1 if that cannot be.
+
+    Args:
+        work: what to do there.
+        bootstrap, settings_file: as given on the command line; without a broker one is started.
+        partitions: of the telemetry.
+        contract: what the worker judges by, as a file's content; None: the example.
+    """
+    import asyncio
+    import os
+
+    from aiokafka.errors import KafkaError
+
+    from detector.bench.place import BenchError, prepare
+    from detector.cli.output import FOUND, note
+    from detector.service import logs
+    from detector.service.kafkajars import LocalKafkaUnavailableError
+
+    logs.configure("warning")
+    settings = read_settings(bootstrap, None, settings_file)
+    given = bootstrap is not None or "DETECTOR_BOOTSTRAP" in os.environ
+
+    async def run(place: "Place") -> Found:
+        try:
+            return await work(place)
+        finally:
+            if given:
+                await place.remove_topics()
+
+    try:
+        with prepare(settings, given=given, partitions=partitions, say=note) as place:
+            if contract is not None:
+                place.contract.write_bytes(contract)
+            return asyncio.run(run(place))
+    except (BenchError, LocalKafkaUnavailableError, KafkaError, OSError) as error:
+        note(f"detector: {error}")
+        raise typer.Exit(FOUND) from None
