@@ -29,7 +29,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "lab": (*_PURE, "root", "lab.simulator"),
     "service": (*_PURE, "root", "gateway", "embedded"),
     "embedded.demo": (*_PURE, "root", "gateway", "gateway.shim", "embedded", "service", "lab"),
-    "bench": (*_PURE, "root", "service"),
+    "bench": (*_PURE, "root", "service", "gateway"),  # a drill has a gateway that obeys
     "cli": (
         *_PURE,
         "root",
