@@ -12,7 +12,6 @@ import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, KeysView, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from operator import sub
 from typing import Any
@@ -23,7 +22,7 @@ from detector.contract.model import Contract
 from detector.modes.counts import Counts
 from detector.modes.decision import Decision
 from detector.modes.forgotten import Forgotten
-from detector.modes.plan import Plan
+from detector.modes.plan import Limits, Plan
 from detector.modes.route import RouteJudge
 from detector.modes.silence import CommonSilence
 from detector.modes.verdicts import believed
@@ -39,16 +38,6 @@ __all__ = ["Counts", "Decision", "Limits", "Pipeline"]
 
 _VERSION = 4
 _SHUT = -math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Caps that bound the state of a partition: of more routes the least recently seen are forgotten.
-
-    Which one that is may depend on batches where more routes than that come at once; nothing else does.
-    """
-
-    routes: int = 2000
 
 
 class Pipeline:
@@ -164,16 +153,19 @@ class Pipeline:
         return self._safely(judge, partial(judge.feed, calls))
 
     def _safely(self, judge: RouteJudge, work: Callable[[], list[Decision]]) -> list[Decision]:
-        """Do a route's work; if that fails let go of its state: it must not stop all others for ever."""
         try:
             return work()
         except Exception as error:
-            if self._on_failure is None:
-                raise
-            self._on_failure(judge.route, error)
-            fresh = self._routes[judge.route] = RouteJudge(self._plan, judge.route)
-            self._dirty.setdefault(judge.route, [None, None])
-            return fresh.instead_of(judge)
+            return self._begin_anew(judge, error)
+
+    def _begin_anew(self, judge: RouteJudge, error: Exception) -> list[Decision]:
+        """Let go of a route's state after an error of ours, which must not stop all others for ever."""
+        if self._on_failure is None:
+            raise error
+        self._on_failure(judge.route, error)
+        fresh = self._routes[judge.route] = RouteJudge(self._plan, judge.route)
+        self._dirty.setdefault(judge.route, [None, None])
+        return fresh.instead_of(judge)
 
     def step_evaluations(
         self, evaluations: Sequence[Evaluation], offsets: Sequence[int], arrivals: Sequence[float]
@@ -226,7 +218,9 @@ class Pipeline:
         if judge is None or order.issued_at <= judge.machine.status.accepted_at:
             return []
         self._dirty.setdefault(judge.route, [None, None])
-        return self.settle(judge.route) + judge.accept(order)
+        held = self.settle(judge.route)
+        judge = self._routes[judge.route]
+        return held + self._safely(judge, partial(judge.accept, order))
 
     def _present(self, names: Sequence[str], offset: int) -> dict[str, RouteJudge] | None:
         """The judges of a batch that begins at `offset`, made the most recently seen ones; None: too many."""
@@ -325,9 +319,13 @@ class Pipeline:
     def snapshot(self, route: str) -> bytes:
         """Whole state of a route (msgpack, well under 512 KiB); the route is clean from now on."""
         judge = self._routes[route]
-        self._owed += self._safely(judge, judge.flush)
+        try:
+            state = judge.state()
+        except Exception as error:
+            self._owed += self._begin_anew(judge, error)
+            state = self._routes[route].state()
         self._dirty.pop(route, None)
-        return msgspec.msgpack.encode({"version": _VERSION} | self._routes[route].state())
+        return msgspec.msgpack.encode({"version": _VERSION} | state)
 
     def take_evicted(self) -> list[str]:
         """Routes evicted since this was asked last: a snapshot of theirs is not to be restored any more."""

@@ -180,8 +180,8 @@ class Deployments:
 
     def find(
         self, holds: Mapping[str, Evidence], attribution: Attribution | None
-    ) -> dict[str, dict[str, Culprit]]:
-        """Deployments that alone are at fault, with the predicates, of those that hold, that say so."""
+    ) -> tuple[str, dict[str, Culprit]] | None:
+        """The deployment that alone is at fault, with the predicates, of those that hold, that say so."""
         found: dict[str, dict[str, Culprit]] = {}
         for name in self._plan.apart_walkers:
             if name in holds:
@@ -191,8 +191,10 @@ class Deployments:
                     and attribution.others_change(self._plan.apart[name], culprit.deployment)
                 ):
                     found.setdefault(culprit.deployment, {})[name] = culprit
-        # One at a time, the first that was found.
-        return {name: found[name] for name in list(found)[:1] if not self.avoided or name in self.avoided}
+        for name, culprits in found.items():
+            if not self.avoided or name in self.avoided:
+                return name, culprits
+        return None
 
     def _culprit(self, predicate: str, evidence: Evidence) -> Culprit | None:
         detail, spec = evidence.detail, self._plan.apart[predicate]
@@ -210,21 +212,21 @@ class Deployments:
     def hand_over(
         self,
         route: ScopeJudge,
-        found: Mapping[str, Mapping[str, Culprit]],
+        name: str,
+        culprits: Mapping[str, Culprit],
         place: Place | None,
         decisions: list[Decision],
     ) -> None:
-        """Make scopes of deployments go on with what the route has found in them."""
+        """Make a deployment's scope go on with what the route has found in it."""
         known = self._shares.known
-        for name, culprits in found.items():
-            judge = self._judges.get(name)
-            if judge is None:
-                judge = self._judges[name] = DeploymentJudge(self._plan, self._route, name, self._clock)
-                judge.machine.status.transition = self._transitions.pop(name, 0)
-            total = sum(known.values())
-            share = known.get(name, 0) / total if total else 0.0
-            judge.adopt(route, culprits, share or 1.0 / (len(known) + 1), place, decisions)
-            self.avoided.add(name)
+        judge = self._judges.get(name)
+        if judge is None:
+            judge = self._judges[name] = DeploymentJudge(self._plan, self._route, name, self._clock)
+            judge.machine.status.transition = self._transitions.pop(name, 0)
+        total = sum(known.values())
+        share = known.get(name, 0) / total if total else 0.0
+        judge.adopt(route, culprits, share or 1.0 / (len(known) + 1), place, decisions)
+        self.avoided.add(name)
 
     def close(self, decisions: list[Decision], offered: int, *, frozen: bool) -> None:
         """Close the route's pane; arguments as of `DeploymentJudge.close_pane`."""

@@ -94,6 +94,10 @@ class Findings:
                 told.append((name, evidence, crept.since))
         return told
 
+    def accepted(self, name: str) -> None:
+        """What has crept is accepted: the next creep is news at once."""
+        self._crept.pop(name, None)
+
     def evidence(self, name: str, place: Place, topic: str = "") -> Evidence:
         """A predicate's verdict as evidence that points at a record."""
         verdict = self._judges[name].verdict

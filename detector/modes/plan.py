@@ -1,6 +1,7 @@
 """What all routes of a partition have in common, made once."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from detector.contract.model import Contract, PredicateSpec
@@ -13,6 +14,16 @@ from detector.windows import signals
 from detector.windows.segment import Columns
 
 _SHORTEST_HISTORY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Caps that bound the state of a partition: of more routes the least recently seen are forgotten.
+
+    Which one that is may depend on batches where more routes than that come at once; nothing else does.
+    """
+
+    routes: int = 2000
 
 
 class Plan:

@@ -107,6 +107,10 @@ class Probing:
         self._mark, self._offered = 0, offered  # its own calls are counted anew
         self.usual_share = usual_share
 
+    def count_from(self, calls: int) -> None:
+        """So many have been judged before, of which nothing is known."""
+        self._mark = self._offered = calls
+
     def begin(self) -> None:
         """The scope has changed state: what is judged from now on are probes."""
         self._begun = {name: self._judges[name].way_back().judged for name in self._harms}

@@ -18,7 +18,6 @@ from typing import Any
 from detector.modes.decision import Decision
 from detector.modes.deployments import Deployments
 from detector.modes.findings import Place
-from detector.modes.localisation import Culprit
 from detector.modes.plan import Plan
 from detector.modes.scope import ScopeJudge
 from detector.modes.verdicts import Coming, LateVerdicts
@@ -69,6 +68,7 @@ class RouteJudge(ScopeJudge):
         self.late, self.clamped = lost.late, lost.clamped
         self._judged, self.now, self._stepped = lost.judged, lost.now, lost.now
         self.armed = lost.armed
+        self.probing.count_from(self._judged)
         self._plan.panic.leave(self.machine.scope)
         return [
             *self.machine.go_on_from(lost.machine.status, lost.now),
@@ -180,11 +180,6 @@ class RouteJudge(ScopeJudge):
         self.settle()
         super()._flush()
 
-    def flush(self) -> list[Decision]:
-        """Hand what waits to the windows, which decides nothing."""
-        self._flush()
-        return []
-
     def _advance(self, time: float, decisions: list[Decision]) -> None:
         """Let time come to `time` less the lateness, closing panes on the way."""
         self._flush()
@@ -252,22 +247,14 @@ class RouteJudge(ScopeJudge):
 
     def _step(self, now: float, decisions: list[Decision], place: Place | None = None) -> None:
         """See `ScopeJudge`; what a deployment alone has done is its own scope's from now on."""
-        found = self.deployments.find(self.findings.holds, self.attribution) if self._tellers else {}
-        if found:
-            self._hand_over(now, found, place, decisions)
+        found = self.deployments.find(self.findings.holds, self.attribution) if self._tellers else None
+        if found is not None:
+            deployment, culprits = found
+            self.deployments.hand_over(self, deployment, culprits, place, decisions)
+            for name in culprits:
+                self.judges[name].release()
+            self.findings.refresh()
         super()._step(now, decisions, place)
-
-    def _hand_over(
-        self,
-        now: float,
-        found: Mapping[str, Mapping[str, Culprit]],
-        place: Place | None,
-        decisions: list[Decision],
-    ) -> None:
-        self.deployments.hand_over(self, found, place, decisions)
-        for name in {name for culprits in found.values() for name in culprits}:
-            self.judges[name].release()
-        self.findings.refresh()
 
     def _begin(self, now: float) -> None:
         super()._begin(now)
@@ -324,9 +311,14 @@ class RouteJudge(ScopeJudge):
 
     def accept(self, order: Override) -> list[Decision]:
         """Learn the references of what drifts anew, and go on with what is left; see `Pipeline.accept`."""
-        drifts = [each for each in self.judges.values() if each.latched and each.spec.type == "divergence"]
+        drifts = [
+            judge
+            for judge in self.judges.values()
+            if (judge.latched and judge.spec.type == "divergence") or judge.crept is not None
+        ]
         for judge in drifts:
             judge.rebase()
+            self.findings.accepted(judge.spec.name)
         self.findings.refresh()
         decisions = self.machine.accept(self._stepped, order, [judge.spec.name for judge in drifts])
         self._step(self._stepped, decisions)

@@ -181,7 +181,7 @@ class Judge(Protocol):
         ...
 
     def rebase(self) -> None:
-        """What the windows hold now is the new normal: a reference is learnt from here on."""
+        """What there is now is accepted: a drift is learnt anew, of a creep this is the beginning."""
         ...
 
     def tolerate(self) -> None:

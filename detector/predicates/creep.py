@@ -36,9 +36,9 @@ class Creep:
         if self._calibrated is None and self._first is None and span_s >= HOUR_S:
             self._first = usual
 
-    def forget(self) -> None:
-        """What there is now is accepted: the next whole hour is the first one."""
-        self._calibrated = self._first = None
+    def begin(self, usual: Yardstick | None) -> None:
+        """What there is now is accepted: it is the first from here on; None: the next whole hour is."""
+        self._calibrated, self._first = None, usual
 
     def crept(self, usual: Yardstick | None, threshold: float) -> Crept | None:
         """How far what is usual now has come, if that is beyond `threshold` nats."""

@@ -155,7 +155,10 @@ class Divergence(JudgeBase):
                 stream.ring.clear()
 
     def rebase(self) -> None:
-        """The drift is accepted: what there is now becomes the reference."""
+        """See `Judge.rebase`."""
+        if not self.latched:
+            self._stream.creep.begin(self._stream.yardstick)
+            return
         for stream in self._streams():
             stream.rebase()
         self._tell()

@@ -89,6 +89,7 @@ class DriftStream:
     Attributes:
         outcome, value, threshold, samples, window: the last finding; `window` is an index into `spans`.
         latched: a breach is open.
+        creep: how far healthy traffic has come from what it was at first.
         clear_run: evaluations in a row that found it over; `clear_span`: the window they rest on, seconds.
         settled: too little to judge, which stays so until records come.
     """
@@ -100,7 +101,7 @@ class DriftStream:
         self.reference = SeasonalReference(bins) if limits.mode == "seasonal" else TrailingReference(bins)
         made = None if limits.reference is None else np.array(limits.reference, dtype=np.int64)
         self.yardstick = None if made is None else Yardstick(made)
-        self._creep = Creep(self.yardstick)
+        self.creep = Creep(self.yardstick)
         self.latched = self.settled = False
         self.clear_run = 0
         self.clear_span = 0
@@ -149,7 +150,7 @@ class DriftStream:
         n = int(self.reference.totals.sum())
         if n >= LEAST_REFERENCE and self.reference.span_s >= self.ring.longest:
             self.yardstick = Yardstick(self.reference.usual())
-            self._creep.learn(self.yardstick, self.reference.span_s)
+            self.creep.learn(self.yardstick, self.reference.span_s)
 
     def judge(self, boundary: int, *, frozen: bool) -> None:
         """Judge the windows that end at `boundary`."""
@@ -228,7 +229,7 @@ class DriftStream:
     def crept(self) -> Crept | None:
         """See `Judge.crept`; held to what was known before, since a creep teaches windows to be deaf."""
         known = self._most[-1] if self.limits.calibrated is None else self.thresholds()[-1]
-        return self._creep.crept(self.yardstick, known)
+        return self.creep.crept(self.yardstick, known)
 
     def thresholds(self) -> list[float]:
         """Of each window, nats."""
@@ -324,7 +325,7 @@ class DriftStream:
         self._slow = 0.0
         self.latched, self.clear_run = False, 0
         self._excursions, self._harmless = Excursions(len(self.spans)), Harmless()
-        self._creep.forget()
+        self.creep.begin(None)
         self._clean_since = -math.inf
         if self.ring.boundary is not None:
             self.judge(self.ring.boundary, frozen=False)
@@ -375,7 +376,7 @@ class DriftStream:
             "seen_s": self._seen_s,
             "excursions": self._excursions.state(),
             "harmless": self._harmless.state(),
-            "creep": self._creep.state(),
+            "creep": self.creep.state(),
             "outcome": self.outcome.value,
         }
 
@@ -393,5 +394,5 @@ class DriftStream:
         self._strayed, self._slow, self._seen_s = state["strayed"], state["slow"], state["seen_s"]
         self._excursions.load(state["excursions"])
         self._harmless.load(state["harmless"])
-        self._creep.load(state["creep"])
+        self.creep.load(state["creep"])
         self.outcome = Outcome(state["outcome"])

@@ -12,14 +12,14 @@ STREAM = faulty_stream(seconds=90, per_s=10)
 
 @pytest.fixture
 def broken(monkeypatch):
-    """Makes a method of one route's judge fail once it is called `after` times."""
+    """Makes a method of one route's judge fail, `times` times, once it was called `after` times."""
 
-    def breaks(method, route, after):
+    def breaks(method, route, after, times=10**9):
         whole, calls = getattr(RouteJudge, method), [0]
 
         def failing(self, *args, **more):
             calls[0] += self.route == route
-            if self.route == route and calls[0] > after:
+            if self.route == route and after < calls[0] <= after + times:
                 raise ZeroDivisionError(method)
             return whole(self, *args, **more)
 
@@ -65,6 +65,36 @@ def test_a_scope_that_was_active_is_so_no_more_and_its_transitions_go_on(broken)
     assert (ended.kind, ended.state, ended.transition) == ("deactivated", "inactive", last.transition + 1)
     assert "failed" in ended.reason
     assert not pipeline.route("chat").machine.engaged
+
+
+def test_a_route_whose_state_cannot_be_saved_begins_anew(broken):
+    """Else no snapshot would ever be written, and no commit pass it."""
+    told = []
+    pipeline = Pipeline(CONTRACT, on_failure=lambda route, error: told.append(route))
+    run(pipeline, STREAM[: len(STREAM) // 2])
+    transitions = pipeline.route("chat").machine.status.transition
+    broken("_flush", "chat", 0, times=1)
+
+    taken = Pipeline(CONTRACT)
+    taken.restore(pipeline.snapshot("chat"))
+    (ended,) = [each for each in pipeline.tick(STREAM.arrivals[-1]) if each.scope == "chat"][:1]
+
+    assert told == ["chat"]
+    assert (ended.kind, ended.transition) == ("deactivated", transitions + 1)
+    assert taken.route("chat").machine.status.transition == transitions + 1
+
+
+def test_what_was_counted_before_is_no_rate_of_calls(broken):
+    """A route of 30 calls a second asks for probes by its present rate, not by all calls that it ever had."""
+    pipeline = Pipeline(CONTRACT, on_failure=lambda route, error: None)
+    healthy = [record(i / 30, latency_s=0.1) for i in range(3000)]
+    pipeline.step(healthy, range(3000), [each.event_time for each in healthy])
+    broken("feed", "chat", 0, times=1)
+    later = [record(100 + i / 30, latency_s=0.1) for i in range(300)]
+    for number, call in enumerate(later):
+        pipeline.step([call], [3000 + number], [call.event_time])
+
+    assert pipeline.route("chat").probing.rate() == pytest.approx(30, rel=0.2)
 
 
 def test_nothing_is_kept_silent_where_nobody_asked_for_it(broken):

@@ -55,12 +55,20 @@ def test_a_restart_keeps_what_was_at_first():
 
 
 def test_what_is_accepted_is_the_new_beginning():
+    """The notice asks for it: then it is over, nothing is learnt anew, and the next creep is told at once."""
     pipeline = Pipeline(CONTRACT)
-    assert told(run(pipeline, STREAM))
+    run(pipeline, STREAM)
+    judge = pipeline.route("chat").judges["answers"]
+    assert judge.crept is not None
     at = STREAM.arrivals[-1]
-    pipeline.accept(
+
+    said = pipeline.accept(
         Override(scope="chat", state="inactive", until=at, issued_at=at, accept=True, reason="new prompt")
     )
-    later = in_order(list(calls(11_000, 8000, share_from=0.6, share_to=0.6)))
+    assert "answers learnt anew" in said[0].reason
+    assert (judge.crept, judge.armed) == (None, True)
 
-    assert told(run(pipeline, later)) == []
+    start = 4000 + CREEPS_S + STAYS_S
+    back = [*calls(start, CREEPS_S, share_from=0.6, share_to=0.1)]
+    back += calls(start + CREEPS_S, STAYS_S, share_from=0.1, share_to=0.1)
+    assert len(told(run(pipeline, in_order(back)))) == 1
