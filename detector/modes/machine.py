@@ -8,7 +8,7 @@ every `revert_within_s`, and says how it ended.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from detector.contract.model import Contract, Mode
@@ -84,12 +84,16 @@ class ScopeMachine(ScopeVoice):
             return decisions + self._while_recovering(now)
         return decisions + self._while_inactive(now)
 
-    def accept(self, at: float, order: Override, drifts: list[str]) -> list[Decision]:
-        """Note that an operator took these drifts (predicates) for the new normal; say so for the audit."""
+    def accept(
+        self, at: float, order: Override, drifts: Sequence[str], crept: Sequence[str] = ()
+    ) -> list[Decision]:
+        """Note that an operator took drifts and creeps of predicates for the new normal; say so."""
         status = self.status
         status.accepted_at = order.issued_at
         status.benign = tuple(name for name in status.benign if name not in drifts)
-        what = f"{' and '.join(drifts)} learnt anew" if drifts else "nothing drifts"
+        learnt = f"{' and '.join(drifts)} learnt anew" if drifts else ""
+        begins = f"what {' and '.join(crept)} has crept to is its beginning" if crept else ""
+        what = "; ".join(filter(None, (learnt, begins))) or "nothing drifts"
         return [self.notice(at, status.mode, NO_EVIDENCE, f"{acceptance(order)}; {what}")]
 
     def quiet_until(self) -> float:

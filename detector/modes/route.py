@@ -311,16 +311,13 @@ class RouteJudge(ScopeJudge):
 
     def accept(self, order: Override) -> list[Decision]:
         """Learn the references of what drifts anew, and go on with what is left; see `Pipeline.accept`."""
-        drifts = [
-            judge
-            for judge in self.judges.values()
-            if (judge.latched and judge.spec.type == "divergence") or judge.crept is not None
-        ]
-        for judge in drifts:
-            judge.rebase()
-            self.findings.accepted(judge.spec.name)
+        drifts = [n for n, judge in self.judges.items() if judge.latched and judge.spec.type == "divergence"]
+        crept = [n for n, judge in self.judges.items() if judge.crept is not None and n not in drifts]
+        for name in (*drifts, *crept):
+            self.judges[name].rebase()
+            self.findings.accepted(name)
         self.findings.refresh()
-        decisions = self.machine.accept(self._stepped, order, [judge.spec.name for judge in drifts])
+        decisions = self.machine.accept(self._stepped, order, drifts, crept)
         self._step(self._stepped, decisions)
         return decisions
 
