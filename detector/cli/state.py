@@ -68,10 +68,10 @@ def _predicates(found: dict[str, Any]) -> "Table":
         numbers = (f"{standing['routes'].get(outcome, 0):,}" for outcome in OUTCOMES)
         if standing["frozen"]:
             shown.append(f"reference frozen on {standing['frozen']:,}")
-        if standing["left"]:
-            names = ", ".join(standing["left_named"][:_NAMES_SHOWN])
+        if standing["crept"]:
+            names = ", ".join(standing["crept_named"][:_NAMES_SHOWN])
             shown.append(
-                f"healthy traffic is no longer what it was at first on {standing['left']:,}: {names}"
+                f"healthy traffic is no longer what it was at first on {standing['crept']:,}: {names}"
             )
         table.add_row(name, *numbers, "; ".join(shown))
     return table

@@ -27,8 +27,8 @@ class Standing(msgspec.Struct, kw_only=True):
             armed one would notice a breach and sees none.
         frozen: on how many of them its reference does not learn now, since something holds there.
         named: per outcome but `armed`: names of such routes, at most 50 in all.
-        left: on how many routes healthy traffic has slowly come to be another than was calibrated, or than
-            it was in the first hour; `left_named`: some of them.
+        crept: on how many routes healthy traffic has slowly come to be another than was calibrated, or than
+            it was in the first hour; `crept_named`: some of them.
         finds: least and greatest of the smallest changes that would be found on the routes looked at lately,
             a sample; a share of calls, or nats. Empty where none would be.
     """
@@ -36,8 +36,8 @@ class Standing(msgspec.Struct, kw_only=True):
     routes: dict[str, int] = {}
     named: dict[str, list[str]] = {}
     frozen: int = 0
-    left: int = 0
-    left_named: list[str] = []
+    crept: int = 0
+    crept_named: list[str] = []
     finds: list[float] = []
 
 
@@ -58,8 +58,8 @@ def together(standings: Iterable[Standing]) -> Standing:
     whole, named = Standing(routes=dict.fromkeys(OUTCOMES, 0)), dict[str, list[str]]()
     for standing in standings:
         whole.frozen += standing.frozen
-        whole.left += standing.left
-        whole.left_named = sorted({*whole.left_named, *standing.left_named})[:MOST_NAMES]
+        whole.crept += standing.crept
+        whole.crept_named = sorted({*whole.crept_named, *standing.crept_named})[:MOST_NAMES]
         whole.finds = [min(ends), max(ends)] if (ends := [*whole.finds, *standing.finds]) else []
         for outcome, number in standing.routes.items():
             whole.routes[outcome] = whole.routes.get(outcome, 0) + number
@@ -143,6 +143,6 @@ def _count(standing: Standing, route: str, judge: Judge, *, frozen: bool) -> Non
         if len(names) < MOST_NAMES:
             names.append(route)
     if judge.crept is not None:
-        standing.left += 1
-        if len(standing.left_named) < MOST_NAMES:
-            standing.left_named.append(route)
+        standing.crept += 1
+        if len(standing.crept_named) < MOST_NAMES:
+            standing.crept_named.append(route)

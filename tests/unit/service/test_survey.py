@@ -123,7 +123,7 @@ def test_it_tells_what_would_be_found_at_the_present_rate_of_calls() -> None:
     assert whole.finds == [0.01, greatest]
 
 
-def test_routes_whose_traffic_has_left_the_calibration_are_named() -> None:
+def test_routes_whose_traffic_has_crept_away_are_named() -> None:
     """The reference that is learnt from healthy calls is another than the calibrated one."""
     learnt = CalibratedPredicate(
         records=100_000, edges=(10.0, 100.0), reference=(90_000, 9_000, 1_000), thresholds_nats={60: 0.3}
@@ -143,5 +143,5 @@ def test_routes_whose_traffic_has_left_the_calibration_are_named() -> None:
 
     standing = surveyed(pipeline).found["drift"]
 
-    assert standing.left_named == ["b"]
-    assert standing.left == 1
+    assert standing.crept_named == ["b"]
+    assert standing.crept == 1
