@@ -5,7 +5,7 @@ in arrival order, of the panes that had been closed: the newest that the window 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -94,9 +94,10 @@ class Findings:
                 told.append((name, evidence, crept.since))
         return told
 
-    def accepted(self, name: str) -> None:
-        """What has crept is accepted: the next creep is news at once."""
-        self._crept.pop(name, None)
+    def accepted(self, names: Iterable[str]) -> None:
+        """What has crept there is accepted: the next creep is news at once."""
+        for name in names:
+            self._crept.pop(name, None)
 
     def evidence(self, name: str, place: Place, topic: str = "") -> Evidence:
         """A predicate's verdict as evidence that points at a record."""

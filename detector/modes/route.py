@@ -313,9 +313,11 @@ class RouteJudge(ScopeJudge):
         """Learn the references of what drifts anew, and go on with what is left; see `Pipeline.accept`."""
         drifts = [n for n, judge in self.judges.items() if judge.latched and judge.spec.type == "divergence"]
         crept = [n for n, judge in self.judges.items() if judge.crept is not None and n not in drifts]
-        for name in (*drifts, *crept):
+        for name in drifts:
             self.judges[name].rebase()
-            self.findings.accepted(name)
+        for name in crept:
+            self.judges[name].accept_creep()
+        self.findings.accepted((*drifts, *crept))
         self.findings.refresh()
         decisions = self.machine.accept(self._stepped, order, drifts, crept)
         self._step(self._stepped, decisions)

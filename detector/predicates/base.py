@@ -181,7 +181,11 @@ class Judge(Protocol):
         ...
 
     def rebase(self) -> None:
-        """What there is now is accepted: a drift is learnt anew, of a creep this is the beginning."""
+        """What the windows hold now is the new normal: a reference is learnt from here on."""
+        ...
+
+    def accept_creep(self) -> None:
+        """What healthy traffic has crept to is what it is measured from later; all else goes on."""
         ...
 
     def tolerate(self) -> None:
@@ -291,6 +295,9 @@ class JudgeBase:
         """Nothing kept."""
 
     def rebase(self) -> None:
+        """No reference."""
+
+    def accept_creep(self) -> None:
         """No reference."""
 
     def tolerate(self) -> None:

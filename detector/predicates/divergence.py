@@ -155,13 +155,14 @@ class Divergence(JudgeBase):
                 stream.ring.clear()
 
     def rebase(self) -> None:
-        """See `Judge.rebase`."""
-        if not self.latched:
-            self._stream.creep.begin(self._stream.yardstick)
-            return
+        """The drift is accepted: what there is now becomes the reference."""
         for stream in self._streams():
             stream.rebase()
         self._tell()
+
+    def accept_creep(self) -> None:
+        """See `Judge.accept_creep`; of the whole, not of strata."""
+        self._stream.creep.begin(self._stream.yardstick)
 
     def tolerate(self) -> None:
         """The drift was shown to do no harm."""

@@ -122,6 +122,10 @@ class Filtered:
         """See `Judge.rebase`."""
         self._judge.rebase()
 
+    def accept_creep(self) -> None:
+        """See `Judge.accept_creep`."""
+        self._judge.accept_creep()
+
     def tolerate(self) -> None:
         """See `Judge.tolerate`."""
         self._judge.tolerate()
