@@ -1,6 +1,6 @@
 """Which scope acts, the route's or one deployment's? Gateways obey meanwhile.
 
-    python -m benchmarks.evaluation.localisation           # some ten minutes on two cores
+    python -m benchmarks.evaluation.localisation           # some four minutes on two cores
 
 Per kind of fault 16 incidents of a minute that strike one of four deployments, and 16 that strike all,
 one every four minutes, in regimes that nothing was tuned on, at 100 calls/s. Judged by the ten-mode contract
