@@ -73,6 +73,9 @@ async def test_a_drift_is_accepted_by_an_order_too(
         record = await until(done)
         assert record["disposition"] == "notice"
         assert record["reason"] == "accepted by ann: a new prompt; nothing drifts"
+        # One that is killed before its snapshot has the order carried out again, under the same name.
+        worker.send(signal.SIGTERM)
+        await until(lambda: worker.process.poll() is not None)
     told = len({each.event_id for each in await transitions(real_kafka.bootstrap, topic_prefix)})
     successor = Worker(tmp_path, real_kafka.bootstrap, topic_prefix)
     with workers(successor):
@@ -80,7 +83,6 @@ async def test_a_drift_is_accepted_by_an_order_too(
         again = await detector(*command)
         assert again.returncode == 0, again.stderr
         found = await transitions(real_kafka.bootstrap, topic_prefix)
-        # One that was killed before its snapshot has it done again, under the same name.
         assert len({each.event_id for each in found}) == told + 1
 
 
