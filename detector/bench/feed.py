@@ -9,7 +9,6 @@ from typing import Any
 from confluent_kafka import Producer
 
 from detector.bench.child import say, told
-from detector.bench.place import librdkafka_options
 from detector.bench.traffic import Calls
 from topics.partitioner import partition_for
 
@@ -29,6 +28,7 @@ class Feed:
                 "queue.buffering.max.messages": 500_000,
                 "queue.buffering.max.kbytes": 500_000,
                 "acks": "1",
+                "log_level": 0,
             }
         )
         self._topic = topic
@@ -85,7 +85,7 @@ def main() -> None:
     stop = threading.Event()
     settings, what = told(stop.set)
     calls = Calls.over(what["routes"], "background")
-    feed = Feed(librdkafka_options(settings), what["topic"], what["partitions"], calls)
+    feed = Feed(settings.librdkafka_options(), what["topic"], what["partitions"], calls)
     reached = feed.steadily(what["rate"], stop)
     feed.flush()
     say(reached)

@@ -133,24 +133,3 @@ def environment(place: Place) -> dict[str, str]:
     }
     wanted = security | {"data_partitions": place.partitions, "bootstrap": place.settings.bootstrap}
     return dict(os.environ) | {f"DETECTOR_{name.upper()}": str(value) for name, value in wanted.items()}
-
-
-def librdkafka_options(settings: Settings) -> dict[str, Any]:
-    """The same brokers and security for a client of librdkafka."""
-    options: dict[str, Any] = {
-        "bootstrap.servers": settings.bootstrap,
-        "security.protocol": settings.security_protocol,
-        "log_level": 0,
-    }
-    if settings.security_protocol.startswith("SASL"):
-        options |= {
-            "sasl.mechanism": settings.sasl_mechanism,
-            "sasl.username": settings.sasl_username,
-            "sasl.password": settings.sasl_password,
-        }
-    files = {
-        "ssl.ca.location": settings.ssl_cafile,
-        "ssl.certificate.location": settings.ssl_certfile,
-        "ssl.key.location": settings.ssl_keyfile,
-    }
-    return options | {name: path for name, path in files.items() if path}

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from detector.bench.child import Child
 from detector.bench.feed import Feed
-from detector.bench.place import BenchError, Place, librdkafka_options
+from detector.bench.place import BenchError, Place
 from detector.bench.traffic import Calls
 from detector.bench.worker import WorkerProcess, cpu_s
 from detector.service.partition import TELEMETRY
@@ -63,7 +63,7 @@ async def measure(place: Place, *, records: int, routes: int, history_s: int = H
     with WorkerProcess(place, "topics") as worker:
         await worker.ready()
     # Written before the worker reads: to one that waits for more, an hour-old record is a late one.
-    feed = Feed(librdkafka_options(place.settings), topic, place.partitions, calls)
+    feed = Feed(place.settings.librdkafka_options(), topic, place.partitions, calls)
     now = time.time()
     say(f"history: {before:,} records over {routes} routes")
     feed.many(before, lambda i: now - history_s + i * history_s / max(1, before))

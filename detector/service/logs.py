@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-_NOISY = ("aiokafka", "faust", "mode", "kafka", "asyncio")
+_NOISY = ("aiokafka", "faust", "mode", "kafka", "librdkafka", "asyncio")
 
 
 def configure(level: str = "info", *, json: bool | None = None) -> None:

@@ -1,8 +1,10 @@
 """Messages out, in order, however long the broker is away.
 
-`send` never waits: a message is put behind those before it, and one task hands them to an idempotent
-producer with acks from all replicas. If one fails, everything that is not acknowledged is sent again, in
-the same order, by a new producer: a message may arrive twice, but the last one of a key is the one sent last.
+`send` never waits, and hands a message to librdkafka before it returns: threads of that library's own write
+it to the broker and await the answer, so that a decision is on its way while the event loop judges on. An
+idempotent producer keeps the order, with acks from all replicas. If a message fails, everything that is not
+acknowledged is sent again, in the same order, by a new producer: a message may arrive twice, but the last one
+of a key is the one sent last.
 """
 
 import asyncio
@@ -11,18 +13,15 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from confluent_kafka import KafkaError, KafkaException
 
+from detector.service.carrier import Carrier
 from detector.service.logs import logger
 
 Headers = list[tuple[str, bytes]]
-_REQUEST_BYTES = (
-    16 * 1024 * 1024
-)  # the broker's own limit is asked for elsewhere; this one must not be smaller
+_COMPLAIN_EVERY_S = 5.0
 
 
 @dataclass(slots=True)
@@ -52,22 +51,25 @@ class Outbox:
         *,
         name: str,
         linger_ms: int = 0,
-        compression: str | None = None,
+        compression: str = "none",
         limit: int = 2000,
     ) -> None:
         """Prepare it; nothing is contacted before `start`.
 
         Args:
-            options: what every aiokafka client is given: brokers and security.
+            options: what every client of librdkafka is given: brokers and security.
             name: for logs and for the client id.
             linger_ms: how long the producer may collect messages, milliseconds.
-            compression: as aiokafka names it; None for none.
+            compression: as librdkafka names it.
             limit: `room` waits while more messages than this are under way.
         """
-        self._options = dict(options)
         self._name = name
-        self._linger_ms = linger_ms
-        self._compression = compression
+        self._options = {
+            **options,
+            "client.id": f"detector-{name}",
+            "linger.ms": linger_ms,
+            "compression.type": compression,
+        }
         self._limit = limit
         self._waiting: deque[_Item] = deque()
         self._flying: deque[_Item] = deque()
@@ -75,9 +77,9 @@ class Outbox:
         self._sent = 0
         self._acked = 0
         self._moved_s = 0.0
+        self._complained_s = -_COMPLAIN_EVERY_S
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._wake = asyncio.Event()
-        self._broken: BaseException | None = None
+        self._carrier: Carrier[_Item] | None = None
         self._task: asyncio.Task[None] | None = None
         self._log = logger(outbox=name)
         self.refused = 0
@@ -111,7 +113,7 @@ class Outbox:
             _Item(self._sent, topic, key, value, headers, partition, lane, on_ack, on_refused)
         )
         self._by_lane[lane] += 1
-        self._wake.set()
+        self._hand_over()
         return self._sent
 
     def pending(self, lane: Hashable) -> int:
@@ -176,61 +178,53 @@ class Outbox:
     async def _run(self) -> None:
         delay = 0.1
         while True:
-            producer = AIOKafkaProducer(
-                **self._options,
-                client_id=f"detector-{self._name}",
-                acks="all",
-                enable_idempotence=True,
-                linger_ms=self._linger_ms,
-                compression_type=self._compression,
-                max_request_size=_REQUEST_BYTES,
-                metadata_max_age_ms=30_000,
-            )
-            self._broken = None
+            acked = self._acked
+            self._carrier = carrier = Carrier(self._options, self._answered, self._complain)
             try:
-                await producer.start()
-                delay = 0.1
-                await self._pump(producer)
-            except (KafkaError, OSError) as error:
+                self._hand_over()
+                error = await carrier.broken
+                delay = min(delay * 2, 2.0) if self._acked == acked else 0.1
                 self._log.warning(
-                    "producer_failed", error=repr(error), retry_in_s=delay, under_way=self.under_way
+                    "producer_failed", error=str(error), retry_in_s=delay, under_way=self.under_way
                 )
             finally:
-                await self._end(producer)
+                self._carrier = None
+                carrier.close()
                 self._take_back()
             await asyncio.sleep(delay)
-            delay = min(delay * 2, 2.0)
 
-    async def _pump(self, producer: AIOKafkaProducer) -> None:
-        while True:
-            while self._waiting:
-                item = self._waiting.popleft()
-                self._flying.append(item)
-                try:
-                    future = await producer.send(
-                        item.topic, item.value, item.key, partition=item.partition, headers=item.headers
-                    )
-                except (MessageSizeTooLargeError, AssertionError, TypeError, ValueError) as error:
-                    self._refuse(item, error)
-                    continue
-                future.add_done_callback(partial(self._answered, item))
-                if self._broken is not None:
-                    raise self._broken
-            self._wake.clear()
-            await self._wake.wait()
-            if self._broken is not None:
-                raise self._broken
+    def _hand_over(self) -> None:
+        """Give the producer what waits, as long as it has room."""
+        carrier = self._carrier
+        while carrier is not None and self._waiting:
+            item = self._waiting[0]
+            try:
+                carrier.send(item, item.topic, item.key, item.value, item.headers, item.partition)
+            except BufferError:
+                return  # an answer makes room
+            except (KafkaException, TypeError, ValueError) as error:
+                self._flying.append(self._waiting.popleft())
+                self._refuse(item, error)
+                continue
+            self._flying.append(self._waiting.popleft())
 
-    def _answered(self, item: _Item, future: "asyncio.Future[Any]") -> None:
-        error = None if future.cancelled() else future.exception()
-        if isinstance(error, MessageSizeTooLargeError):
-            self._refuse(item, error)
-        elif future.cancelled() or error is not None:
-            self._broken = error if isinstance(error, KafkaError) else KafkaError(repr(error))
-            self._wake.set()
-        elif not item.done:
+    def _answered(self, carrier: Carrier[_Item], item: _Item, error: KafkaError | None) -> None:
+        if item.done:
+            pass
+        elif error is None:
             self._finish(item)
-            self._advance()
+        elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._refuse(item, KafkaException(error))
+        elif carrier is self._carrier:
+            carrier.fail(error)
+        self._advance()
+        self._hand_over()
+
+    def _complain(self, error: KafkaError) -> None:
+        now = time.monotonic()
+        if self.under_way and now - self._complained_s > _COMPLAIN_EVERY_S:
+            self._complained_s = now
+            self._log.warning("producer_waits", error=str(error), under_way=self.under_way)
 
     def _refuse(self, item: _Item, error: Exception) -> None:
         """It will never be taken: sending it again would stop everything behind it."""
@@ -270,12 +264,3 @@ class Outbox:
         self._waiting.extendleft(reversed([item for item in self._flying if not item.done]))
         self._flying.clear()
         self._advance()
-
-    async def _end(self, producer: AIOKafkaProducer) -> None:
-        """Make sure that the old producer sends nothing any more, reachable broker or not."""
-        if producer._sender is not None:
-            with contextlib.suppress(asyncio.CancelledError, KafkaError):
-                await producer._sender.close()
-        with contextlib.suppress(TimeoutError, KafkaError, OSError):
-            await asyncio.wait_for(producer.client.close(), 1.0)
-        producer._closed = True

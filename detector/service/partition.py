@@ -48,7 +48,6 @@ _JUDGE_S = 0.005
 CUT_OFF_S = 5.0  # a fetch answers twice a second where the broker is there
 _ORIGINS_KEPT = 10_000
 _PASSED_S = 0.5
-_TURNS_TO_SEND = 4  # of the event loop, from a message in the outbox to its bytes on the way
 _HELD_MOST = 2000  # calls that can wait, and for how long, seconds
 _HELD_S = 0.25
 
@@ -163,10 +162,7 @@ class PartitionWorker:
                 await self._connected_again()
             if self.closed:
                 return
-            if self._judge(name, fetched[first : first + _CHUNK]):
-                # A decision is on its way to gateways before more is judged.
-                for _ in range(_TURNS_TO_SEND):
-                    await breathe()
+            self._judge(name, fetched[first : first + _CHUNK])
             # What can wait does not wait for ever, where there is never time to spare.
             while self._held_too_long():
                 self.spare(turn)
@@ -201,13 +197,12 @@ class PartitionWorker:
             self._held_since = perf_counter()
         return self.pipeline.held > _HELD_MOST or perf_counter() - self._held_since > _HELD_S
 
-    def _judge(self, name: str, fetched: Sequence[Any]) -> bool:
-        """Judge records; return whether that led to decisions."""
+    def _judge(self, name: str, fetched: Sequence[Any]) -> None:
         expected = self.position.get(name, 0)
         if fetched[0].offset < expected:
             fetched = [raw for raw in fetched if raw.offset >= expected]
             if not fetched:
-                return False
+                return
         decoded: Decoded[Any] = decode_batch(
             fetched,
             _KINDS[name],
@@ -226,7 +221,6 @@ class PartitionWorker:
             self._decided(decisions)
         if self.catching_up and self._passed_at is None and self._at_the_end():
             self._passed_at = self._clock()
-        return bool(decisions)
 
     def _set_apart(self, name: str, decoded: Decoded[Any]) -> None:
         for raw, error in decoded.bad:

@@ -157,6 +157,27 @@ class Settings:
             }
         return options
 
+    def librdkafka_options(self) -> dict[str, Any]:
+        """The same for every client of librdkafka."""
+        options: dict[str, Any] = {
+            "bootstrap.servers": self.bootstrap,
+            "security.protocol": self.security_protocol,
+        }
+        if self.security_protocol.startswith("SASL"):
+            options |= {
+                "sasl.mechanism": self.sasl_mechanism,
+                "sasl.username": self.sasl_username,
+                "sasl.password": self.sasl_password,
+            }
+        if self.security_protocol.endswith("SSL"):
+            files = {
+                "ssl.ca.location": self.ssl_cafile,
+                "ssl.certificate.location": self.ssl_certfile,
+                "ssl.key.location": self.ssl_keyfile or self.ssl_certfile,
+            }
+            options |= {name: path for name, path in files.items() if path}
+        return options
+
     def faust_broker_options(self) -> dict[str, Any]:
         """The same for the Faust app: `broker` and, where there is security, `broker_credentials`."""
         from faust.auth import SASLCredentials, SSLCredentials

@@ -57,9 +57,10 @@ class Shell:
         self._input_of = {topic: name for name, topic in self.topic_of.items()}
         options = settings.client_options()
         wait_ms = 20 if settings.embedded else 500
-        self.control = Outbox(options, name="control")
-        self.bulk = Outbox(options, name="bulk", linger_ms=5)
-        self.snapshots = Outbox(options, name="snapshots", compression=None if settings.embedded else "zstd")
+        out, packed = settings.librdkafka_options(), "none" if settings.embedded else "zstd"
+        self.control = Outbox(out, name="control")
+        self.bulk = Outbox(out, name="bulk", linger_ms=5)
+        self.snapshots = Outbox(out, name="snapshots", linger_ms=5, compression=packed)
         self.outboxes = {"control": self.control, "bulk": self.bulk, "snapshots": self.snapshots}
         self.desk = Desk(
             self.control,
