@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import secrets
 import signal
@@ -20,7 +19,7 @@ from faust.sensors.prometheus import FaustMetrics, PrometheusMonitor
 from detector.contract import ContractError
 from detector.contract.model import Contract
 from detector.gateway.headernames import tolerate_header_names
-from detector.service import topics_admin
+from detector.service import garbage, topics_admin
 from detector.service.health import readiness, render_metrics
 from detector.service.http import HttpServer
 from detector.service.logs import logger
@@ -88,6 +87,7 @@ def make_app(settings: Settings, shell: Shell, data_dir: str) -> faust.App:
 
     async def handed_over(*_: Any, **__: Any) -> None:
         await shell.revoked()
+        garbage.thoroughly()
 
     async def joined(*said: Any, **__: Any) -> None:
         _, assigned = said
@@ -218,9 +218,7 @@ class Service:
             )
             crashed = asyncio.create_task(self._crash_of(app), name="faust-watch")
             stopping = asyncio.create_task(self._until_told())
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(100_000, 50, 100)
+            garbage.begin()
             try:
                 await asyncio.wait([failure, crashed, stopping], return_when=asyncio.FIRST_COMPLETED)
             finally:

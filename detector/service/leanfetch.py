@@ -35,6 +35,8 @@ class _Results(OrderedDict[Any, Any]):
 
 def _take_all(result: Any, max_records: int | None = None) -> list[Any]:
     """All records of a partition's result, in place of `FetchResult.getall`."""
+    # It is asked once. What refers to itself would be left to the collector of cycles, thousands a second.
+    vars(result).pop("getall", None)
     if not result.check_assignment(result._topic_partition) or not result.has_more():
         return []
     source = result._partition_records

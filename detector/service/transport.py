@@ -22,17 +22,21 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode import Service
 
+from detector.service.garbage import in_a_spare_moment
 from detector.service.leanfetch import hand_over_whole
 from detector.service.stock import Chunk, Stock
 
 FAUST_WAIT_MS = 1500
 
-# After few records more are waited for a little: each fetch costs as much as a hundred records do, and at
-# 20,000 records/s there would be a thousand of them a second. It adds as much to the latency of a decision.
-# Longer where the loop has not taken yet what was fetched before: it would only be disturbed.
-GATHERED = 500
-GATHER_S = 0.005
-GATHER_MORE_S = 0.008
+# After few records the broker is asked to gather some before it answers, for so long at most: a fetch costs
+# as much as a hundred records do, and at 20,000 records/s there would be a thousand of them a second. It adds
+# half of that to the latency of a decision. Longer where the loop has not taken yet what was fetched before:
+# it would only be disturbed.
+FEW = 500
+GATHER_BYTES = 256 * 1024
+GATHER_MS = 4
+GATHER_MORE_MS = 8
+_QUIET_S = 0.05
 _LOOK_S = 0.05
 
 
@@ -99,7 +103,9 @@ class BatchThread(driver.AIOKafkaConsumerThread):
     async def pump(self, stock: Stock) -> None:
         """Fetch on and on, in this thread's loop; raises what Faust's own fetching raises."""
         consumer = self._ensure_consumer()
-        hand_over_whole(consumer._fetcher)
+        fetcher = consumer._fetcher
+        hand_over_whole(fetcher)
+        timeout = 1.0
         while True:
             await stock.room()
             # Those that Faust holds back for a full buffer too: how much is fetched is bounded here.
@@ -107,10 +113,14 @@ class BatchThread(driver.AIOKafkaConsumerThread):
             if not active or not self.consumer.flow_active:
                 await asyncio.sleep(_LOOK_S)
                 continue
-            found = await self._fetch_records(consumer, active, timeout=1.0)
+            found = await self._fetch_records(consumer, active, timeout=timeout)
             stock.put(found, self._sought)
-            if sum(map(len, found.values())) < GATHERED:
-                await asyncio.sleep(GATHER_S if len(stock) < GATHERED else GATHER_MORE_S)
+            # The client sends its next request as soon as nothing here keeps it from doing so.
+            few = 0 < sum(map(len, found.values())) < FEW
+            gather_ms = GATHER_MS if len(stock) < FEW else GATHER_MORE_MS
+            fetcher._fetch_min_bytes = GATHER_BYTES if few else 1
+            fetcher._fetch_max_wait_ms = min(gather_ms if few else FAUST_WAIT_MS, self.fetch_max_wait_ms)
+            timeout = _QUIET_S if few else 1.0
 
     async def seek_counted(self, starts: Mapping[TP, int]) -> dict[TP, int]:
         """Seek; returns how often each of these partitions was sought by now."""
@@ -276,6 +286,8 @@ class BatchConsumer(driver.Consumer):
     async def _use_spare_time(self, stock: Stock) -> None:
         while not len(stock) and self.flow_active and await self.offsets.spare():
             pass
+        if not len(stock):
+            in_a_spare_moment()
 
     def _current(self, chunks: list[Chunk]) -> dict[TP, list[Any]]:
         """Records by partition, none from before a seek; those behind one that still ends wait for that."""
