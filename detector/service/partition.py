@@ -50,6 +50,7 @@ _ORIGINS_KEPT = 10_000
 _PASSED_S = 0.5
 _HELD_MOST = 2000  # calls that can wait, and for how long, seconds
 _HELD_S = 0.25
+_SETTLE_S = 0.001
 
 
 class TopicMadeAnewError(RuntimeError):
@@ -164,11 +165,11 @@ class PartitionWorker:
                 return
             self._judge(name, fetched[first : first + _CHUNK])
             # What can wait does not wait for ever, where there is never time to spare.
-            while self._held_too_long():
-                self.spare(turn)
-                if turn.over():
-                    await breathe()
-                    turn = Turn(_JUDGE_S)
+            if self._held_too_long():
+                self.spare(Turn(_SETTLE_S))
+            while self.pipeline.held > _HELD_MOST and self.spare(turn) and turn.over():
+                await breathe()
+                turn = Turn(_JUDGE_S)
             if turn.over():
                 await breathe()
                 turn = Turn(_JUDGE_S)
@@ -195,7 +196,7 @@ class PartitionWorker:
             return False
         if self._held_since is None:
             self._held_since = perf_counter()
-        return self.pipeline.held > _HELD_MOST or perf_counter() - self._held_since > _HELD_S
+        return perf_counter() - self._held_since > _HELD_S
 
     def _judge(self, name: str, fetched: Sequence[Any]) -> None:
         expected = self.position.get(name, 0)

@@ -26,10 +26,10 @@ from detector.service.settings import Settings
 from detector.service.snapshots import TURN_S, SnapshotReader, SnapshotWriter, Turn, breathe
 from detector.service.starts import Starts
 from detector.service.topics_admin import Cluster
+from detector.service.upkeep import Upkeep
 from topics.names import topics
 
 _BEAT_S = 0.05
-_SNAPSHOT_SHARE = 0.1  # of this loop's time
 _FINISH_S = 2.0
 
 
@@ -89,6 +89,7 @@ class Shell:
         self._writer = SnapshotWriter(self.snapshots, self.declared.snapshots.name)
         self._reader = SnapshotReader(options, self.declared.snapshots.name, fetch_max_wait_ms=wait_ms)
         self._log = logger(part="shell")
+        self._upkeep = Upkeep(self.metrics.snapshot.observe)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._alive_s = time.monotonic()
 
@@ -225,13 +226,19 @@ class Shell:
             for name, offset in worker.cover.committed.items()
         }
 
+    @property
+    def _covers(self) -> dict[int, Cover]:
+        return {partition: worker.cover for partition, worker in self.workers.items()}
+
     async def spare(self) -> bool:
-        """Judge some of what can wait, for a moment."""
+        """Judge some of what can wait, for a moment; where there is nothing, see to snapshots."""
         turn, more = Turn(TURN_S), False
         for worker in list(self.workers.values()):
             more = worker.spare(turn) or more
             if turn.over():
                 break
+        if not more:
+            self._upkeep.in_a_spare_moment(self._covers)
         await breathe()
         return more
 
@@ -316,28 +323,16 @@ class Shell:
 
     async def _beat(self) -> None:
         """The loop that judges time: ticks, heartbeats, snapshots."""
-        last, allowance, round_ = time.monotonic(), 0.0, 0
         while True:
             await asyncio.sleep(_BEAT_S)
             self._notice_stall()
-            now = time.monotonic()
-            allowance = min(allowance + _SNAPSHOT_SHARE * (now - last), _SNAPSHOT_SHARE)
-            partitions = list(self.workers.values())
-            round_ += 1
-            # Another one comes first each time: what is left of the allowance goes round.
-            first = round_ % max(1, len(partitions))
-            for worker in partitions[first:] + partitions[:first]:
+            for worker in list(self.workers.values()):
                 seen = {name: self.seen(name, worker.partition) for name in INPUTS}
                 await worker.tick(seen, time.time())
-                began = time.perf_counter()
-                worker.cover.turn(now - last, min(TURN_S, allowance))
-                spent = time.perf_counter() - began
-                allowance -= spent
-                self.metrics.snapshot.observe(spent)
+                self._upkeep.at_latest(self._covers)
                 await breathe()
             if self.desk.suspects():
                 await self._recount()
-            last = now
 
     def seen(self, name: str, partition: int) -> tuple[int | None, float | None]:
         """End offset of an input that the last fetch brought, and when that was (Unix s)."""

@@ -9,11 +9,10 @@ from types import CodeType
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher as AiokafkaFetcher
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.producer.sender import Sender
 from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer as BaseConsumer
 from faust.transport.consumer import Fetcher
@@ -59,7 +58,6 @@ def names(function: Any) -> set[str]:
         (FetchResult, "_update_position"),
         (AIOKafkaConsumer, "last_poll_timestamp"),
         (AIOKafkaConsumer, "highwater"),
-        (Sender, "close"),
     ],
 )
 def test_a_name_that_is_overridden_or_called_is_still_there(owner: type, name: str) -> None:
@@ -95,8 +93,11 @@ def test_the_consumer_keeps_the_state_that_the_transport_reads() -> None:
 def test_aiokafka_takes_the_wait_and_the_assignor_until_it_starts() -> None:
     """Both are set on the consumer after Faust has made it and before it starts."""
     assert {"_fetch_max_wait_ms", "_partition_assignment_strategy"} <= names(AIOKafkaConsumer.start)
-    assert "_sender" in names(AIOKafkaProducer.__init__)
-    assert "client" in names(AIOKafkaProducer.stop)
+
+
+def test_each_fetch_asks_with_the_wait_and_the_size_that_are_set_then() -> None:
+    """Both are set on the fetcher between two requests."""
+    assert {"_fetch_max_wait_ms", "_fetch_min_bytes"} <= names(AiokafkaFetcher._get_actions_per_node)
 
 
 def test_a_fetched_partition_can_be_taken_whole() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from detector.service import controlfeed, outbox
+from detector.service import carrier, controlfeed, outbox
 from detector.service.controlfeed import ControlFeed
 from detector.service.outbox import Outbox
 
@@ -14,16 +14,12 @@ class Broken:
     """A client that fails in a way that waiting cannot mend."""
 
     def __init__(self, **_: Any) -> None:
-        self._sender = None
-        self.client = self
+        pass
 
     async def start(self) -> None:
         raise LookupError("not the broker's fault")
 
     async def stop(self) -> None:
-        pass
-
-    async def close(self) -> None:
         pass
 
 
@@ -38,7 +34,11 @@ async def test_a_feed_that_dies_says_so(monkeypatch: pytest.MonkeyPatch) -> None
 
 async def test_an_outbox_that_dies_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decisions would pile up in it."""
-    monkeypatch.setattr(outbox, "AIOKafkaProducer", Broken)
+
+    def broken(_: Any) -> None:
+        raise LookupError("not the broker's fault")
+
+    monkeypatch.setattr(carrier, "Producer", broken)
     ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     Outbox({}, name="o").start(ended.set_result)
 
