@@ -10,6 +10,7 @@ Every private name of Faust and aiokafka that is leaned on here is held by a con
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol, cast
@@ -24,19 +25,9 @@ from mode import Service
 
 from detector.service.garbage import in_a_spare_moment
 from detector.service.leanfetch import hand_over_whole
+from detector.service.pacing import WAIT_MS, WHATEVER, next_ask
 from detector.service.stock import Chunk, Stock
 
-FAUST_WAIT_MS = 1500
-
-# After few records the broker is asked to gather some before it answers, for so long at most: a fetch costs
-# as much as a hundred records do, and at 20,000 records/s there would be a thousand of them a second. It adds
-# half of that to the latency of a decision. Longer where the loop has not taken yet what was fetched before:
-# it would only be disturbed.
-FEW = 500
-GATHER_BYTES = 256 * 1024
-GATHER_MS = 4
-GATHER_MORE_MS = 8
-_QUIET_S = 0.05
 _LOOK_S = 0.05
 
 
@@ -85,7 +76,7 @@ class BatchSchema(Schema[Any, Any]):
 class BatchThread(driver.AIOKafkaConsumerThread):
     """The thread that owns the aiokafka consumer."""
 
-    fetch_max_wait_ms = FAUST_WAIT_MS
+    fetch_max_wait_ms = WAIT_MS
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -105,7 +96,7 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         fetcher = consumer._fetcher
         hand_over_whole(fetcher)
-        timeout = 1.0
+        ask, before = WHATEVER, time.monotonic()
         while True:
             await stock.room()
             # Those that Faust holds back for a full buffer too: how much is fetched is bounded here.
@@ -113,14 +104,13 @@ class BatchThread(driver.AIOKafkaConsumerThread):
             if not active or not self.consumer.flow_active:
                 await asyncio.sleep(_LOOK_S)
                 continue
-            found = await self._fetch_records(consumer, active, timeout=timeout)
+            found = await self._fetch_records(consumer, active, timeout=ask.timeout_s)
             stock.put(found, self._sought)
+            now = time.monotonic()
+            ask, before = next_ask(sum(map(len, found.values())), now - before, len(stock)), now
             # The client sends its next request as soon as nothing here keeps it from doing so.
-            few = 0 < sum(map(len, found.values())) < FEW
-            gather_ms = GATHER_MS if len(stock) < FEW else GATHER_MORE_MS
-            fetcher._fetch_min_bytes = GATHER_BYTES if few else 1
-            fetcher._fetch_max_wait_ms = min(gather_ms if few else FAUST_WAIT_MS, self.fetch_max_wait_ms)
-            timeout = _QUIET_S if few else 1.0
+            fetcher._fetch_min_bytes = ask.min_bytes
+            fetcher._fetch_max_wait_ms = min(ask.wait_ms, self.fetch_max_wait_ms)
 
     async def seek_counted(self, starts: Mapping[TP, int]) -> dict[TP, int]:
         """Seek; returns how often each of these partitions was sought by now."""
@@ -178,7 +168,7 @@ class BatchConsumer(driver.Consumer):
     """Faust's consumer with batches, and with offsets from outside."""
 
     offsets: Offsets
-    fetch_max_wait_ms = FAUST_WAIT_MS
+    fetch_max_wait_ms = WAIT_MS
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -344,7 +334,7 @@ class BatchConsumer(driver.Consumer):
                     await self._all_done.wait()
 
 
-def batch_transport(offsets: Offsets, *, fetch_max_wait_ms: int = FAUST_WAIT_MS) -> type[Service]:
+def batch_transport(offsets: Offsets, *, fetch_max_wait_ms: int = WAIT_MS) -> type[Service]:
     """Make the transport class; set an instance on the app before a topic or an agent is declared."""
     consumer: Any = type(
         "Consumer", (BatchConsumer,), {"offsets": offsets, "fetch_max_wait_ms": fetch_max_wait_ms}
