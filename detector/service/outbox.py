@@ -215,7 +215,7 @@ class Outbox:
             self._finish(item)
         elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             self._refuse(item, KafkaException(error))
-        elif carrier is self._carrier:
+        else:
             carrier.fail(error)
         self._advance()
         self._hand_over()

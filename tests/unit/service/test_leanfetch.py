@@ -1,5 +1,7 @@
 """A fetched partition handed over whole holds what aiokafka would have read out of it record by record."""
 
+import gc
+import weakref
 from collections import OrderedDict
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +57,22 @@ def test_the_same_records_as_one_by_one(begin: int) -> None:
     assert seen[0][0] == begin
     assert state.position == expected.position == 17
     assert not result.has_more()
+
+
+def test_what_was_taken_needs_no_collector_of_cycles() -> None:
+    """There are thousands of them a second."""
+    fetcher, result, _ = fetched(batch(10, 4), 10)
+    hand_over_whole(fetcher)
+    assert len(result.getall()) == 4
+
+    gone = weakref.ref(result)
+    gc.disable()
+    try:
+        fetcher._records.clear()
+        del result
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_what_comes_in_later_is_handed_over_whole_too() -> None:
