@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from detector.service.settings import Settings, SettingsError
 
@@ -60,6 +61,28 @@ def test_security_reaches_the_bare_clients_and_faust_alike() -> None:
     assert credentials.mechanism.value == client["sasl_mechanism"] == "SCRAM-SHA-512"
     assert (credentials.username, credentials.password) == ("who", "secret")
     assert (client["sasl_plain_username"], client["sasl_plain_password"]) == ("who", "secret")
+
+
+def test_security_reaches_the_clients_of_librdkafka_too() -> None:
+    """The same brokers, the same secret, the same files; a client takes them."""
+    given = {"bootstrap": "a:9092,b:9092", "security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512"}
+    secret = {"sasl_username": "me", "sasl_password": "secret"}
+    found = Settings.from_sources(given | secret, {}).librdkafka_options()
+    assert found == {
+        "bootstrap.servers": "a:9092,b:9092",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "me",
+        "sasl.password": "secret",
+    }
+    Producer({**found, "log_level": 0})
+
+    files = {"security_protocol": "SSL", "ssl_cafile": "ca.pem", "ssl_certfile": "both.pem"}
+    found = Settings.from_sources(files, {}).librdkafka_options()
+    assert found["ssl.ca.location"] == "ca.pem"
+    # A certificate's file may hold its key as well.
+    assert found["ssl.certificate.location"] == found["ssl.key.location"] == "both.pem"
+    assert "sasl.username" not in found
 
 
 def test_a_password_is_shown_nowhere() -> None:
