@@ -23,7 +23,8 @@ from detector.lab.calibrate.silent import silent_ceiling
 from detector.modes.decision import Decision
 from detector.pipeline import Pipeline
 from detector.predicates.divergence import SPANS_S
-from detector.predicates.drift import DriftStream, Limits
+from detector.predicates.drift import DriftStream
+from detector.predicates.limits import Limits
 from detector.predicates.shiryaev_roberts import HIGHEST, MixtureShiryaevRoberts
 from topics.telemetry import Evaluation, TelemetryRecord
 

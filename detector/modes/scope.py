@@ -66,7 +66,12 @@ class ScopeJudge:
         self._columns = plan.columns
         self._modes_of = plan.modes_of
         self.judges: dict[str, Judge] = {
-            name: judge_for(spec, plan.budget, contract.calibrated(route, name))
+            name: judge_for(
+                spec,
+                plan.budget,
+                contract.calibrated(route, name),
+                contract.calibration.last_event_time,
+            )
             for name, spec in predicates.items()
         }
         self._walkers = [judge for judge in self.judges.values() if judge.walks]

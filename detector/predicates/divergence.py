@@ -7,6 +7,7 @@ Input fields are judged on every call, whoever answered it; all others on the pr
 With `by`, each of at most 20 strata is judged beside the whole; what exceeds them is one of them.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -16,7 +17,8 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
 from detector.predicates.bins import TOKEN_IDS, binner_for
 from detector.predicates.creep import Crept
-from detector.predicates.drift import CLEAR_EVALUATIONS, DriftStream, Limits
+from detector.predicates.drift import CLEAR_EVALUATIONS, DriftStream
+from detector.predicates.limits import Limits
 from detector.predicates.strata import Strata
 from detector.windows.segment import Segment
 
@@ -33,12 +35,16 @@ class Divergence(JudgeBase):
     """`type: divergence`, default method."""
 
     def __init__(
-        self, spec: PredicateSpec, budget: Budget, calibrated: CalibratedPredicate | None = None
+        self,
+        spec: PredicateSpec,
+        budget: Budget,
+        calibrated: CalibratedPredicate | None = None,
+        known_until: float | None = None,
     ) -> None:
         super().__init__(spec)
         self._calibrated = calibrated
         self._binner = binner_for(spec.field, calibrated)
-        limits = limits_of(spec, budget, self._binner.bins, calibrated)
+        limits = limits_of(spec, budget, self._binner.bins, calibrated, known_until)
         self._stream = DriftStream(self._binner.bins, spans_of(spec), limits)
         self._strata = Strata(self._binner.bins, spans_of(spec), limits) if spec.by else None
         self._is_input = spec.field in INPUT_FIELDS or spec.field.startswith("features.")
@@ -216,7 +222,11 @@ def spans_of(spec: PredicateSpec) -> tuple[int, ...]:
 
 
 def limits_of(
-    spec: PredicateSpec, budget: Budget, bins: int, calibrated: CalibratedPredicate | None
+    spec: PredicateSpec,
+    budget: Budget,
+    bins: int,
+    calibrated: CalibratedPredicate | None,
+    known_until: float | None = None,
 ) -> Limits:
     """What the contract, and where it is silent the calibration, hold a stream to."""
     spans = spans_of(spec)
@@ -244,4 +254,5 @@ def limits_of(
         mode=spec.reference.mode,
         calibrated=thresholds,
         reference=reference,
+        known_until=math.inf if known_until is None else known_until,
     )

@@ -12,7 +12,8 @@ Every second, over all windows at once:
 
 A threshold is at least what the contract says. A calibrated stream takes reference, thresholds and
 tolerance from its calibration and is armed at once; in the mode `trailing` its own last hour takes the
-place of the calibrated reference as soon as it is as long as the longest window.
+place of the calibrated reference as soon as it is as long as the longest window. Calibrated thresholds
+say how far windows stray from the hour before them, so a reference older than that is left out at once.
 
 Without calibration a threshold is also at least 1.25 times as far as windows of that length have
 strayed on this very stream while nothing was wrong (half-life 1 h): a stream that wanders or cycles
@@ -26,21 +27,20 @@ for an hour, see `Harmless`.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from detector.contract.model import ReferenceMode
 from detector.predicates.base import Outcome
 from detector.predicates.creep import Creep, Crept
 from detector.predicates.excursions import Excursions
 from detector.predicates.harmless import Harmless
+from detector.predicates.limits import Limits
 from detector.predicates.power import smallest_divergence
 from detector.predicates.wander import WANDER_MARGIN, further
 from detector.predicates.yardstick import Yardstick
 from detector.windows.panes import Counts, PaneRing
-from detector.windows.reference import SeasonalReference, TrailingReference
+from detector.windows.reference import HORIZON_S, SeasonalReference, TrailingReference
 
 GATE_S = 10
 GATE_SHARE = 0.7
@@ -56,31 +56,6 @@ SLOW_HALF_LIFE_S = 7 * 86_400.0  # `further` speaks of the farthest in all the t
 CHANCE = 2.0  # times the bias: five standard deviations of 16 bins
 _FORGET = 0.5 ** (1.0 / WANDER_HALF_LIFE_S)
 _FORGET_SLOWLY = 0.5 ** (1.0 / SLOW_HALF_LIFE_S)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a stream is held to.
-
-    Attributes:
-        threshold_nats: divergence that matters.
-        tolerance_nats: d0, true divergence that is no news.
-        alpha: error probability of one window at one evaluation.
-        design_effect: phi >= 1.
-        least: fewest records of a window that is judged.
-        mode: what windows are compared with; see the contract's `reference`.
-        calibrated: thresholds by window, nats; None where there is no calibration.
-        reference: calibrated counts by bin.
-    """
-
-    threshold_nats: float
-    tolerance_nats: float
-    alpha: float
-    design_effect: float
-    least: float
-    mode: ReferenceMode = "trailing"
-    calibrated: tuple[float, ...] | None = None
-    reference: tuple[int, ...] | None = None
 
 
 class DriftStream:
@@ -127,6 +102,7 @@ class DriftStream:
     def close(self, boundary: int, *, frozen: bool) -> None:
         """Close the pane that ends at `boundary` and judge; see `Judge.close`."""
         ring = self.ring
+        self._begin(boundary)
         self._seen_s += 1
         left = boundary - 1 - ring.longest
         evicted = ring.close()
@@ -136,6 +112,11 @@ class DriftStream:
             self._admit(left, evicted)
         if ring.moved or not self.settled:
             self.judge(boundary, frozen=frozen)
+
+    def _begin(self, boundary: int) -> None:
+        old = boundary - self.limits.known_until > HORIZON_S
+        if old and not self._seen_s and self.limits.mode == "trailing":
+            self.yardstick = None
 
     def _admit(self, second: int, counts: Counts) -> None:
         """Let a pane that left the longest window into the reference, which counts from the next minute on.
@@ -342,6 +323,7 @@ class DriftStream:
 
     def skip(self, boundary: int, *, frozen: bool) -> None:
         """Jump over empty panes; what leaves the longest window still enters the reference."""
+        self._begin(boundary)
         if self.ring.boundary is not None:
             self._seen_s += boundary - self.ring.boundary
         for left, evicted in self.ring.jump(boundary):

@@ -58,22 +58,30 @@ PREDICATES: dict[tuple[str, str], Factory] = {
 }
 
 
-def judge_for(spec: PredicateSpec, budget: Budget, calibrated: CalibratedPredicate | None = None) -> Judge:
+def judge_for(
+    spec: PredicateSpec,
+    budget: Budget,
+    calibrated: CalibratedPredicate | None = None,
+    known_until: float | None = None,
+) -> Judge:
     """Make the judge of one predicate for one route.
 
     Args:
         spec: the predicate as the contract states it.
         budget: what it may cost in false alarms.
         calibrated: what was learnt about it on this route.
+        known_until: event time of the last record that it was learnt from, Unix seconds.
 
     Raises:
         ValueError: the contract names a pair that does not exist, or a field that cannot be judged so.
     """
-    judge = _judge(spec, budget, calibrated)
+    judge = _judge(spec, budget, calibrated, known_until)
     return Filtered(judge) if spec.where else judge
 
 
-def _judge(spec: PredicateSpec, budget: Budget, calibrated: CalibratedPredicate | None) -> Judge:
+def _judge(
+    spec: PredicateSpec, budget: Budget, calibrated: CalibratedPredicate | None, known_until: float | None
+) -> Judge:
     try:
         make = PREDICATES["evaluation" if spec.evaluation else spec.type, spec.method]
     except KeyError:
@@ -82,7 +90,7 @@ def _judge(spec: PredicateSpec, budget: Budget, calibrated: CalibratedPredicate 
         return make(spec, _dependent(spec, budget))
     spec, budget = applied(spec, budget, calibrated)
     if make is Divergence:
-        return Divergence(spec, budget, calibrated)
+        return Divergence(spec, budget, calibrated, known_until)
     return make(spec, budget)
 
 

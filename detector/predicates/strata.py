@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from detector.predicates.bins import Binner
-from detector.predicates.drift import DriftStream, Limits
+from detector.predicates.drift import DriftStream
+from detector.predicates.limits import Limits
 
 MOST_STRATA = 20
 OTHERS = "(others)"

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from detector.predicates.drift import DriftStream, Limits
+from detector.predicates.drift import DriftStream
 from detector.predicates.excursions import MEMORY_S, Excursions
+from detector.predicates.limits import Limits
 from detector.predicates.wander import further
 
 DAY_S = 86_400
