@@ -16,7 +16,7 @@ _OPTIONS: dict[str, Any] = {
     "enable.idempotence": True,
     # The broker's own limit is asked for elsewhere; this one must not be smaller.
     "message.max.bytes": 16 * 1024 * 1024,
-    # What could not be sent for so long is given back, so that what was dropped meanwhile is never sent.
+    # What could not be sent for so long is given back; of that, what was dropped meanwhile is sent no more.
     "message.timeout.ms": 30_000,
     "retry.backoff.ms": 50,
     "reconnect.backoff.ms": 50,
@@ -27,9 +27,9 @@ _OPTIONS: dict[str, Any] = {
     "partitioner": "murmur2_random",
 }
 _POLL_S = 0.1
+_LAST_S = 1.0
 _WHEREVER = -1  # the key says which partition
 _LOGGER = logging.getLogger("librdkafka")
-
 
 T = TypeVar("T")
 
@@ -88,15 +88,19 @@ class Carrier(Generic[T]):
             self.broken.set_result(error)
 
     def close(self) -> None:
-        """Send nothing more, reachable broker or not."""
-        self._over = True
+        """Send nothing more, reachable broker or not; it is not to be used any more."""
         self._purge(blocking=False)
+        self._over = True
+        # The thread alone holds the producer now, whose own threads end with it.
+        del self._produce, self._purge
 
     # In the thread.
 
     def _poll(self, producer: Producer) -> None:
         while not self._over:
             producer.poll(_POLL_S)
+        # Messages under way refer to this object, and its producer to them: they have to be let go of.
+        producer.flush(_LAST_S)
 
     def _delivered(self, what: T, error: KafkaError | None, _: object) -> None:
         self._answers.append((what, error))
