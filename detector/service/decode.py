@@ -112,7 +112,9 @@ def _decode_each(
         try:
             record = kind.explain(raw.value)
         except DecodeError as error:
-            out.bad.append((raw, error))
+            # By its tracebacks it would refer to this frame, and that to it: a cycle for every bad record.
+            error.__context__ = None
+            out.bad.append((raw, error.with_traceback(None)))
             continue
         if raw.headers and (origin := origin_of(raw.headers)):
             place, _, offset = origin.rpartition("/")

@@ -1,6 +1,10 @@
 """Sorting out a fetched list: what is judged, what is not, and where the rest goes."""
 
+import gc
+import weakref
 from dataclasses import dataclass
+
+import pytest
 
 from detector.service.decode import ORIGIN_HEADER, Decoded, Homes, Kind, decode_batch
 from detector.service.marks import Origins
@@ -42,6 +46,22 @@ def test_one_bad_record_leaves_its_neighbours_alone() -> None:
 
     assert found.offsets == [3, 6]
     assert [(raw.offset, error.path) for raw, error in found.bad] == [(4, "$.event_time"), (5, "$")]
+
+
+@pytest.mark.parametrize("value", [b"{", b"\xff", b"[" * 100_000, b'{"event_time":1,"route":5}', b"null"])
+def test_what_was_refused_needs_no_collector_of_cycles(value: bytes) -> None:
+    """It may be a megabyte, and a flood of them must not wait in memory until somebody looks."""
+    raws = [Raw(value, 0)]
+    gc.disable()
+    try:
+        decoded = decode(raws, 0)
+        gone = weakref.ref(raws[0])
+        assert len(decoded.bad) == 1
+        raws.clear()
+        del decoded
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_headers_of_others_do_not_matter() -> None:
