@@ -329,7 +329,7 @@ class Shell:
             for worker in list(self.workers.values()):
                 seen = {name: self.seen(name, worker.partition) for name in INPUTS}
                 await worker.tick(seen, time.time())
-                self._upkeep.at_latest(self._covers)
+                self._upkeep.in_saved_time(self._covers)
                 await breathe()
             if self.desk.suspects():
                 await self._recount()

@@ -1,4 +1,4 @@
-"""Snapshots in spare moments, and at the latest after a while."""
+"""Snapshots in spare moments, and in saved time where there are none; in their share in any case."""
 
 from typing import Any
 
@@ -40,9 +40,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def world(clock: Clock) -> tuple[Upkeep, dict[int, Any], list[tuple[int, float, float]]]:
+def world(clock: Clock, partitions: int = 2) -> tuple[Upkeep, dict[int, Any], list[tuple[int, float, float]]]:
     turns: list[tuple[int, float, float]] = []
-    return Upkeep(lambda _: None), {n: Cover(n, turns, clock.took) for n in (0, 1)}, turns
+    covers: dict[int, Any] = {n: Cover(n, turns, clock.took) for n in range(partitions)}
+    return Upkeep(lambda _: None), covers, turns
 
 
 def test_in_spare_moments_each_in_its_turn(clock: Clock) -> None:
@@ -56,15 +57,32 @@ def test_in_spare_moments_each_in_its_turn(clock: Clock) -> None:
     assert all(elapsed >= 0.05 for _, elapsed, _ in turns)
 
 
-def test_without_a_spare_moment_after_a_while(clock: Clock) -> None:
-    """A loop that never rests still covers what it judges."""
-    keep, covers, turns = world(clock)
-    for _ in range(100):
-        keep.at_latest(covers)
-        clock.now += 0.01
+@pytest.mark.parametrize("partitions", [1, 8])
+def test_without_a_spare_moment_the_share_is_spent_all_the_same(clock: Clock, partitions: int) -> None:
+    """A loop that never rests, or has nothing to do at all, covers what it has judged as fast as ever."""
+    keep, covers, turns = world(clock, partitions)
+    clock.cost_s, began = 0.002, clock.now
+    while clock.now < began + 10:
+        for _ in covers:
+            keep.in_saved_time(covers)
+        clock.now += 0.05
 
-    assert 4 <= len(turns) <= 8
-    assert {number for number, *_ in turns} == {0, 1}
+    spent = sum(clock.cost_s for _ in turns) / (clock.now - began)
+    most = min(0.1, partitions * 0.002 / 0.05)
+    assert 0.8 * most < spent < 1.05 * most
+    assert {number for number, *_ in turns} == set(covers)
+
+
+def test_saved_time_is_for_where_spare_moments_are_few(clock: Clock) -> None:
+    """As long as there are some, records that have come go first."""
+    keep, covers, turns = world(clock)
+    clock.cost_s = 0.002
+    for _ in range(100):
+        keep.in_a_spare_moment(covers)
+        before = len(turns)
+        keep.in_saved_time(covers)
+        assert len(turns) == before
+        clock.now += 0.01
 
 
 def test_the_share_of_time_is_kept(clock: Clock) -> None:
