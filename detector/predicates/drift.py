@@ -114,6 +114,7 @@ class DriftStream:
             self.judge(boundary, frozen=frozen)
 
     def _begin(self, boundary: int) -> None:
+        """Before anything was seen: is the calibrated reference of the hour that the thresholds speak of?"""
         old = boundary - self.limits.known_until > HORIZON_S
         if old and not self._seen_s and self.limits.mode == "trailing":
             self.yardstick = None

@@ -1,4 +1,4 @@
-"""What one stream of histograms is held to."""
+"""The limits of one stream of histograms: thresholds, tolerance, and what it is compared with."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Limits:
         mode: what windows are compared with; see the contract's `reference`.
         calibrated: thresholds by window, nats; None where there is no calibration.
         reference: calibrated counts by bin.
-        known_until: when they were last so, Unix seconds.
+        known_until: event time of the last record among them, Unix seconds; infinite where nobody knows.
     """
 
     threshold_nats: float

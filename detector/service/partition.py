@@ -50,7 +50,7 @@ _ORIGINS_KEPT = 10_000
 _PASSED_S = 0.5
 _HELD_MOST = 2000  # calls that can wait, and for how long, seconds
 _HELD_S = 0.25
-_SETTLE_S = 0.001
+_SETTLE_S = 0.001  # for them at a time, where records wait too
 
 
 class TopicMadeAnewError(RuntimeError):

@@ -5,10 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
 from detector.contract.model import ReferenceMode
+from detector.pipeline import Pipeline
 from detector.predicates.base import Outcome
 from detector.predicates.drift import DriftStream
 from detector.predicates.limits import Limits
+from tests.builders import T0, contract, in_order, record, spec
 
 SPANS = (3, 10, 30, 60)
 UNTIL = 1_000_000
@@ -47,7 +50,19 @@ def test_after_a_night_it_learns_what_it_is_compared_with() -> None:
 
     assert not any(latched for _, latched in said)
     assert said[60][0] is Outcome.LEARNING
-    assert said[-1][0] is Outcome.CLEAR
+    assert {outcome for outcome, _ in said[-60:]} == {Outcome.CLEAR}
+
+
+def test_it_learns_too_where_the_first_call_is_followed_by_a_pause() -> None:
+    """The pause is jumped over, before any second was closed."""
+    stream = DriftStream(2, SPANS, LIMITS)
+    start = UNTIL + 8 * HOUR_S
+    stream.ring.start(start)
+    stream.skip(start + 1000, frozen=False)
+    stream.ring.add(start + 1000, np.array([24, 16]))
+    stream.close(start + 1001, frozen=False)
+
+    assert stream.outcome is Outcome.LEARNING
 
 
 @pytest.mark.parametrize(
@@ -71,6 +86,25 @@ def test_a_change_is_found_once_it_has_learnt() -> None:
         stream.close(second + 1, frozen=stream.latched)
         if stream.latched and found is None:
             found = second - start - 600
+        # What it has learnt stays with it, though nothing is learnt meanwhile.
+        assert found is None or stream.outcome is Outcome.BREACH
 
     assert found is not None
     assert 0 <= found <= 10
+
+
+@pytest.mark.parametrize(("hours", "acts"), [(0.1, True), (8.0, False)])
+def test_a_route_is_told_when_its_calibration_ended(hours: float, acts: bool) -> None:
+    """From the contract down to the stream."""
+    learnt = CalibratedPredicate(
+        records=10_000, edges=(10.0,), reference=(9000, 1000), thresholds_nats={10: 0.1, 60: 0.07}
+    )
+    calibration = Calibration(
+        last_event_time=T0 - hours * HOUR_S, routes={"r": CalibratedRoute(predicates={"drift": learnt})}
+    )
+    wanted = contract([spec("divergence", name="drift", window_s=60.0)])
+    pipeline = Pipeline(replace(wanted, calibration=calibration))
+    calls = [record(i / 40, route="r", output_tokens=5 if i % 5 < 3 else 50) for i in range(2400)]
+    decisions = pipeline.step(*in_order(calls).args())
+
+    assert any(each.kind == "activated" for each in decisions) is acts

@@ -9,7 +9,7 @@ import pytest
 from detector.contract import example_text, load_contract
 from detector.pipeline import Limits, Pipeline
 from detector.service import garbage
-from tests.integration.kit import call
+from topics.telemetry import TelemetryRecord
 
 
 @pytest.fixture
@@ -31,7 +31,8 @@ def test_a_route_that_is_evicted_needs_no_collector() -> None:
     for number in range(300):
         route = f"r{number // 50}"
         at = 1.7e9 + 0.2 * number
-        pipeline.step([call(route, at=at, error="timeout" if number % 7 == 0 else "")], [number], [at])
+        record = TelemetryRecord(event_time=at, route=route, error="timeout" if number % 7 == 0 else "")
+        pipeline.step([record], [number], [at])
         if number % 50 == 49:
             judges.append(weakref.ref(pipeline.route(route)))
 
