@@ -13,7 +13,8 @@ Every second, over all windows at once:
 A threshold is at least what the contract says. A calibrated stream takes reference, thresholds and
 tolerance from its calibration and is armed at once; in the mode `trailing` its own last hour takes the
 place of the calibrated reference as soon as it is as long as the longest window. Calibrated thresholds
-say how far windows stray from the hour before them, so a reference older than that is left out at once.
+say how far windows stray from the hour before them, so a reference that ended earlier than that is left
+out at once: half an hour can be enough for healthy traffic to wander beyond them (measured).
 
 Without calibration a threshold is also at least 1.25 times as far as windows of that length have
 strayed on this very stream while nothing was wrong (half-life 1 h): a stream that wanders or cycles
@@ -40,7 +41,7 @@ from detector.predicates.power import smallest_divergence
 from detector.predicates.wander import WANDER_MARGIN, further
 from detector.predicates.yardstick import Yardstick
 from detector.windows.panes import Counts, PaneRing
-from detector.windows.reference import HORIZON_S, SeasonalReference, TrailingReference
+from detector.windows.reference import BUCKET_S, SeasonalReference, TrailingReference
 
 GATE_S = 10
 GATE_SHARE = 0.7
@@ -114,8 +115,8 @@ class DriftStream:
             self.judge(boundary, frozen=frozen)
 
     def _begin(self, boundary: int) -> None:
-        """Before anything was seen: is the calibrated reference of the hour that the thresholds speak of?"""
-        old = boundary - self.limits.known_until > HORIZON_S
+        """Before anything was seen: does the calibrated reference end where a trailing one would?"""
+        old = boundary - self.limits.known_until > self.ring.longest + BUCKET_S
         if old and not self._seen_s and self.limits.mode == "trailing":
             self.yardstick = None
 

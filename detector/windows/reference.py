@@ -13,7 +13,6 @@ import numpy as np
 from detector.windows.panes import Counts
 
 BUCKET_S = 60
-HORIZON_S = 3600
 SEASON_BUCKET_S = 600
 AROUND_S = 1800
 DAY_S = 86_400
@@ -28,7 +27,7 @@ class TrailingReference:
 
     __slots__ = ("_buckets", "_first", "_horizon_s", "_last", "_newest", "totals")
 
-    def __init__(self, bins: int, horizon_s: int = HORIZON_S) -> None:
+    def __init__(self, bins: int, horizon_s: int = 3600) -> None:
         self._horizon_s = horizon_s
         # Only the newest bucket changes; the others are kept as a snapshot takes them.
         self._buckets: deque[tuple[int, list[int]]] = deque()
