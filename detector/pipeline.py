@@ -110,10 +110,14 @@ class Pipeline:
             return first + self.take(records[half:], offsets[half:], arrivals[half:])
         if max(map(sub, table.times, arrivals)) > FUTURE_S:
             self._clamp(rows, arrivals)
-        suspected = {table.routes[position] for position in self._plan.suspects(table.columns)}
-        for route in suspected:
-            judges[route].inbox.shut()
         inboxes = {route: judge.inbox for route, judge in judges.items()}
+        suspected = {
+            table.routes[position]
+            for place, position in self._plan.suspects(table.columns)
+            if not inboxes[table.routes[position]].bears(place)
+        }
+        for route in suspected:
+            inboxes[route].shut()
         left: defaultdict[str, list[int]] = defaultdict(list)
         for position, row, offset in zip(range(len(rows)), rows, offsets, strict=True):
             inbox = inboxes[row[0]]

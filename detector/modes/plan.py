@@ -1,6 +1,6 @@
 """What all routes of a partition have in common, made once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,12 +78,15 @@ class Plan:
         self._scouts = [judge for judge in judges if judge.walks]
         self.joins_verdicts = any(isinstance(judge, EvaluationRate) for judge in judges)
 
-    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> set[int]:
-        """Positions of the calls that some judge has to walk at once even while all of them are calm."""
-        found: set[int] = set()
-        for scout in self._scouts:
-            found.update(scout.suspects(columns))
-        return found
+    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Iterator[tuple[int, int]]:
+        """Calls that may make a judge flip though it is calm: its place among those that walk, and where.
+
+        Args:
+            columns: values by field, of calls to any routes.
+        """
+        for place, scout in enumerate(self._scouts):
+            for position in scout.suspects(columns):
+                yield place, position
 
 
 def _tells_apart(spec: PredicateSpec) -> bool:

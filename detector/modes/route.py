@@ -113,6 +113,8 @@ class RouteJudge(ScopeJudge):
         inbox.calm = (
             not self.machine.engaged and not self.deployments and all(judge.calm for judge in self._walkers)
         )
+        if inbox.calm:
+            inbox.patience = [judge.patience for judge in self._walkers]
         inbox.since = self._clock.begins - self._history_s
         inbox.until = self._clock.closes_at if inbox.calm else -math.inf
         self.due = -math.inf

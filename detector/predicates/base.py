@@ -130,8 +130,13 @@ class Judge(Protocol):
         """Whether a call that is no suspect cannot make it flip now, so that it may be walked later."""
         ...
 
+    @property
+    def patience(self) -> int:
+        """How many suspects cannot make it flip either while it is calm, whatever comes in between."""
+        ...
+
     def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Iterable[int]:
-        """Positions of the calls that have to be walked at once although the judge is calm; in doubt, all.
+        """Positions of the calls that may make a judge flip although it is calm; in doubt, all.
 
         Says the same on every route and whatever has been judged.
 
@@ -263,6 +268,11 @@ class JudgeBase:
     def calm(self) -> bool:
         """Whoever walks and says nothing else has to see every call at once."""
         return not self.walks
+
+    @property
+    def patience(self) -> int:
+        """The first suspect may make it flip."""
+        return 0
 
     def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Iterable[int]:
         """Whoever walks and says nothing else is never calm."""

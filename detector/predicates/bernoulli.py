@@ -112,6 +112,11 @@ class BernoulliJudge(JudgeBase, ABC):
         """A good call raises no alarm; it may end one."""
         return self._recovery is None
 
+    @property
+    def patience(self) -> int:
+        """See `Judge.patience`."""
+        return self._test.patience
+
     def observe(self, segment: Segment) -> int | None:
         """Walk the judged calls of a segment; see `Judge.observe`."""
         self.flagged = judged, bad = self.flags(segment)

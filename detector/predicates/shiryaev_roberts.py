@@ -26,6 +26,10 @@ from typing import Any
 
 ALTERNATIVES = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # times p0
 HIGHEST = 0.9
+MOST_PATIENCE = 16
+_SOON = 3  # with less patience than that it pays to look again: good calls may have brought more
+_ROUNDED = 1.0 - 1e-9
+_UNKNOWN: tuple[Any, int] = (None, 0)  # of which statistic, and how much
 _GAPS_KEPT = 2048  # gaps between bad calls whose powers are kept, of each ceiling and design effect
 
 Saved = tuple[list[float], list[float], list[tuple[int, int]], int, int, int]
@@ -34,7 +38,7 @@ Saved = tuple[list[float], list[float], list[tuple[int, int]], int, int, int]
 class _Factors:
     """Factors of one ceiling and design effect, by alternative."""
 
-    __slots__ = ("_gaps", "down", "lift", "up")
+    __slots__ = ("_gaps", "down", "lift", "rest", "up")
 
     def __init__(self, p0: float, design_effect: float) -> None:
         highest = max(HIGHEST, (1.0 + p0) / 2)
@@ -42,6 +46,8 @@ class _Factors:
         self.up = [math.log(p / p0) / design_effect for p in rates]
         self.down = [math.log((1 - p) / (1 - p0)) / design_effect for p in rates]
         self.lift = [math.exp(up) for up in self.up]
+        # What good calls alone lead each statistic to, from wherever it is.
+        self.rest = [1.0 / math.expm1(-down) for down in self.down]
         self._gaps: dict[int, list[tuple[float, float, float, float, float]]] = {}
 
     def after(self, good: int) -> list[tuple[float, float, float, float, float]]:
@@ -76,18 +82,31 @@ class MixtureShiryaevRoberts:
     5
     """
 
-    __slots__ = ("_cusum", "_factors", "_start", "_statistic", "bad", "gap", "limit", "p0", "seen")
+    __slots__ = (
+        "_cusum",
+        "_factors",
+        "_patience",
+        "_start",
+        "_statistic",
+        "bad",
+        "gap",
+        "limit",
+        "p0",
+        "seen",
+    )
 
     def __init__(self, p0: float, run_length: float, design_effect: float = 1.0) -> None:
         self.p0 = p0
         self._factors = _factors(p0, design_effect)
         self.limit = run_length * len(self._factors.up)
+        self._patience = _UNKNOWN
         self.restart()
 
     def temper(self, run_length: float, design_effect: float) -> None:
         """Weigh the evidence from now on for this design effect; what was gathered stays."""
         self._factors = _factors(self.p0, design_effect)
         self.limit = run_length * len(self._factors.up)
+        self._patience = _UNKNOWN
 
     @property
     def clear(self) -> int:
@@ -109,6 +128,31 @@ class MixtureShiryaevRoberts:
         self.gap = 0
         self.seen = 0
         self.bad = 0
+
+    @property
+    def patience(self) -> int:
+        """Bad calls, at most 16, that cannot raise an alarm, however many good ones come in between.
+
+        Good calls lead a statistic to where it rests: it is never above the greater of that and where it is.
+        """
+        statistic, known = self._patience
+        if statistic is not self._statistic or known < _SOON:
+            known = self._bearable()
+            self._patience = (self._statistic, known)
+        return known
+
+    def _bearable(self) -> int:
+        factors, gap = self._factors, self.gap
+        worst = [
+            rest + max(0.0, statistic - rest) * math.exp(gap * down)
+            for statistic, rest, down in zip(self._statistic, factors.rest, factors.down, strict=True)
+        ]
+        limit = self.limit * _ROUNDED
+        for calls in range(MOST_PATIENCE):
+            worst = [(1.0 + each) * lift for each, lift in zip(worst, factors.lift, strict=True)]
+            if sum(worst) >= limit:
+                return calls
+        return MOST_PATIENCE
 
     def observe(self, n: int, bad: Sequence[int]) -> int | None:
         """Take `n` calls, bad ones at the ascending indices `bad`; return the index of an alarm.

@@ -56,6 +56,11 @@ class Filtered:
         """See `Judge.calm`."""
         return self._judge.calm
 
+    @property
+    def patience(self) -> int:
+        """See `Judge.patience`."""
+        return self._judge.patience
+
     def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Iterable[int]:
         """A call that is not seen raises no suspicion."""
         found = self._judge.suspects(columns)

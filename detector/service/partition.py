@@ -262,12 +262,18 @@ class PartitionWorker:
 
     # Time.
 
-    async def tick(self, seen: Mapping[str, tuple[int | None, float | None]], now: float) -> None:
+    async def tick(
+        self,
+        seen: Mapping[str, tuple[int | None, float | None]],
+        now: float,
+        lull: Callable[[], Awaitable[None]] = breathe,
+    ) -> None:
         """Advance time while nothing is left to read, and renew the lease while this loop gets on.
 
         Args:
             seen: per input: end offset that the last fetch brought, and when (Unix s).
             now: wall clock, Unix s.
+            lull: waits until there is time for what is not urgent.
         """
         if self.closed:
             return
@@ -291,22 +297,22 @@ class PartitionWorker:
                 for order in self._desk.accepted(self.partition):
                     self._decided(self.pipeline.accept(order))
             if drained and reached is not None:
-                await self._advance(min(now, reached))
+                await self._advance(min(now, reached), lull)
         self._see_whether_caught_up(now, drained=drained)
         if drained or self._progress or not self._open.is_set():
             self._progress = False
             self._desk.tick(self.partition)
 
-    async def _advance(self, now: float) -> None:
-        turn = Turn(_JUDGE_S)
+    async def _advance(self, now: float, lull: Callable[[], Awaitable[None]]) -> None:
+        turn = Turn(_SETTLE_S)
         for decisions in self.pipeline.ticks(now):
             if decisions:
                 self._decided(decisions)
             if turn.over():
-                await breathe()
+                await lull()
                 if self.closed or not self._open.is_set():
                     return
-                turn = Turn(_JUDGE_S)
+                turn = Turn(_SETTLE_S)
 
     def _at_the_end(self) -> bool:
         return all(self.position.get(name, 0) >= end for name, end in self._ends.items())

@@ -23,13 +23,15 @@ from detector.service.ownership import Phase
 from detector.service.partition import CUT_OFF_S, EVALUATIONS, INPUTS, TELEMETRY, PartitionWorker
 from detector.service.refused import Refused
 from detector.service.settings import Settings
-from detector.service.snapshots import TURN_S, SnapshotReader, SnapshotWriter, Turn, breathe
+from detector.service.snapshots import SnapshotReader, SnapshotWriter, Turn, breathe
 from detector.service.starts import Starts
 from detector.service.topics_admin import Cluster
 from detector.service.upkeep import Upkeep
 from topics.names import topics
 
 _BEAT_S = 0.05
+_LULLS_S = 0.1  # of waiting for records to be judged first, in each beat
+_SPARE_S = 0.001
 _FINISH_S = 2.0
 
 
@@ -232,7 +234,7 @@ class Shell:
 
     async def spare(self) -> bool:
         """Judge some of what can wait, for a moment; where there is nothing, see to snapshots."""
-        turn, more = Turn(TURN_S), False
+        turn, more = Turn(_SPARE_S), False
         for worker in list(self.workers.values()):
             more = worker.spare(turn) or more
             if turn.over():
@@ -326,11 +328,12 @@ class Shell:
         while True:
             await asyncio.sleep(_BEAT_S)
             self._notice_stall()
+            lull = partial(self.consumer.lull, time.monotonic() + _LULLS_S)
             for worker in list(self.workers.values()):
+                await lull()
                 seen = {name: self.seen(name, worker.partition) for name in INPUTS}
-                await worker.tick(seen, time.time())
+                await worker.tick(seen, time.time(), lull)
                 self._upkeep.in_saved_time(self._covers)
-                await breathe()
             if self.desk.suspects():
                 await self._recount()
 

@@ -177,6 +177,7 @@ class BatchConsumer(driver.Consumer):
         self._sought: dict[TP, int] = {}  # how often each partition was sought
         self._in_work: set[Any] = set()  # batches that agents were given
         self._all_done = asyncio.Event()
+        self._idle = asyncio.Event()
 
     def _new_consumer_thread(self) -> BatchThread:
         thread = BatchThread(self, loop=self.loop, beacon=self.beacon)
@@ -273,7 +274,24 @@ class BatchConsumer(driver.Consumer):
         finally:
             pump.cancel()
 
+    @property
+    def busy(self) -> bool:
+        """Whether records that were fetched are not judged yet."""
+        return bool(self._in_work) or (self._stock is not None and len(self._stock) > 0)
+
+    async def lull(self, end: float) -> None:
+        """Let what was fetched be judged first, up to `end` of the monotonic clock."""
+        await asyncio.sleep(0)
+        left_s = end - time.monotonic()
+        if self.busy and left_s > 0:
+            self._idle.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._idle.wait()
+
     async def _use_spare_time(self, stock: Stock) -> None:
+        if not len(stock):
+            self._idle.set()
         while not len(stock) and self.flow_active and await self.offsets.spare():
             pass
         if not len(stock):

@@ -1,13 +1,13 @@
 """Calls that nobody has to look at yet: to walk a few at a time is dear.
 
-While every judge of a route is calm, a call that raises no suspicion and lets no pane close cannot
-change a decision. It waits here until one comes that may.
+While every judge of a route is calm, a call that lets no pane close cannot change a decision, unless it
+raises a suspicion and a judge's patience is at its end. It waits here until one comes that may.
 """
 
 import math
 from typing import Any
 
-MOST = 4096  # calls; a clock that stands still must not fill the memory
+MOST = 256  # calls: one that is walked much later has left the processor's cache
 
 
 class Inbox:
@@ -16,10 +16,11 @@ class Inbox:
     Attributes:
         rows, offsets: calls that wait, in arrival order; see `Columns.rows`.
         since, until: a call may wait if its event time, Unix seconds, is in [since, until).
-        calm: nothing but a suspicious call can raise an alarm on the route before its next pane closes.
+        calm: nothing but suspicious calls can raise an alarm on the route before its next pane closes.
+        patience: of each judge that walks, how many of them it bears; those that wait are taken off.
     """
 
-    __slots__ = ("calm", "offsets", "rows", "since", "until")
+    __slots__ = ("calm", "offsets", "patience", "rows", "since", "until")
 
     def __init__(self) -> None:
         self.rows: list[tuple[Any, ...]] = []
@@ -27,12 +28,20 @@ class Inbox:
         self.since = math.inf
         self.until = -math.inf
         self.calm = False
+        self.patience: list[int] = []
 
     def empty(self) -> tuple[list[tuple[Any, ...]], list[int]]:
         """Hand over what waits."""
         found = self.rows, self.offsets
         self.rows, self.offsets = [], []
         return found
+
+    def bears(self, place: int) -> bool:
+        """Whether the judge at this place cannot flip by one more suspicious call, which is counted."""
+        if not self.calm:
+            return False
+        self.patience[place] -= 1
+        return self.patience[place] >= 0
 
     def shut(self) -> None:
         """No call may wait any more."""

@@ -38,6 +38,23 @@ def test_a_decision_comes_with_the_call_that_causes_it():
     pytest.fail("no activation")
 
 
+def test_a_bad_call_waits_where_it_cannot_raise_an_alarm():
+    """A single one among good ones is not looked at alone; as many as may raise an alarm are, at once."""
+    pipeline = Pipeline(CONTRACT)
+    calls = in_order(
+        [record(i / 1000, hallucinated=False) for i in range(50)]
+        + [record(0.1 + i / 1000, hallucinated=True) for i in range(40)]
+    )
+    pipeline.step(*calls[:50].args())
+    waiting = [len(pipeline.route("chat").inbox.rows)]
+    for i in range(50, 90):
+        pipeline.step(*calls[i : i + 1].args())
+        waiting.append(len(pipeline.route("chat").inbox.rows))
+
+    assert waiting[1] == waiting[0] + 1
+    assert 0 in waiting
+
+
 def test_a_call_older_than_every_window_is_late_though_calls_wait():
     """While others wait to be judged, too: it is counted as late, and not judged."""
     pipeline = Pipeline(CONTRACT)

@@ -238,6 +238,20 @@ def test_a_walk_that_is_undone_leaves_no_trace(entry):
 
 
 @EACH
+def test_as_many_suspects_as_a_calm_judge_bears_do_not_make_it_flip(entry):
+    """At any moment of healthy and of faulty traffic; that is what calls may wait on."""
+
+    def tempt(second, judge):
+        if judge.walks and judge.calm and judge.patience:
+            bad = record(second, output_tokens=1, latency_s=9.0, hallucinated=True, logprob_mean=-9.0)
+            assert judge.observe(segment([bad] * judge.patience, boundary=second)) is None
+            judge.rollback()
+        return judge
+
+    assert live(made(entry), traffic(entry), before=tempt) == undisturbed(entry)
+
+
+@EACH
 def test_idle_means_that_empty_panes_change_nothing(entry):
     """While a judge says that it is idle, skipping panes and closing them come to the same."""
     skipped, closed = made(entry), made(entry)

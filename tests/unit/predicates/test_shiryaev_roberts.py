@@ -82,6 +82,52 @@ def test_passing_over_good_calls_can_be_undone(flags, n):
     assert detector.save() == before
 
 
+@given(
+    before=FLAGS,
+    gaps=st.lists(st.integers(0, 400), min_size=20, max_size=20),
+    later=st.integers(0, 500),
+    p0=st.sampled_from([0.001, 0.01, 0.1, 0.4]),
+    limit=st.sampled_from([30.0, 1e4, 1e9]),
+    phi=st.sampled_from([1.0, 1.7, 6.0]),
+    then=st.sampled_from([1.0, 1.7, 6.0]),
+)
+def test_so_many_bad_calls_as_it_bears_raise_no_alarm(before, gaps, later, p0, limit, phi, then):
+    """Whatever came before, however many good ones come in between, and asked at any time."""
+    detector = MixtureShiryaevRoberts(p0, limit, phi)
+    if detector.observe(len(before), indices(before)) is not None:
+        return
+    detector.pass_over(later)
+    if then != phi and detector.patience:
+        detector.temper(limit, then)
+    for gap in gaps[: detector.patience]:
+        assert detector.observe(gap + 1, [gap]) is None
+
+
+@pytest.mark.parametrize("p0", [0.001, 0.01, 0.1])
+@pytest.mark.parametrize("limit", [1e4, 1e9])
+def test_it_bears_nearly_as_many_as_an_alarm_takes(p0, limit):
+    """At first, and again after a bad call and many good ones; less by what good calls could add."""
+    detector = MixtureShiryaevRoberts(p0, limit)
+    needed = detector.observe(100, range(100)) + 1
+    detector.restart()
+    first = detector.patience
+    detector.observe(2001, [0])
+
+    assert needed - 3 <= first < needed
+    assert first - 1 <= detector.patience <= first
+
+
+def test_other_weights_make_another_patience():
+    """A longer run length takes more bad calls to an alarm, a shorter one fewer."""
+    detector = MixtureShiryaevRoberts(0.01, 1e9)
+    first = detector.patience
+    detector.temper(1e18, 1.0)
+    longer = detector.patience
+    detector.temper(30.0, 1.0)
+
+    assert detector.patience < first < longer
+
+
 def run_length(rng, p, p0, limit, most, phi=1.0):
     """Calls until an alarm at a constant rate `p`, at most `most`."""
     detector, seen, step = MixtureShiryaevRoberts(p0, limit, phi), 0, 4000

@@ -1,7 +1,7 @@
 """One partition's worker, with all around it standing still."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 
 from detector.modes.decision import Decision
 from detector.pipeline import Pipeline
+from detector.service import partition
 from detector.service.decode import ORIGIN_HEADER, Homes
 from detector.service.marks import Origins, Snapshots
 from detector.service.metrics import Metrics
@@ -76,3 +77,27 @@ async def test_evidence_names_the_origin_of_its_own_record(rekeyed: str) -> None
     (first, *_) = made
     offset = first.evidence.offset
     assert first.evidence.origin == (f"llm.telemetry/3/{offset}" if rekeyed == TELEMETRY else "")
+
+
+async def test_time_comes_route_by_route_in_lulls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two turns of it there is time for what is urgent."""
+    monkeypatch.setattr(partition, "_SETTLE_S", 0.0)
+    worker = await working(lambda *_: None)
+    worker._desk.tick = lambda _: None  # type: ignore[method-assign]
+    worker._desk.reached_now = lambda _: None  # type: ignore[method-assign]
+    worker._desk.log = SimpleNamespace(accepts_read=0)  # type: ignore[misc, assignment]
+    seen: list[str] = []
+
+    async def lull() -> None:
+        seen.append("lull")
+
+    def ticks(_: float) -> Iterator[list[Decision]]:
+        for name in ("a", "b"):
+            seen.append(name)
+            yield []
+
+    monkeypatch.setattr(worker.pipeline, "ticks", ticks)
+    now = time.time()
+    await worker.tick(dict.fromkeys(TOPIC_OF, (0, now)), now, lull)
+
+    assert seen == ["a", "lull", "b", "lull"]

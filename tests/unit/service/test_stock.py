@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -95,3 +96,38 @@ async def test_a_round_is_over_as_soon_as_its_batches_are_done(monkeypatch: pyte
 
     await asyncio.wait_for(waiting, 5)
     assert not consumer._in_work
+
+
+async def test_what_is_not_urgent_waits_until_all_that_was_fetched_is_judged() -> None:
+    """Whether it lies there or is in an agent's hands; and not for ever."""
+    stock, message = Stock(), object()
+
+    class Bare(BatchConsumer):
+        flow_active = True
+
+        def __init__(self) -> None:
+            self._stock, self._in_work = stock, {message}
+            self._idle = asyncio.Event()
+            self.offsets: Any = SimpleNamespace(spare=nothing_to_do)
+
+    async def nothing_to_do() -> bool:
+        return False
+
+    consumer, far = Bare(), time.monotonic() + 3600.0
+    assert consumer.busy
+    await asyncio.wait_for(consumer.lull(time.monotonic() + 0.001), 5)
+    stock.put({TP("t", 3): [1]}, {})
+    waiting = asyncio.create_task(consumer.lull(far))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    consumer._in_work.discard(message)
+    assert consumer.busy
+    await consumer._use_spare_time(stock)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    stock.take()
+    await consumer._use_spare_time(stock)
+
+    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(consumer.lull(far), 5)
