@@ -22,7 +22,7 @@ from detector.contract.model import Contract
 from detector.modes.counts import Counts
 from detector.modes.decision import Decision
 from detector.modes.forgotten import Forgotten
-from detector.modes.plan import Limits, Plan
+from detector.modes.plan import Caps, Plan
 from detector.modes.route import RouteJudge
 from detector.modes.silence import CommonSilence
 from detector.modes.verdicts import believed
@@ -34,7 +34,7 @@ from topics.control import Override
 from topics.scope import split_scope
 from topics.telemetry import Evaluation, TelemetryRecord
 
-__all__ = ["Counts", "Decision", "Limits", "Pipeline"]
+__all__ = ["Caps", "Counts", "Decision", "Pipeline"]
 
 _VERSION = 4
 _SHUT = -math.inf
@@ -47,7 +47,7 @@ class Pipeline:
         contract: what to watch and what to do.
         partition: which partition's records these are; goes into decisions and evidence.
         topic: where telemetry comes from, for the evidence; `evaluations_topic` likewise.
-        limits: caps on state.
+        caps: on state.
         on_failure: told of a route whose judgement failed, by an error of ours, and by what; that route then
             begins anew, and its neighbours are judged on. None: the error is raised.
     """
@@ -59,11 +59,11 @@ class Pipeline:
         partition: int = 0,
         topic: str = "llm.telemetry",
         evaluations_topic: str = "llm.evaluations",
-        limits: Limits | None = None,
+        caps: Caps | None = None,
         on_failure: Callable[[str, Exception], None] | None = None,
     ) -> None:
         self._plan = Plan(contract, partition, (topic, evaluations_topic))
-        self._limits = limits or Limits()
+        self._caps = caps or Caps()
         self._routes: dict[str, RouteJudge] = {}
         # First offset of each route and topic that no snapshot covers yet; None: changed by time alone.
         self._dirty: dict[str, list[int | None]] = {}
@@ -245,7 +245,7 @@ class Pipeline:
             if len(judge.inbox.rows) > MOST:
                 judge.inbox.shut()  # it is fed at once, and walks what waits
         if new:
-            if len(found) + len(new) > self._limits.routes and len(names) > 1:
+            if len(found) + len(new) > self._caps.routes and len(names) > 1:
                 return None
             for name in new:
                 found[name] = self._meet(name, found)
@@ -254,7 +254,7 @@ class Pipeline:
 
     def _meet(self, route: str, here: Container[str] = ()) -> RouteJudge:
         """A judge for a route that has none, made room for; those of `here` are not forgotten."""
-        if len(self._routes) >= self._limits.routes:
+        if len(self._routes) >= self._caps.routes:
             self._evict(here)
         judge = self._routes[route] = RouteJudge(self._plan, route)
         self._forgotten.recall(judge)
@@ -358,7 +358,7 @@ class Pipeline:
             return None
         judge = RouteJudge(self._plan, state["route"])
         judge.load(state)
-        if judge.route not in self._routes and len(self._routes) >= self._limits.routes:
+        if judge.route not in self._routes and len(self._routes) >= self._caps.routes:
             self._evict()
         self._routes[judge.route] = judge
         self._restored_to = max(self._restored_to, judge.covers[0])

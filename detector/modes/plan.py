@@ -17,7 +17,7 @@ _SHORTEST_HISTORY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Caps:
     """Caps that bound the state of a partition: of more routes the least recently seen are forgotten.
 
     Which one that is may depend on batches where more routes than that come at once; nothing else does.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.pipeline import Limits, Pipeline
+from detector.pipeline import Caps, Pipeline
 from detector.windows.watermark import FUTURE_S
 from tests.builders import (
     T0,
@@ -395,7 +395,7 @@ def test_a_predicate_that_was_redefined_starts_afresh_and_others_go_on():
 
 def test_the_least_recently_seen_route_is_forgotten_first():
     """With room for three routes a fourth replaces the one not seen for longest, and that is counted."""
-    pipeline = Pipeline(errors(), limits=Limits(routes=3))
+    pipeline = Pipeline(errors(), caps=Caps(routes=3))
     for i, route in enumerate(["a", "b", "c", "a", "d", "e"]):
         pipeline.step([record(i, route)], [i], [T0 + i])
 
@@ -406,14 +406,14 @@ def test_the_least_recently_seen_route_is_forgotten_first():
 
 def test_the_cap_and_the_counts_of_the_forgotten_survive_a_restore():
     """Of more snapshots than there is room for the last ones stay; who is forgotten is named, once."""
-    pipeline, saved = Pipeline(errors(), limits=Limits(routes=3)), []
+    pipeline, saved = Pipeline(errors(), caps=Caps(routes=3)), []
     for i, route in enumerate("abcd"):
         pipeline.step([record(i, route)], [i], [T0 + i])
         saved.append(pipeline.snapshot(route))
     assert pipeline.take_evicted() == ["a"]
     assert pipeline.take_evicted() == []
 
-    restored = Pipeline(errors(), limits=Limits(routes=2))
+    restored = Pipeline(errors(), caps=Caps(routes=2))
     restored.restore_gone(asdict(pipeline.gone))
     for data in saved[1:]:
         restored.restore(data)
@@ -424,7 +424,7 @@ def test_the_cap_and_the_counts_of_the_forgotten_survive_a_restore():
 
 def test_a_route_with_something_open_is_never_forgotten():
     """Evicting stops short of a scope that is active: its gateways would never hear the end of it."""
-    pipeline = Pipeline(errors(), limits=Limits(routes=2))
+    pipeline = Pipeline(errors(), caps=Caps(routes=2))
     run(pipeline, in_order(healthy(0) + failing(20)))
     for i in range(20):
         pipeline.step([record(26 + i, f"other-{i}")], [1000 + i], [T0 + 26 + i])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detector.modes import deployments
-from detector.pipeline import Limits, Pipeline
+from detector.pipeline import Caps, Pipeline
 from tests.builders import T0, contract, evaluation, record, spec
 
 PER_S = 100
@@ -192,7 +192,7 @@ def test_transitions_go_on_after_it_is_no_longer_watched():
 
 def test_transitions_go_on_after_the_route_was_forgotten():
     loop = Loop(lambda at, name: 0.6 if name == "eu-1" and (100 <= at < 105 or 200 <= at < 205) else 0.0)
-    loop.pipeline = Pipeline(CONTRACT, limits=Limits(routes=1))
+    loop.pipeline = Pipeline(CONTRACT, caps=Caps(routes=1))
     loop.play(150)
     before = loop.told[-1].transition
     loop.pipeline.step([record(150, route="other")], [10**6], [T0 + 150])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from detector.contract.model import Contract
-from detector.pipeline import Limits, Pipeline
+from detector.pipeline import Caps, Pipeline
 from detector.service import snapshots
 from detector.service.cover import Cover
 from detector.service.marks import MARK_KEY, Snapshots, decode_mark
@@ -52,9 +52,9 @@ class Box(Outbox):
 class Partition:
     """A partition's pipeline and cover."""
 
-    def __init__(self, *dropped: bytes, limits: Limits | None = None) -> None:
+    def __init__(self, *dropped: bytes, caps: Caps | None = None) -> None:
         self.box, self.control = Box(), Box()
-        self.pipeline = Pipeline(Contract(), limits=limits)
+        self.pipeline = Pipeline(Contract(), caps=caps)
         refused = Refused(self.box, deadletter="d", inputs={"telemetry": "t"}, max_bytes=1000)
         self.cover = Cover(
             0,
@@ -121,7 +121,7 @@ def test_a_refused_snapshot_keeps_the_offset_back(by_broker: bool, monkeypatch: 
 
 def test_an_evicted_route_is_removed_and_what_it_counted_is_kept() -> None:
     """A restart holds no more routes than the worker did, and counts the same."""
-    partition = Partition(limits=Limits(routes=1))
+    partition = Partition(caps=Caps(routes=1))
     partition.judge("a")
     partition.turn()
     partition.judge("b")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from detector.contract import example_text, load_contract
-from detector.pipeline import Limits, Pipeline
+from detector.pipeline import Caps, Pipeline
 from detector.service import garbage
 from topics.telemetry import TelemetryRecord
 
@@ -26,7 +26,7 @@ def uncollected() -> Iterator[None]:
 @pytest.mark.usefixtures("uncollected")
 def test_a_route_that_is_evicted_needs_no_collector() -> None:
     """Where thousands come and go the memory would grow: old objects are looked at after a rebalance only."""
-    pipeline = Pipeline(load_contract(example_text()), limits=Limits(routes=2))
+    pipeline = Pipeline(load_contract(example_text()), caps=Caps(routes=2))
     judges = []
     for number in range(300):
         route = f"r{number // 50}"
