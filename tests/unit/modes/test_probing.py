@@ -192,6 +192,19 @@ def test_harm_ends_the_exemption():
     assert set(last.modes) == {"input_drift", "errors"}
 
 
+def test_harm_on_a_drift_that_mutes_it_has_the_drifts_name():
+    """Though the drift had been found harmless and the symptom comes first in the contract."""
+    modes = [
+        Mode(name="errors", when="errors"),
+        Mode(name="input_drift", when="questions", mutes=("errors",)),
+    ]
+    decisions = told(drifting(320, harm_from=300), modes=modes)
+    last = [each for each in decisions if each.kind == "activated" and each.disposition == "act"][-1]
+
+    assert last.at >= T0 + 300
+    assert (last.mode, last.muted) == ("input_drift", ("errors",))
+
+
 def test_without_anything_that_measures_harm_a_new_normal_is_proposed_after_a_quarter_of_an_hour():
     """Active for 15 minutes, then inactive with the notice."""
     decisions = told(drifting(1200), DRIFT[:1])
