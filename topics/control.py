@@ -23,7 +23,7 @@ Disposition = Literal["act", "notice", "shadow", "stale"]
 OnExpiry = Literal["revert", "hold"]
 
 
-class Evidence(Struct, kw_only=True, frozen=True):
+class Evidence(Struct, kw_only=True, frozen=True, gc=False):
     """What crossed which line, on how much data, and the record that did it (in files: its row index)."""
 
     predicate: str = ""
@@ -39,7 +39,7 @@ class Evidence(Struct, kw_only=True, frozen=True):
     detail: dict[str, float | str] = {}
 
 
-class ControlRecord(Struct, kw_only=True):
+class ControlRecord(Struct, kw_only=True, gc=False):
     """The state of one scope, complete in every record; field by field as in the wire contract."""
 
     scope: ScopeName
@@ -71,7 +71,7 @@ class ControlRecord(Struct, kw_only=True):
     event_id: str = ""
 
 
-class OwnerRecord(Struct, kw_only=True):
+class OwnerRecord(Struct, kw_only=True, gc=False):
     """Who speaks for a partition; `owner` is unique to each start of a process."""
 
     partition: Count

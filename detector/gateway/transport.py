@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any, Protocol
 
+import aiokafka
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from detector.gateway.headernames import tolerate_header_names
+from detector.gateway.leanfetch import TRIED_WITH, hand_over_whole
 from topics.names import topics
 
 logger = logging.getLogger("detector.gateway")
@@ -19,6 +21,8 @@ logger = logging.getLogger("detector.gateway")
 _ASK_S = 5.0
 # A long topic is caught up with in a fraction of the round trips that the usual 1 MiB takes.
 _FETCH_BYTES = 8 * 1024 * 1024
+# Options with which a partition's records are not handed over whole.
+_DIFFERENT = frozenset({"max_poll_records", "isolation_level"})
 # What any of these calls may raise while brokers are away.
 TransportError = (KafkaError, OSError, TimeoutError)
 
@@ -79,6 +83,9 @@ class KafkaTransport:
         options: for aiokafka's clients: security, time-outs, `fetch_max_wait_ms`. Each client is given
             those that it knows.
 
+    Attributes:
+        hurried: what a fetch brings is handed over whole, see `leanfetch`.
+
     Raises:
         TypeError: an option that no client knows.
     """
@@ -93,6 +100,8 @@ class KafkaTransport:
         self._producer_options = _of(AIOKafkaProducer, given)
         if unknown := given.keys() - self._consumer_options.keys() - self._producer_options.keys():
             raise TypeError(f"unknown client options: {', '.join(sorted(unknown))}")
+        # It rests on private names: an aiokafka that it was not tried with is read the usual way.
+        self.hurried = aiokafka.__version__.startswith(TRIED_WITH) and _DIFFERENT.isdisjoint(given)
         declared = topics(topic_prefix)
         self._place = TopicPartition(declared.control.name, 0)
         self._acks = declared.acks.name
@@ -106,6 +115,8 @@ class KafkaTransport:
         consumer = AIOKafkaConsumer(**(self._consumer_options | fixed))
         try:
             await consumer.start()
+            if self.hurried:
+                hand_over_whole(consumer._fetcher)
             consumer.assign([self._place])
             await consumer.seek_to_beginning(self._place)
         except BaseException:

@@ -23,8 +23,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode import Service
 
+from detector.gateway.leanfetch import hand_over_whole
 from detector.service.garbage import in_a_spare_moment
-from detector.service.leanfetch import hand_over_whole
 from detector.service.pacing import WAIT_MS, WHATEVER, next_ask
 from detector.service.stock import Chunk, Stock
 

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from types import SimpleNamespace
 from typing import Any
 
+import aiokafka
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED, FetchResult, PartitionRecords
@@ -13,7 +14,8 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from detector.service.leanfetch import hand_over_whole
+from detector.gateway.leanfetch import hand_over_whole
+from detector.gateway.transport import KafkaTransport
 
 PLACE = TopicPartition("t", 3)
 
@@ -102,3 +104,12 @@ def test_a_corrupt_batch_loses_nothing_that_came_before_it() -> None:
     with pytest.raises(CorruptRecordException):
         result.getall()
     assert state.position == 14
+
+
+def test_a_client_that_it_was_not_tried_with_reads_the_usual_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is one hurried whose options ask for less than a whole partition."""
+    assert KafkaTransport("kafka:9092").hurried
+    assert not KafkaTransport("kafka:9092", options={"max_poll_records": 10}).hurried
+    assert not KafkaTransport("kafka:9092", options={"isolation_level": "read_committed"}).hurried
+    monkeypatch.setattr(aiokafka, "__version__", "0.13.0")
+    assert not KafkaTransport("kafka:9092").hurried

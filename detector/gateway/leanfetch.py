@@ -14,6 +14,8 @@ from typing import Any
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import CorruptRecordException
 
+TRIED_WITH = "0.14."  # versions of aiokafka
+
 
 def hand_over_whole(fetcher: Any) -> None:
     """Make a consumer's fetcher do so; again and again does no harm."""
