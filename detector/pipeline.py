@@ -111,13 +111,7 @@ class Pipeline:
         if max(map(sub, table.times, arrivals)) > FUTURE_S:
             self._clamp(rows, arrivals)
         inboxes = {route: judge.inbox for route, judge in judges.items()}
-        suspected = {
-            table.routes[position]
-            for place, position in self._plan.suspects(table.columns)
-            if not inboxes[table.routes[position]].bears(place)
-        }
-        for route in suspected:
-            inboxes[route].shut()
+        suspected = self._plan.suspected(table, judges)
         left: defaultdict[str, list[int]] = defaultdict(list)
         for position, row, offset in zip(range(len(rows)), rows, offsets, strict=True):
             inbox = inboxes[row[0]]
@@ -209,7 +203,8 @@ class Pipeline:
         if said:
             yield said
         for route, judge in list(self._routes.items()):
-            if not judge.overdue(now):
+            # The caller may have let it go, or given it to another judge, since.
+            if self._routes.get(route) is not judge or not judge.overdue(now):
                 continue
             decisions = self._safely(judge, partial(judge.tick, now, together=self._silence.open))
             if decisions:
@@ -243,7 +238,7 @@ class Pipeline:
             elif first[0] is None:
                 first[0] = offset
             if len(judge.inbox.rows) > MOST:
-                judge.inbox.shut()  # it is fed at once, and walks what waits
+                judge.inbox.shut()  # what comes is held with what waits, and judged with it soon
         if new:
             if len(found) + len(new) > self._caps.routes and len(names) > 1:
                 return None

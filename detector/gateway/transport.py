@@ -22,7 +22,7 @@ _ASK_S = 5.0
 # A long topic is caught up with in a fraction of the round trips that the usual 1 MiB takes.
 _FETCH_BYTES = 8 * 1024 * 1024
 # Options with which a partition's records are not handed over whole.
-_DIFFERENT = frozenset({"max_poll_records", "isolation_level"})
+_DIFFERENT = frozenset({"max_poll_records", "isolation_level", "key_deserializer", "value_deserializer"})
 # What any of these calls may raise while brokers are away.
 TransportError = (KafkaError, OSError, TimeoutError)
 

@@ -1,17 +1,19 @@
 """What all routes of a partition have in common, made once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
+from typing import Protocol
 
 from detector.contract.model import Contract, PredicateSpec
 from detector.modes.panic import Panic
-from detector.predicates.base import SEQUENTIAL, Budget
+from detector.predicates.base import SEQUENTIAL, Budget, Judge
 from detector.predicates.evaluation_rate import EvaluationRate
 from detector.predicates.registry import judge_for
 from detector.predicates.where import fields_of
 from detector.windows import signals
-from detector.windows.segment import Columns
+from detector.windows.inbox import Inbox
+from detector.windows.segment import Columns, Table
 
 _SHORTEST_HISTORY_S = 60.0
 
@@ -24,6 +26,13 @@ class Caps:
     """
 
     routes: int = 2000
+
+
+class HasInbox(Protocol):
+    """Of a route: what waits there, and the judges that walk."""
+
+    inbox: Inbox
+    walkers: list[Judge]
 
 
 class Plan:
@@ -76,17 +85,44 @@ class Plan:
         # What raises a suspicion is the same on every route: one judge of each kind says it for all of them.
         judges = [judge_for(spec, self.budget) for spec in contract.predicates.values()]
         self._scouts = [judge for judge in judges if judge.walks]
+        # But where it is learnt: those judges' places, and the fields they read.
+        self._local = [
+            (place, [name for name in fields_of(scout.spec) if name])
+            for place, scout in enumerate(self._scouts)
+            if scout.local
+        ]
         self.joins_verdicts = any(isinstance(judge, EvaluationRate) for judge in judges)
 
-    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Iterator[tuple[int, int]]:
-        """Calls that may make a judge flip though it is calm: its place among those that walk, and where.
+    def suspected(self, table: Table, judges: Mapping[str, HasInbox]) -> set[str]:
+        """Routes on which a judge may flip at one of these calls; none of their calls may wait from here on.
 
         Args:
-            columns: values by field, of calls to any routes.
+            judges: by route, of all routes in the table.
         """
+        routes = table.routes
+        found = {
+            routes[position]
+            for place, position in self._suspects(table, judges)
+            if not judges[routes[position]].inbox.bears(place)
+        }
+        for route in found:
+            judges[route].inbox.shut()
+        return found
+
+    def _suspects(self, table: Table, judges: Mapping[str, HasInbox]) -> Iterator[tuple[int, int]]:
+        """Calls that may make a judge flip though it is calm: its place among those that walk, and where."""
         for place, scout in enumerate(self._scouts):
-            for position in scout.suspects(columns):
-                yield place, position
+            if not scout.local:
+                for position in scout.suspects(table.columns):
+                    yield place, position
+        if self._local:
+            by_route: dict[str, list[int]] = {}
+            for position, route in enumerate(table.routes):
+                by_route.setdefault(route, []).append(position)
+            for (place, fields), (route, positions) in product(self._local, by_route.items()):
+                columns = {name: [table.columns[name][i] for i in positions] for name in fields}
+                for index in judges[route].walkers[place].suspects(columns):
+                    yield place, positions[index]
 
 
 def _tells_apart(spec: PredicateSpec) -> bool:

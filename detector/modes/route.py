@@ -101,7 +101,7 @@ class RouteJudge(ScopeJudge):
         if self.inbox.rows:
             rows, offsets = self.inbox.empty()
             segment = self._segment(rows, offsets, None)
-            for judge in self._walkers:
+            for judge in self.walkers:
                 judge.observe(segment)
             self._count_in(segment)
             self._waiting.append(segment)
@@ -111,10 +111,10 @@ class RouteJudge(ScopeJudge):
         """Let calls wait while all judges are calm, until a pane closes."""
         inbox = self.inbox
         inbox.calm = (
-            not self.machine.engaged and not self.deployments and all(judge.calm for judge in self._walkers)
+            not self.machine.engaged and not self.deployments and all(judge.calm for judge in self.walkers)
         )
         if inbox.calm:
-            inbox.patience = [judge.patience for judge in self._walkers]
+            inbox.patience = [judge.patience for judge in self.walkers]
         inbox.since = self._clock.begins - self._history_s
         inbox.until = self._clock.closes_at if inbox.calm else -math.inf
         self.due = -math.inf
@@ -159,7 +159,9 @@ class RouteJudge(ScopeJudge):
             return super()._take_some(calls, decisions)
         rows, offsets = self.inbox.empty()
         whole = self._segment([*rows, *calls.rows], [*offsets, *calls.offsets], None)
-        segment, flipped = walk(self._walkers, whole)
+        segment, flipped = walk(self.walkers, whole)
+        if len(segment) < len(rows):
+            raise AssertionError(f"{self.route}: a call that makes a judge flip had been left to wait")
         return self._taken(calls, len(segment) - len(rows), segment, decisions, flipped=flipped)
 
     def _taken(
@@ -323,6 +325,7 @@ class RouteJudge(ScopeJudge):
         self.findings.refresh()
         decisions = self.machine.accept(self._stepped, order, drifts, crept)
         self._step(self._stepped, decisions)
+        self._open_inbox()
         return decisions
 
     def feed_evaluations(self, evaluations: Sequence[Evaluation], offsets: Sequence[int]) -> list[Decision]:

@@ -42,7 +42,7 @@ class ScopeJudge:
         panic: who is counted as being in fallback; None: this scope is not.
 
     Attributes:
-        judges: by predicate.
+        judges: by predicate; `walkers`: those of them that walk, in their order.
         findings: what holds.
         attribution: what tells causes apart; None if the contract does not ask for it.
         probing: how the way back goes.
@@ -74,7 +74,7 @@ class ScopeJudge:
             )
             for name, spec in predicates.items()
         }
-        self._walkers = [judge for judge in self.judges.values() if judge.walks]
+        self.walkers = [judge for judge in self.judges.values() if judge.walks]
         self.machine = ScopeMachine(contract, scope_of(route, deployment), plan.partition, panic)
         self.probing = Probing(contract, route, self.judges)
         self.attribution = Attribution(self.judges, plan.acting) if plan.attributes else None
@@ -107,7 +107,7 @@ class ScopeJudge:
         whole = self._segment(calls.rows, calls.offsets, fresh)
         if fresh is not None:
             self.probing.mark_slow(whole, calls.records)
-        segment, flipped = walk(self._walkers, whole)
+        segment, flipped = walk(self.walkers, whole)
         return self._taken(calls, len(segment), segment, decisions, flipped=flipped)
 
     def _taken(

@@ -135,13 +135,18 @@ class Judge(Protocol):
         """How many suspects cannot make it flip either while it is calm, whatever comes in between."""
         ...
 
+    @property
+    def local(self) -> bool:
+        """Whether what it suspects depends on what it has learnt up to the last pane that closed."""
+        ...
+
     def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Iterable[int]:
         """Positions of the calls that may make a judge flip although it is calm; in doubt, all.
 
-        Says the same on every route and whatever has been judged.
+        Says the same on every route and whatever has been judged, unless it is `local`.
 
         Args:
-            columns: values by field, of calls to any routes.
+            columns: values by field, of calls to any routes; for a local judge of its own route's.
         """
         ...
 
@@ -247,6 +252,7 @@ class JudgeBase:
     """Defaults for judges that need only part of the protocol."""
 
     walks = False
+    local = False
     flagged: Flagged | None = None
 
     def __init__(self, spec: PredicateSpec) -> None:

@@ -28,8 +28,8 @@ ALTERNATIVES = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # times p0
 HIGHEST = 0.9
 MOST_PATIENCE = 16
 _SOON = 3  # with less patience than that it pays to look again: good calls may have brought more
-_ROUNDED = 1.0 - 1e-9
-_UNKNOWN: tuple[Any, int] = (None, 0)  # of which statistic, and how much
+_ROUNDED = 1.0 - 1e-6
+_UNKNOWN: tuple[Any, int, int] = (None, 0, 0)  # of which statistic, after how many good calls; how much
 _GAPS_KEPT = 2048  # gaps between bad calls whose powers are kept, of each ceiling and design effect
 
 Saved = tuple[list[float], list[float], list[tuple[int, int]], int, int, int]
@@ -135,10 +135,10 @@ class MixtureShiryaevRoberts:
 
         Good calls lead a statistic to where it rests: it is never above the greater of that and where it is.
         """
-        statistic, known = self._patience
-        if statistic is not self._statistic or known < _SOON:
+        statistic, gap, known = self._patience
+        if statistic is not self._statistic or gap > self.gap or known < _SOON:
             known = self._bearable()
-            self._patience = (self._statistic, known)
+            self._patience = (self._statistic, self.gap, known)
         return known
 
     def _bearable(self) -> int:

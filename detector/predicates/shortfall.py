@@ -31,6 +31,7 @@ _FINEST = 65536.0  # sums of multiples of 1/65536 are exact, whatever their orde
 class Shortfall(BernoulliJudge):
     """`type: shortfall`."""
 
+    local = True  # what is short depends on what is usual on the route
     acts_on_total_failure = False  # a limit above the typical answer is a mistake in the contract
 
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:

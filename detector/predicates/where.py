@@ -27,6 +27,7 @@ class Filtered:
     def __init__(self, judge: Judge) -> None:
         self.spec = judge.spec
         self.walks = judge.walks
+        self.local = judge.local
         self._judge = judge
         self._positions: Sequence[int] = ()
         self._wanted = {name: frozenset(values) for name, values in judge.spec.where}

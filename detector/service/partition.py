@@ -50,6 +50,7 @@ _ORIGINS_KEPT = 10_000
 _PASSED_S = 0.5
 _HELD_MOST = 2000  # calls that can wait, and for how long, seconds
 _HELD_S = 0.25
+_ADVANCE_S = 0.5
 _SETTLE_S = 0.001  # for them at a time, where records wait too
 
 
@@ -304,13 +305,14 @@ class PartitionWorker:
             self._desk.tick(self.partition)
 
     async def _advance(self, now: float, lull: Callable[[], Awaitable[None]]) -> None:
-        turn = Turn(_SETTLE_S)
+        turn, all_ = Turn(_SETTLE_S), Turn(_ADVANCE_S)
         for decisions in self.pipeline.ticks(now):
             if decisions:
                 self._decided(decisions)
             if turn.over():
                 await lull()
-                if self.closed or not self._open.is_set():
+                # Where records come faster than they are judged, what is left has time until the next tick.
+                if self.closed or not self._open.is_set() or all_.over():
                     return
                 turn = Turn(_SETTLE_S)
 

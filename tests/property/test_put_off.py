@@ -2,10 +2,11 @@
 
 import pytest
 
+from detector.contract.model import PredicateSpec
 from detector.pipeline import Pipeline
 from detector.predicates.absence import TOGETHER_S
 from detector.windows.inbox import MOST
-from tests.builders import T0, by_scope, core_contract, faulty_stream, in_order, record, run
+from tests.builders import T0, by_scope, contract, core_contract, faulty_stream, in_order, record, run
 
 STREAM = faulty_stream(seed=3, seconds=60)
 CONTRACT = core_contract()
@@ -38,6 +39,28 @@ def test_a_decision_comes_with_the_call_that_causes_it():
     pytest.fail("no activation")
 
 
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_what_is_suspicious_on_one_route_alone_is_seen_at_once_too(size):
+    """A judge that learns what is usual: the same call brings the decision, however many come at once."""
+    short = PredicateSpec(name="unsure", type="shortfall", field="logprob_mean", below_nats=0.5)
+    calls = in_order(
+        record(i / 200, input_tokens=100, logprob_mean=-3.0 if i > 4070 else -1.0 + (i % 7) / 1000)
+        for i in range(4200)
+    )
+    whole, drops = Pipeline(contract([short])), Pipeline(contract([short]))
+    (expected, *_) = run(whole, calls)
+    found = []
+    for first in range(0, len(calls), size):
+        found += drops.step(*calls[first : first + size].args())
+        if found:
+            assert first <= found[0].evidence.offset < first + size
+            break
+
+    assert expected.kind == "activated"
+    assert expected.evidence.offset > 4070
+    assert found[0] == expected
+
+
 def test_a_bad_call_waits_where_it_cannot_raise_an_alarm():
     """A single one among good ones is not looked at alone; as many as may raise an alarm are, at once."""
     pipeline = Pipeline(CONTRACT)
@@ -51,8 +74,8 @@ def test_a_bad_call_waits_where_it_cannot_raise_an_alarm():
         pipeline.step(*calls[i : i + 1].args())
         waiting.append(len(pipeline.route("chat").inbox.rows))
 
-    assert waiting[1] == waiting[0] + 1
-    assert 0 in waiting
+    assert waiting[:2] == [0, 1]
+    assert 0 in waiting[2:]
 
 
 def test_a_call_older_than_every_window_is_late_though_calls_wait():

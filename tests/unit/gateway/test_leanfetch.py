@@ -106,6 +106,20 @@ def test_a_corrupt_batch_loses_nothing_that_came_before_it() -> None:
     assert state.position == 14
 
 
+def test_what_lies_behind_a_corrupt_batch_is_not_read_past_it() -> None:
+    """Asked again after it has raised, a result has nothing more: all of it is fetched again."""
+    bad = batch(14, 3)
+    bad[-1] ^= 1
+    fetcher, result, state = fetched(bad + batch(17, 3), 14)
+    hand_over_whole(fetcher)
+    with pytest.raises(CorruptRecordException):
+        result.getall()
+
+    assert result.getall() == []
+    assert not result.has_more()
+    assert state.position == 14
+
+
 def test_a_client_that_it_was_not_tried_with_reads_the_usual_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is one hurried whose options ask for less than a whole partition."""
     assert KafkaTransport("kafka:9092").hurried

@@ -32,6 +32,7 @@ ALONE = pytest.mark.parametrize(
     "entry", [each for each in PREDICATES if each[0] != "attribution"], ids="-".join
 )
 RIVERS = {"adwin", "kswin", "page_hinkley"}
+TELLERS = [(kind, "default") for kind in ("rate", "exceedance", "repetition", "shortfall")]
 SAVED = [entry for entry in PREDICATES if entry[1] not in RIVERS]
 
 
@@ -235,6 +236,29 @@ def test_a_walk_that_is_undone_leaves_no_trace(entry):
         return judge
 
     assert live(made(entry), traffic(entry), before=detour) == undisturbed(entry)
+
+
+@EACH
+def test_whatever_a_calm_judge_holds_against_a_call_was_a_suspicion(entry):
+    """So says a judge that has seen nothing, unless what is suspicious is learnt: then the judge itself."""
+    scout, bad_ones = made(entry), []
+
+    def look(second, judge):
+        if judge.walks and judge.calm:
+            part = segment([*seconds[second][0], *seconds[HEALTHY_S][0]], boundary=second)
+            suspects = set((judge if judge.local else scout).suspects(part.columns))
+            judge.observe(part)
+            told = judge.flagged
+            judge.rollback()
+            if told is not None:
+                bad_ones.extend(told[0][i] for i in told[1])
+                assert suspects.issuperset(told[0][i] for i in told[1])
+        return judge
+
+    seconds = list(traffic(entry))
+    live(made(entry), seconds, before=look)
+
+    assert bad_ones or entry not in TELLERS
 
 
 @EACH

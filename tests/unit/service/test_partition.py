@@ -1,5 +1,7 @@
 """One partition's worker, with all around it standing still."""
 
+import asyncio
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
@@ -101,3 +103,20 @@ async def test_time_comes_route_by_route_in_lulls(monkeypatch: pytest.MonkeyPatc
     await worker.tick(dict.fromkeys(TOPIC_OF, (0, now)), now, lull)
 
     assert seen == ["a", "lull", "b", "lull"]
+
+
+async def test_a_tick_ends_though_there_is_always_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heartbeat comes behind it: what is left has time until the next one."""
+    monkeypatch.setattr(partition, "_SETTLE_S", 0.0)
+    monkeypatch.setattr(partition, "_ADVANCE_S", 0.01)
+    worker = await working(lambda *_: None)
+    beats: list[int] = []
+    worker._desk.tick = beats.append  # type: ignore[method-assign]
+    worker._desk.reached_now = lambda _: None  # type: ignore[method-assign]
+    worker._desk.log = SimpleNamespace(accepts_read=0)  # type: ignore[misc, assignment]
+    monkeypatch.setattr(worker.pipeline, "ticks", lambda _: itertools.repeat([]))
+    now = time.time()
+
+    await asyncio.wait_for(worker.tick(dict.fromkeys(TOPIC_OF, (0, now)), now), 30)
+
+    assert beats == [0]
