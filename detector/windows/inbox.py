@@ -7,7 +7,8 @@ raises a suspicion and a judge's patience is at its end. It waits here until one
 import math
 from typing import Any
 
-MOST = 256  # calls: one that is walked much later has left the processor's cache
+MOST = 4096  # calls; a clock that stands still must not fill the memory
+_FEW = 32  # calls: more are walked while the processor still has them close by
 
 
 class Inbox:
@@ -37,8 +38,8 @@ class Inbox:
         return found
 
     def bears(self, place: int) -> bool:
-        """Whether the judge at this place cannot flip by one more suspicious call, which is counted."""
-        if not self.calm:
+        """Whether one more suspicious call may wait: the judge at this place, counting it, cannot flip."""
+        if not self.calm or len(self.rows) >= _FEW:
             return False
         self.patience[place] -= 1
         return self.patience[place] >= 0

@@ -78,6 +78,18 @@ def test_a_bad_call_waits_where_it_cannot_raise_an_alarm():
     assert 0 in waiting[2:]
 
 
+def test_a_bad_call_does_not_wait_behind_many():
+    """Where many wait, walking them costs little for each, and the longer they wait the more."""
+    pipeline = Pipeline(CONTRACT)
+    calls = in_order(record(i / 1000, hallucinated=i == 90) for i in range(91))
+    pipeline.step(*calls[:1].args())
+    pipeline.step(*calls[1:90].args())
+    assert len(pipeline.route("chat").inbox.rows) == 89
+    pipeline.step(*calls[90:].args())
+
+    assert not pipeline.route("chat").inbox.rows
+
+
 def test_a_call_older_than_every_window_is_late_though_calls_wait():
     """While others wait to be judged, too: it is counted as late, and not judged."""
     pipeline = Pipeline(CONTRACT)
