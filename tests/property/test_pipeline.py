@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detector.modes.route import RouteJudge
 from detector.pipeline import Caps, Pipeline
 from detector.windows.watermark import FUTURE_S
 from tests.builders import (
@@ -420,6 +421,22 @@ def test_the_cap_and_the_counts_of_the_forgotten_survive_a_restore():
     assert list(restored.routes) == ["c", "d"]
     assert restored.take_evicted() == ["b"]
     assert (restored.counts.judged, restored.counts.evicted) == (4, 2)
+
+
+def test_a_route_that_was_forgotten_while_time_advances_is_not_ticked(monkeypatch):
+    """Others get their turn between two ticks; what a tick changed has to be there for its snapshot."""
+    ticked = []
+    monkeypatch.setattr(RouteJudge, "tick", lambda self, now, together: ticked.append(self.route) or ["said"])
+    pipeline = Pipeline(errors(), caps=Caps(routes=2))
+    pipeline.step([record(0, "a"), record(0, "b")], [0, 1], [T0, T0])
+    ticks = pipeline.ticks(T0 + 60)
+    while not ticked:
+        next(ticks)
+    pipeline.step([record(1, "c"), record(1, "d")], [2, 3], [T0 + 1, T0 + 1])
+    list(ticks)
+
+    assert ticked == ["a"]
+    assert set(pipeline.dirty()) == set(pipeline.routes) == {"c", "d"}
 
 
 def test_a_route_with_something_open_is_never_forgotten():

@@ -3,6 +3,7 @@
 import pytest
 
 from detector.contract.model import PredicateSpec
+from detector.modes.plan import Plan
 from detector.pipeline import Pipeline
 from detector.predicates.absence import TOGETHER_S
 from detector.windows.inbox import MOST
@@ -98,6 +99,23 @@ def test_a_call_older_than_every_window_is_late_though_calls_wait():
         pipeline.step(*calls[i : i + 1].args())
 
     assert (pipeline.counts.late, pipeline.counts.judged) == (1, 51)
+
+
+def test_what_ought_not_to_have_waited_is_not_lost_in_silence(monkeypatch):
+    """If a judge missed a suspicion, its route would fail, which is told, rather than leave calls out."""
+    monkeypatch.setattr("detector.pipeline.MOST", 8)
+    monkeypatch.setattr(Plan, "suspected", lambda *_: set())
+    failed = []
+    pipeline = Pipeline(CONTRACT, on_failure=lambda route, error: failed.append((route, type(error))))
+    calls = in_order(
+        [record(i / 1000, hallucinated=False) for i in range(50)]
+        + [record(0.1 + i / 1000, hallucinated=True) for i in range(12)]
+    )
+    pipeline.step(*calls[:50].args())
+    for i in range(50, 62):
+        pipeline.step(*calls[i : i + 1].args())
+
+    assert failed == [("chat", AssertionError)]
 
 
 def test_no_more_calls_wait_than_memory_allows():
