@@ -42,11 +42,8 @@ def _take_all(result: Any, max_records: int | None = None) -> list[Any]:
     if not result.check_assignment(result._topic_partition) or not result.has_more():
         return []
     source = result._partition_records
-    try:
-        found = _unpack(source)
-    except BaseException:
-        source._records_iterator = iter(())  # nobody reads on behind what is corrupt: it is fetched again
-        raise
+    source._records_iterator = iter(())  # behind what raises here nobody reads on: it is fetched again
+    found = _unpack(source)
     result._update_position()
     source._records_iterator = None  # aiokafka's own way through them refers back to them
     result._partition_records = None

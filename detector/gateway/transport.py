@@ -84,7 +84,7 @@ class KafkaTransport:
             those that it knows.
 
     Attributes:
-        hurried: what a fetch brings is handed over whole, see `leanfetch`.
+        whole_fetches: what a fetch brings is handed over whole, see `leanfetch`.
 
     Raises:
         TypeError: an option that no client knows.
@@ -101,7 +101,7 @@ class KafkaTransport:
         if unknown := given.keys() - self._consumer_options.keys() - self._producer_options.keys():
             raise TypeError(f"unknown client options: {', '.join(sorted(unknown))}")
         # It rests on private names: an aiokafka that it was not tried with is read the usual way.
-        self.hurried = aiokafka.__version__.startswith(TRIED_WITH) and _DIFFERENT.isdisjoint(given)
+        self.whole_fetches = aiokafka.__version__.startswith(TRIED_WITH) and _DIFFERENT.isdisjoint(given)
         declared = topics(topic_prefix)
         self._place = TopicPartition(declared.control.name, 0)
         self._acks = declared.acks.name
@@ -115,7 +115,7 @@ class KafkaTransport:
         consumer = AIOKafkaConsumer(**(self._consumer_options | fixed))
         try:
             await consumer.start()
-            if self.hurried:
+            if self.whole_fetches:
                 hand_over_whole(consumer._fetcher)
             consumer.assign([self._place])
             await consumer.seek_to_beginning(self._place)

@@ -325,7 +325,6 @@ class RouteJudge(ScopeJudge):
         self.findings.refresh()
         decisions = self.machine.accept(self._stepped, order, drifts, crept)
         self._step(self._stepped, decisions)
-        self._open_inbox()
         return decisions
 
     def feed_evaluations(self, evaluations: Sequence[Evaluation], offsets: Sequence[int]) -> list[Decision]:

@@ -50,7 +50,7 @@ _ORIGINS_KEPT = 10_000
 _PASSED_S = 0.5
 _HELD_MOST = 2000  # calls that can wait, and for how long, seconds
 _HELD_S = 0.25
-_ADVANCE_S = 0.5
+_ADVANCE_S = 0.5  # the heartbeat comes behind it
 _SETTLE_S = 0.001  # for them at a time, where records wait too
 
 
@@ -267,7 +267,7 @@ class PartitionWorker:
         self,
         seen: Mapping[str, tuple[int | None, float | None]],
         now: float,
-        lull: Callable[[], Awaitable[None]] = breathe,
+        lull: Callable[[], Awaitable[None]],
     ) -> None:
         """Advance time while nothing is left to read, and renew the lease while this loop gets on.
 
@@ -305,14 +305,14 @@ class PartitionWorker:
             self._desk.tick(self.partition)
 
     async def _advance(self, now: float, lull: Callable[[], Awaitable[None]]) -> None:
-        turn, all_ = Turn(_SETTLE_S), Turn(_ADVANCE_S)
+        turn, whole = Turn(_SETTLE_S), Turn(_ADVANCE_S)
         for decisions in self.pipeline.ticks(now):
             if decisions:
                 self._decided(decisions)
             if turn.over():
                 await lull()
                 # Where records come faster than they are judged, what is left has time until the next tick.
-                if self.closed or not self._open.is_set() or all_.over():
+                if self.closed or not self._open.is_set() or whole.over():
                     return
                 turn = Turn(_SETTLE_S)
 

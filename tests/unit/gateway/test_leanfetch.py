@@ -121,9 +121,9 @@ def test_what_lies_behind_a_corrupt_batch_is_not_read_past_it() -> None:
 
 
 def test_a_client_that_it_was_not_tried_with_reads_the_usual_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor is one hurried whose options ask for less than a whole partition."""
-    assert KafkaTransport("kafka:9092").hurried
-    assert not KafkaTransport("kafka:9092", options={"max_poll_records": 10}).hurried
-    assert not KafkaTransport("kafka:9092", options={"isolation_level": "read_committed"}).hurried
+    """Nor does one whose options ask for something else."""
+    assert KafkaTransport("kafka:9092").whole_fetches
+    assert not KafkaTransport("kafka:9092", options={"max_poll_records": 10}).whole_fetches
+    assert not KafkaTransport("kafka:9092", options={"isolation_level": "read_committed"}).whole_fetches
     monkeypatch.setattr(aiokafka, "__version__", "0.13.0")
-    assert not KafkaTransport("kafka:9092").hurried
+    assert not KafkaTransport("kafka:9092").whole_fetches

@@ -17,6 +17,7 @@ from detector.service.marks import Origins, Snapshots
 from detector.service.metrics import Metrics
 from detector.service.ownership import Phase
 from detector.service.partition import EVALUATIONS, TELEMETRY, PartitionWorker
+from detector.service.snapshots import breathe
 from tests.builders import contract, spec
 from topics.codec import encode
 from topics.telemetry import Evaluation, TelemetryRecord
@@ -117,6 +118,6 @@ async def test_a_tick_ends_though_there_is_always_more(monkeypatch: pytest.Monke
     monkeypatch.setattr(worker.pipeline, "ticks", lambda _: itertools.repeat([]))
     now = time.time()
 
-    await asyncio.wait_for(worker.tick(dict.fromkeys(TOPIC_OF, (0, now)), now), 30)
+    await asyncio.wait_for(worker.tick(dict.fromkeys(TOPIC_OF, (0, now)), now, breathe), 30)
 
     assert beats == [0]
