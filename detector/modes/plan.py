@@ -82,14 +82,15 @@ class Plan:
         self.panic = Panic(contract.defaults.max_active_share)
         spans = [spec.window_s for spec in contract.predicates.values() if spec.type == "divergence"]
         self.history_s = max([_SHORTEST_HISTORY_S, *spans])
-        # What raises a suspicion is the same on every route: one judge of each kind says it for all of them.
         judges = [judge_for(spec, self.budget) for spec in contract.predicates.values()]
-        self._scouts = [judge for judge in judges if judge.walks]
-        # But where it is learnt: those judges' places, and the fields they read.
+        walkers = list(enumerate(judge for judge in judges if judge.walks))
+        # What raises a suspicion is the same on every route: one judge of each kind says it for all of them.
+        self._scouts = [(place, judge) for place, judge in walkers if not judge.local]
+        # Where it is learnt each route's own judge is asked: the fields that it reads.
         self._local = [
-            (place, [name for name in fields_of(scout.spec) if name])
-            for place, scout in enumerate(self._scouts)
-            if scout.local
+            (place, [name for name in fields_of(judge.spec) if name])
+            for place, judge in walkers
+            if judge.local
         ]
         self.joins_verdicts = any(isinstance(judge, EvaluationRate) for judge in judges)
 
@@ -111,10 +112,9 @@ class Plan:
 
     def _suspects(self, table: Table, judges: Mapping[str, HasInbox]) -> Iterator[tuple[int, int]]:
         """Calls that may make a judge flip though it is calm: its place among those that walk, and where."""
-        for place, scout in enumerate(self._scouts):
-            if not scout.local:
-                for position in scout.suspects(table.columns):
-                    yield place, position
+        for place, scout in self._scouts:
+            for position in scout.suspects(table.columns):
+                yield place, position
         if self._local:
             by_route: dict[str, list[int]] = {}
             for position, route in enumerate(table.routes):

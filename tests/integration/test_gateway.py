@@ -10,7 +10,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Producer
 
-from detector.gateway import GatewayClient
+from detector.gateway import GatewayClient, transport
+from detector.gateway.leanfetch import hand_over_whole
 from tests.harness.brokers import TestKafka
 from topics import cloudevents
 from topics.codec import encode
@@ -112,9 +113,17 @@ async def test_a_gateway_obeys_what_is_said_and_acknowledges_it(kafka: TestKafka
 
 
 async def test_a_gateway_joins_after_ten_minutes_of_two_thousand_active_scopes(
-    real_kafka: TestKafka, topic_prefix: str, capsys: pytest.CaptureFixture[str]
+    real_kafka: TestKafka,
+    topic_prefix: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With all heartbeats and 10-s changes of ten minutes uncompacted, a join ends with all scopes held."""
+    """With all heartbeats and 10-s changes of ten minutes uncompacted, a join ends with all scopes held.
+
+    A fetch is handed over whole, of the aiokafka that the service is pinned to.
+    """
+    hurried: list[Any] = []
+    monkeypatch.setattr(transport, "hand_over_whole", lambda it: hand_over_whole(it) or hurried.append(it))
     control, _ = _create(real_kafka, topic_prefix)
 
     def ten_minutes() -> Iterable[_Message]:
@@ -135,6 +144,7 @@ async def test_a_gateway_joins_after_ten_minutes_of_two_thousand_active_scopes(
 
     with capsys.disabled():
         sys.stdout.write(f"\n  {written} records, 2,000 active scopes: caught up after {took_s:.2f} s\n")
+    assert len(hurried) == 1
     assert client.counts.messages == written
     assert (states, revisions) == ({"active"}, {60})
 

@@ -40,13 +40,23 @@ def test_a_decision_comes_with_the_call_that_causes_it():
     pytest.fail("no activation")
 
 
+@pytest.mark.parametrize("where", [(), (("tenant", ("acme",)),)])
 @pytest.mark.parametrize("size", [1, 7, 100])
-def test_what_is_suspicious_on_one_route_alone_is_seen_at_once_too(size):
+def test_what_is_suspicious_on_one_route_alone_is_seen_at_once_too(size, where):
     """A judge that learns what is usual: the same call brings the decision, however many come at once."""
-    short = PredicateSpec(name="unsure", type="shortfall", field="logprob_mean", below_nats=0.5)
+    short = PredicateSpec(
+        name="unsure", type="shortfall", field="logprob_mean", below_nats=0.5, where=where, design_effect=1.0
+    )
+    usual = {"chat": -1.0, "code": -3.0}
     calls = in_order(
-        record(i / 200, input_tokens=100, logprob_mean=-3.0 if i > 4070 else -1.0 + (i % 7) / 1000)
-        for i in range(4200)
+        record(
+            i / 400,
+            ("chat", "code")[i % 2],
+            tenant="acme",
+            input_tokens=100,
+            logprob_mean=-3.0 if i > 8100 else usual[("chat", "code")[i % 2]] + (i % 7) / 1000,
+        )
+        for i in range(8400)
     )
     whole, drops = Pipeline(contract([short])), Pipeline(contract([short]))
     (expected, *_) = run(whole, calls)
@@ -57,8 +67,8 @@ def test_what_is_suspicious_on_one_route_alone_is_seen_at_once_too(size):
             assert first <= found[0].evidence.offset < first + size
             break
 
-    assert expected.kind == "activated"
-    assert expected.evidence.offset > 4070
+    assert (expected.kind, expected.scope) == ("activated", "chat")
+    assert expected.evidence.offset > 8100
     assert found[0] == expected
 
 

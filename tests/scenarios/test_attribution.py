@@ -8,7 +8,9 @@ import pytest
 from detector.contract.loader import check_text, load_contract
 from detector.lab.outcome import digest_of
 from detector.lab.simulator import simulate
+from detector.modes.machine import ScopeMachine
 from detector.pipeline import Pipeline
+from topics.control import Evidence
 
 TEXT = (Path(__file__).parents[2] / "deploy" / "ten-modes.yaml").read_text()
 CONTRACT = load_contract(TEXT)
@@ -48,6 +50,17 @@ def test_the_shipped_contract_has_all_ten_modes_and_no_finding():
     """It passes `detector check`."""
     assert check_text(TEXT) == []
     assert len(CONTRACT.modes) == 10
+
+
+def test_slow_answers_behind_other_questions_have_the_drifts_name():
+    """Also where the drift had been found harmless: then it acts only for the harm's sake."""
+    machine = ScopeMachine(CONTRACT, "chat", 0)
+    machine.status.benign = ("questions",)
+    assert not acted(machine.step(0.0, {"questions": Evidence(predicate="questions")}))
+    both = {name: Evidence(predicate=name) for name in ("questions", "slow_responses")}
+    (began,) = acted(machine.step(1.0, both))
+
+    assert (began.kind, began.mode, began.muted) == ("activated", "input_drift", ("latency_spike",))
 
 
 @pytest.mark.parametrize("cause", ["hardware_throttling", "inference_overload", "parameter_corruption"])

@@ -117,6 +117,18 @@ def test_it_bears_nearly_as_many_as_an_alarm_takes(p0, limit):
     assert first - 1 <= detector.patience <= first
 
 
+def test_good_calls_that_are_undone_are_no_comfort():
+    """After them it bears more than before; once they are taken back, as much as before."""
+    detector, twin = MixtureShiryaevRoberts(0.01, 1e9), MixtureShiryaevRoberts(0.01, 1e9)
+    for each in (detector, twin):
+        each.observe(2, range(2))
+    gap = detector.pass_over(5000)
+    after = detector.patience
+    detector.gap = gap
+
+    assert detector.patience == twin.patience < after
+
+
 def test_other_weights_make_another_patience():
     """A longer run length takes more bad calls to an alarm, a shorter one fewer."""
     detector = MixtureShiryaevRoberts(0.01, 1e9)

@@ -1,13 +1,15 @@
 """A background task that ends is heard of."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from detector.service import carrier, controlfeed, outbox
+from detector.service import carrier, controlfeed, outbox, shell
 from detector.service.controlfeed import ControlFeed
 from detector.service.outbox import Outbox
+from detector.service.shell import Shell
 
 
 class Broken:
@@ -76,3 +78,33 @@ def test_what_was_dropped_is_not_sent_again() -> None:
     assert [item.key for item in box._waiting] == [b"2"]
     assert (box.acked_through, box.pending(1), box.pending(2)) == (1, 0, 1)
     assert told == []
+
+
+async def test_a_beat_gives_way_to_records_before_each_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so do the ticks themselves; the time for all of it is one."""
+    monkeypatch.setattr(shell, "_BEAT_S", 0.0)
+    seen: list[Any] = []
+
+    async def lull(end: float) -> None:
+        seen.append(("lull", end))
+
+    async def tick(_: Any, __: float, given: Any) -> None:
+        seen.append("tick")
+        await given()
+        if seen.count("tick") == 2:
+            raise LookupError
+
+    worker = SimpleNamespace(partition=0, tick=tick)
+    subject: Any = SimpleNamespace(
+        consumer=SimpleNamespace(lull=lull),
+        workers={0: worker, 1: worker},
+        seen=lambda *_: (None, None),
+        _notice_stall=lambda: None,
+        _upkeep=SimpleNamespace(in_saved_time=lambda _: None),
+        _covers={},
+    )
+    with pytest.raises(LookupError):
+        await Shell._beat(subject)
+
+    assert [each if isinstance(each, str) else each[0] for each in seen] == ["lull", "tick", "lull"] * 2
+    assert len({each[1] for each in seen if each != "tick"}) == 1
