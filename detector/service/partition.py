@@ -311,8 +311,11 @@ class PartitionWorker:
                 self._decided(decisions)
             if turn.over():
                 await lull()
+                if self.closed or not self._open.is_set():
+                    return
                 # Where records come faster than they are judged, what is left has time until the next tick.
-                if self.closed or not self._open.is_set() or whole.over():
+                # But nothing is published before time has come to its end on all routes.
+                if whole.over() and not self.catching_up:
                     return
                 turn = Turn(_SETTLE_S)
 
