@@ -101,6 +101,7 @@ class PartitionWorker:
         self._ends: dict[str, int] = {}
         self._origin_of: dict[tuple[str, int], str] = {}  # by topic and own offset
         self._progress = False
+        self._moved_at: dict[str, float] = {}  # when the position was last moved, Unix s
         self._passed_at: float | None = None
         self._held_since: float | None = None
         self._accepts_done = 0
@@ -205,19 +206,21 @@ class PartitionWorker:
             fetched = [raw for raw in fetched if raw.offset >= expected]
             if not fetched:
                 return
+        now = self._clock()
         decoded: Decoded[Any] = decode_batch(
             fetched,
             _KINDS[name],
             partition=self.partition,
             homes=self._homes,
             origins=self.cover.origins[name],
-            now=self._clock(),
+            now=now,
         )
         if decoded.bad or decoded.strays or decoded.repeats or decoded.origins:
             self._set_apart(name, decoded)
         step = self.pipeline.take if name == TELEMETRY else self.pipeline.step_evaluations
         decisions = step(decoded.records, decoded.offsets, decoded.arrivals)
         self.position[name] = fetched[-1].offset + 1
+        self._moved_at[name] = now
         self._progress = True
         if decisions:
             self._decided(decisions)
@@ -284,8 +287,14 @@ class PartitionWorker:
         drained = fresh and all(
             end is not None and self.position.get(name, 0) >= end for name, (end, _) in seen.items()
         )
+        # An answer may name an end that lies before its own last records: the broker looks it up, then reads.
+        # So only an answer from after they were judged tells of a topic that was made anew.
         if fresh and any(
-            end is not None and end < self.position.get(name, 0) for name, (end, _) in seen.items()
+            end is not None
+            and at is not None
+            and end < self.position.get(name, 0)
+            and at > self._moved_at.get(name, 0.0)
+            for name, (end, at) in seen.items()
         ):
             raise TopicMadeAnewError(f"partition {self.partition}: ends {seen} lie before {self.position}")
         if drained:

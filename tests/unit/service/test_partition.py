@@ -16,7 +16,7 @@ from detector.service.decode import ORIGIN_HEADER, Homes
 from detector.service.marks import Origins, Snapshots
 from detector.service.metrics import Metrics
 from detector.service.ownership import Phase
-from detector.service.partition import EVALUATIONS, TELEMETRY, PartitionWorker
+from detector.service.partition import EVALUATIONS, TELEMETRY, PartitionWorker, TopicMadeAnewError
 from detector.service.snapshots import breathe
 from tests.builders import contract, spec
 from topics.codec import encode
@@ -143,3 +143,18 @@ async def test_nothing_is_published_before_time_has_come_everywhere(monkeypatch:
     await worker.tick(dict.fromkeys(TOPIC_OF, (0, now)), now, breathe)
 
     assert seen == [*range(9), "published"]
+
+
+async def test_only_an_answer_from_after_the_last_records_tells_of_a_topic_made_anew() -> None:
+    """A broker looks the end up and then reads: what it brings may lie behind the end that it names."""
+    worker = await working(lambda *_: None)
+    worker.catching_up = False
+    worker._desk.tick = lambda _: None  # type: ignore[method-assign]
+    worker._desk.log = SimpleNamespace(accepts_read=0)  # type: ignore[misc, assignment]
+    came = time.time()
+    await worker.take(TELEMETRY, fetched([TelemetryRecord(event_time=came, route="r")] * 5))
+    judged = time.time()
+
+    await worker.tick({TELEMETRY: (3, came), EVALUATIONS: (0, came)}, judged, breathe)
+    with pytest.raises(TopicMadeAnewError, match="lie before"):
+        await worker.tick({TELEMETRY: (3, judged), EVALUATIONS: (0, judged)}, judged, breathe)
