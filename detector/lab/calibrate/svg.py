@@ -86,20 +86,23 @@ def strayed(quantiles: Mapping[int, tuple[float, float, float]], thresholds: Map
     lowest = 1e-3
     values = [value for each in quantiles.values() for value in each] + list(thresholds.values())
     frame = _Frame(
-        (spans[0] / 1.5, spans[-1] * 1.5), (lowest, 1.5 * max(*values, 0.1)), log_x=True, log_y=True
+        (spans[0] / 1.5, spans[-1] * 1.5), (lowest, 3.0 * max(*values, 0.1)), log_x=True, log_y=True
     )
     body = []
-    for i, (name, color) in enumerate((("median", "#a9cce3"), ("99 %", "#5499c7"), ("99.9 %", _LINE))):
+    # The higher two lie close together: one name above, one below.
+    for i, (name, color, down) in enumerate(
+        (("median", "#a9cce3", -4), ("99 %", "#5499c7", 14), ("99.9 %", _LINE, -4))
+    ):
         points = [(frame.x(span), frame.y(max(lowest, quantiles[span][i]))) for span in spans]
         body.append(_path(points, color))
-        body.append(_text(points[-1][0], points[-1][1] - 4, name, "end"))
+        body.append(_text(points[-1][0], points[-1][1] + down, name, "end"))
     body.append(_path([(frame.x(span), frame.y(thresholds[span])) for span in sorted(thresholds)], "#c0392b"))
-    body.append(_text(_LEFT + 4, _TOP + 12, "red: threshold", "start"))
+    body.append(_text(W - _RIGHT - 4, _TOP + 14, "red: threshold", "end"))
     body += [_text(frame.x(span), H - 10, f"{span} s") for span in spans]
     body += [
         _text(_LEFT - 4, frame.y(value) + 4, f"{value:g}", "end")
         for value in (0.001, 0.01, 0.1, 1.0)
-        if value <= 1.5 * max(*values, 0.1)
+        if value <= 3.0 * max(*values, 0.1)
     ]
     return _wrap("how far healthy windows stray, nats", body)
 
@@ -110,7 +113,7 @@ def curve(title: str, points: Sequence[tuple[float, float | None]], *, percent: 
     if not known:
         return _wrap(title, [_text(W / 2, H / 2, "nothing is found with this power")])
     low = 10 ** floor(log10(min(value for _, value in known)))
-    high = max(1.0, *(value for _, value in known))
+    high = 1.5 * max(1.0, *(value for _, value in known))  # room for the labels
     frame = _Frame((points[0][0] / 1.3, points[-1][0] * 1.3), (low, high), log_x=True, log_y=True)
     body = [_path([(frame.x(seconds), frame.y(value)) for seconds, value in known], _LINE)]
     for seconds, value in known:
