@@ -17,15 +17,18 @@ _LEAST_CALLS = 30
 _LEAST_MINUTES = 10
 _DEVIATIONS = 6.0
 _TO_SD = 1.4826
-_LEAST_RISE = 0.02
+LEAST_RISE = 0.02  # of a share
+# Where the ceiling is learnt: lesser bursts are more often the traffic's own, and a ceiling that does not
+# know them would call the next one a fault.
+LEAST_RISE_UNSTATED = 0.1
 _TIMES = 3.0
 _FAR_NATS = 0.3
 _AROUND = 60  # minutes on either side that a minute's distribution is compared with
 _NEAREST = 2
 
 
-def bad_share_minutes(seconds: Ints, judged: Ints, bad: Ints, phi: float) -> Ints:
-    """Minutes whose share of bad calls stands out, from counts per second."""
+def bad_share_minutes(seconds: Ints, judged: Ints, bad: Ints, phi: float, rise: float = LEAST_RISE) -> Ints:
+    """Minutes whose share of bad calls stands out, by `rise` at least, from counts per second."""
     minutes, where = np.unique(seconds // 60, return_inverse=True)
     n = np.bincount(where, weights=judged)
     x = np.bincount(where, weights=bad)
@@ -38,7 +41,7 @@ def bad_share_minutes(seconds: Ints, judged: Ints, bad: Ints, phi: float) -> Int
     spread = _TO_SD * float(np.median(np.abs(rate - usual)))
     noise = phi * usual * (1 - usual) / n[full]
     out = (rate > usual + _DEVIATIONS * np.sqrt(noise + spread**2)) & (
-        rate > max(_TIMES * usual, usual + _LEAST_RISE) if usual < 0.3 else rate > usual + 0.3
+        rate > max(_TIMES * usual, usual + rise) if usual < 0.3 else rate > usual + 0.3
     )
     return _with_neighbours(minutes[full][out])
 

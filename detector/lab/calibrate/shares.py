@@ -5,7 +5,7 @@
     tau^2    variance of the rate between blocks of >= 1,000 calls, less phi p (1 - p) / n: what is left
              when the noise of counting is removed, so that it does not depend on n
     ceiling  1.1 times the 99 % point of a gamma distribution of mean p and variance tau^2, p taken at
-             its own upper 99 % limit
+             its own upper 99 % limit; never under what anybody would call an outage
 
 A quantile of block rates, in place of the gamma's, would measure n: for the same traffic it falls as
 blocks grow.
@@ -25,6 +25,9 @@ BLOCK = 1000
 MARGIN = 1.1
 MOST_IN_TAIL = 0.05
 LEAST_CEILING = 0.001  # a tenth of a percent is nobody's outage
+# Latency is promised at its 99 % point: one slow call in a hundred keeps that. Bursts that brief recordings
+# do not hold reach 3 % for minutes, in simulated and in recorded traffic.
+LEAST_SLOW = 0.01
 _Z99 = 2.326
 WITHIN_S = 10.0
 
@@ -41,10 +44,9 @@ class Shares:
     highest: float
     blocks: int
 
-    @property
-    def ceiling(self) -> float:
-        """Upper limit of the healthy rate with a margin, never under `LEAST_CEILING`."""
-        return min(HIGHEST / 2, max(LEAST_CEILING, MARGIN * self.highest))
+    def ceiling(self, least: float = LEAST_CEILING) -> float:
+        """Upper limit of the healthy rate with a margin, never under `least`."""
+        return min(HIGHEST / 2, max(least, MARGIN * self.highest))
 
 
 def measure(judged: Ints, bad: Ints) -> Shares:

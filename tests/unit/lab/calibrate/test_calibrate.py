@@ -137,7 +137,7 @@ def test_a_limit_that_healthy_traffic_exceeds_is_unusable_and_a_better_one_propo
     again = calibrate([slow], load_contract(better)).calibration.of("chat", "slow_responses")
     assert again is not None
     assert again.usable
-    assert one.proposed_above_ms < 150 * 2.718 ** (0.4 * 3.1)
+    assert one.proposed_above_ms < 1.5 * 150 * 2.718 ** (0.4 * 3.1)
 
 
 def test_a_limit_in_the_midst_of_healthy_calls_is_not_made_good_by_a_high_ceiling(tmp_path: Path) -> None:
@@ -152,8 +152,61 @@ def test_a_limit_in_the_midst_of_healthy_calls_is_not_made_good_by_a_high_ceilin
     assert one is not None
     assert one.usable
     assert one.proposed_above_ms is not None
-    assert 200 < one.proposed_above_ms < 150 * 2.718 ** (0.4 * 3.1)
+    assert 200 < one.proposed_above_ms < 1.5 * 150 * 2.718 ** (0.4 * 3.1)
     assert any("no limit for slow ones" in says for each in result.learnt for says in each.limits)
+
+
+def slow_for_minutes(seconds: int, minutes: range, share: float) -> list[dict[str, Any]]:
+    """Calls of which in these minutes a share takes a second."""
+    draw = random.Random(3)
+    return [
+        each | {"latency_s": 1.0} if i // (60 * PER_S) in minutes and draw.random() < share else each
+        for i, each in enumerate(calls(seconds))
+    ]
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["stated", "learnt"])
+def test_a_slight_burst_is_left_out_where_the_user_states_the_ceiling_and_taught_where_not(
+    tmp_path: Path, stated: bool
+) -> None:
+    """6 % of slow calls for two minutes: a learnt ceiling knows of them, a stated one stays usable."""
+    file = write(tmp_path / "calls.jsonl", slow_for_minutes(5400, range(40, 42), 0.06))
+    text = EXAMPLE if stated else EXAMPLE.replace("above_ms: 200, ceiling: 0.01", "above_ms: 200")
+    result = calibrate([file], load_contract(text))
+    one = result.calibration.of("chat", "slow_responses")
+
+    assert one is not None
+    assert one.usable
+    assert bool(result.left_out) == stated
+    assert one.proposed_above_ms is None
+    assert one.ceiling is not None
+    assert one.ceiling >= 0.01
+
+
+def test_a_great_burst_is_left_out_whoever_sets_the_ceiling(tmp_path: Path) -> None:
+    """A fifth of all calls slow for two minutes is an incident; the ceiling knows nothing of it."""
+    file = write(tmp_path / "calls.jsonl", slow_for_minutes(5400, range(40, 42), 0.2))
+    text = EXAMPLE.replace("above_ms: 200, ceiling: 0.01", "above_ms: 200")
+    result = calibrate([file], load_contract(text))
+    one = result.calibration.of("chat", "slow_responses")
+
+    assert result.left_out
+    assert one is not None
+    assert one.ceiling == pytest.approx(0.01)
+
+
+def test_a_proposed_limit_has_the_wider_a_margin_the_less_was_recorded(tmp_path: Path) -> None:
+    """An hour's traffic that never changes: 1.5 times what it needs; three hours': less."""
+    proposed = []
+    for seconds in (3600, 10_800):
+        slow = write(tmp_path / f"{seconds}.jsonl", calls(seconds, slow_ms=150))
+        one = calibrate([slow], load_contract(EXAMPLE)).calibration.of("chat", "slow_responses")
+        assert one is not None
+        proposed.append(one.proposed_above_ms or 0.0)
+    needed = 150 * 2.718 ** (0.4 * 2.4)
+
+    assert 1.4 * needed < proposed[0] < 1.65 * needed
+    assert proposed[1] < 0.96 * proposed[0]
 
 
 def test_what_stands_out_again_and_again_is_how_the_traffic_is(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_the_ceiling_does_not_depend_on_the_number_of_calls(wander: float) -> No
         seconds = 12_000
         rate = 0.02 * (1 + wander * np.sin(np.arange(seconds) / 600))
         flags = random.random((seconds, per_s)) < rate[:, None]
-        found.append(shares.measure(*per_second(flags.ravel(), per_s)).ceiling)
+        found.append(shares.measure(*per_second(flags.ravel(), per_s)).ceiling())
 
     assert max(found) / min(found) < 1.2
     assert min(found) > 0.02 * (1 + wander)
@@ -54,7 +54,7 @@ def test_no_bad_call_is_no_proof_of_perfection() -> None:
     """The ceiling of traffic without a bad call is above zero, and falls with the number of calls."""
     few, many = (shares.measure(np.full(n, 1), np.zeros(n, np.int64)) for n in (100, 100_000))
 
-    assert few.ceiling > many.ceiling == shares.LEAST_CEILING
+    assert few.ceiling() > many.ceiling() == shares.LEAST_CEILING
 
 
 def test_the_smallest_detectable_share_falls_with_time_and_rate_and_rises_with_dependence() -> None:
@@ -90,11 +90,11 @@ def test_the_bootstrap_keeps_the_run_length_that_tempering_alone_does_not(rho: f
     flags = autocorrelated(1_200_000, rho, 2.326, random)
     found = shares.measure(*per_second(flags, 100))
     minutes = [(6000, np.flatnonzero(part)) for part in flags.reshape(-1, 6000)]
-    threshold = bootstrap.run_length_threshold(minutes, found.ceiling, found.design_effect, wanted)
+    threshold = bootstrap.run_length_threshold(minutes, found.ceiling(), found.design_effect, wanted)
     assert threshold is not None
 
     def false_alarms(run_length: float, fresh: Flags) -> int:
-        detector = MixtureShiryaevRoberts(found.ceiling, run_length, found.design_effect)
+        detector = MixtureShiryaevRoberts(found.ceiling(), run_length, found.design_effect)
         alarms = start = 0
         while start < len(fresh):
             part = fresh[start : start + 20_000]
