@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from detector.contract.model import Contract
-from detector.modes.counts import Counts
+from detector.modes.counts import Counts, armed_shares
 from detector.modes.decision import Decision
 from detector.modes.forgotten import Forgotten
 from detector.modes.plan import Caps, Plan
@@ -28,7 +28,7 @@ from detector.modes.silence import CommonSilence
 from detector.modes.verdicts import believed
 from detector.windows.held import Held
 from detector.windows.inbox import MOST
-from detector.windows.segment import Calls, Row, retimed
+from detector.windows.segment import Calls, Row, Table, retimed
 from detector.windows.watermark import FUTURE_S
 from topics.control import Override
 from topics.scope import split_scope
@@ -111,7 +111,7 @@ class Pipeline:
         if max(map(sub, table.times, arrivals)) > FUTURE_S:
             self._clamp(rows, arrivals)
         inboxes = {route: judge.inbox for route, judge in judges.items()}
-        suspected = self._plan.suspected(table, judges)
+        suspected = self._suspected(table, judges)
         left: defaultdict[str, list[int]] = defaultdict(list)
         for position, row, offset in zip(range(len(rows)), rows, offsets, strict=True):
             inbox = inboxes[row[0]]
@@ -135,6 +135,16 @@ class Pipeline:
             else:
                 self._held.add(route, mine)
         return decisions
+
+    def _suspected(self, table: Table, judges: Mapping[str, RouteJudge]) -> set[str]:
+        try:
+            return self._plan.suspected(table, judges)
+        except Exception:
+            if self._on_failure is None:
+                raise
+        for judge in judges.values():  # each by itself then, and the one that fails begins anew
+            judge.inbox.shut()
+        return set(judges)
 
     @property
     def held(self) -> int:
@@ -380,16 +390,11 @@ class Pipeline:
     @property
     def counts(self) -> Counts:
         """Totals so far."""
-        total = Counts(**{name: getattr(self._gone, name) for name in Counts.__slots__})
-        total.skipped, total.evicted = self._skipped, self._evicted
+        total = dataclasses.replace(self._gone, skipped=self._skipped, evicted=self._evicted)
         for judge in self._routes.values():
             total.add(judge)
         return total
 
     def armed(self) -> dict[str, float]:
         """Per predicate, the share of records judged while it was armed, 0..1."""
-        judged = sum(judge.judged for judge in self._routes.values())
-        return {
-            name: sum(judge.armed[name] for judge in self._routes.values()) / judged if judged else 0.0
-            for name in self._plan.contract.predicates
-        }
+        return armed_shares(self._plan.contract.predicates, self._routes.values())

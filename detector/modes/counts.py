@@ -1,5 +1,6 @@
 """What a pipeline counts."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,3 +42,11 @@ class Counts:
         self.verdicts_skipped += judge.late_verdicts.skipped
         self.verdicts_unjoined += judge.late_verdicts.unjoined
         self.overdue += judge.machine.status.overdue + judge.deployments.overdue
+
+
+def armed_shares(predicates: Iterable[str], judges: "Collection[RouteJudge]") -> dict[str, float]:
+    """Per predicate, the share of records judged while it was armed, 0..1."""
+    judged = sum(judge.judged for judge in judges)
+    return {
+        name: sum(judge.armed[name] for judge in judges) / judged if judged else 0.0 for name in predicates
+    }

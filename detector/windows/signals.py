@@ -72,6 +72,7 @@ MOST_DEPLOYMENTS = 16
 GONE_S = 60  # not seen for so long, a deployment makes room for another
 _SAMPLED_TOKENS = 32
 _FINEST = 65536.0
+_FARTHEST = 1e6  # beyond it sums were not exact, and one call would be all that they show
 _FASTEST_S = 1e-4
 _MOST_MS_PER_TOKEN = 200.0
 _FEWEST_TOKENS = 4
@@ -288,7 +289,7 @@ def _values(segment: Segment, positions: Sequence[int]) -> Sums:
     throttled = np.where(
         np.isfinite(throttle), (np.nan_to_num(throttle).astype(np.int64) & _THROTTLED) != 0, np.nan
     )
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         per_token = 1000.0 * (latency - numbers("ttft_s")) / (outputs - 1.0)
         per_token = np.where(outputs >= _FEWEST_TOKENS, np.minimum(per_token, _MOST_MS_PER_TOKEN), np.nan)
         sequences = np.log2(batch)
@@ -321,7 +322,7 @@ def _repetition(samples: Sequence[Any]) -> NDArray[np.float64]:
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.rint(values * _FINEST) / _FINEST
+    return np.rint(np.clip(values, -_FARTHEST, _FARTHEST) * _FINEST) / _FINEST
 
 
 def _plus(a: Sums, b: Sums) -> Sums:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from detector.modes.plan import Plan
 from detector.modes.route import RouteJudge
 from detector.pipeline import Pipeline
 from tests.builders import T0, by_scope, core_contract, faulty_stream, record, run
@@ -48,6 +49,28 @@ def test_neighbours_are_judged_as_if_nothing_had_happened(broken, method, after)
     assert set(told) <= {("chat", ZeroDivisionError)}
     assert told or method == "tick"
     assert pipeline.counts.judged <= len(STREAM)
+
+
+@pytest.mark.parametrize("after", [0, 10])
+def test_an_error_before_routes_are_told_apart_costs_nobody_a_decision(monkeypatch, after):
+    """What waits is found by looking at all calls of a batch at once; where that fails, none waits."""
+    whole = by_scope(run(Pipeline(CONTRACT), STREAM, range(50, len(STREAM), 50)))
+    look, calls = Plan.suspected, [0]
+
+    def failing(self, table, judges):
+        calls[0] += 1
+        if calls[0] > after:
+            raise OverflowError
+        return look(self, table, judges)
+
+    monkeypatch.setattr(Plan, "suspected", failing)
+    told = []
+    pipeline = Pipeline(CONTRACT, on_failure=lambda route, error: told.append(route))
+
+    assert by_scope(run(pipeline, STREAM, range(50, len(STREAM), 50))) == whole
+    assert not told
+    with pytest.raises(OverflowError):
+        run(Pipeline(CONTRACT), STREAM)
 
 
 def test_a_scope_that_was_active_is_so_no_more_and_its_transitions_go_on(broken):

@@ -120,3 +120,19 @@ def test_golden_prompts_are_not_answers_to_anybody():
     golden = [record(20 + i / 40, golden="g", input_tokens=100, output_tokens=1) for i in range(40)]
 
     assert judge.flags(segment(golden)) == ([], [])
+
+
+@pytest.mark.parametrize("least", [-1.7976931348623157e308, 1.7976931348623157e308])
+def test_the_logarithm_of_nothing_is_a_number_like_any_other(least):
+    """Where it is written as the least number there is, that is one bad call and nothing else."""
+    rng = np.random.default_rng(0)
+    judge = made(UNSURE)
+    assert run(judge, rng, 0, 60, [100, 1000]) is None
+    odd = segment([record(60.0, input_tokens=100, logprob_mean=least)], boundary=60)
+
+    assert judge.suspects(odd.columns) == ([0] if least < 0 else [])
+    assert judge.observe(odd) is None
+    judge.absorb(odd)
+    judge.close(T0 + 61, frozen=False)
+    assert run(judge, rng, 61, 60, [100, 1000]) is None
+    assert run(judge, rng, 121, 20, [100, 1000], damaged=0.4) is not None

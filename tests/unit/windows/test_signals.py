@@ -167,3 +167,18 @@ def test_a_late_call_counts_in_the_pane_that_is_open():
 def test_the_fields_are_telemetry():
     """Every field that signals are made of can be read."""
     assert set(Columns(FIELDS).of([[None] * (len(FIELDS) + 4)]).columns) >= set(FIELDS)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_greatest_number_there_is_spoils_no_sum():
+    """What the decoder takes is judged: sums stay finite, and exact."""
+    records = calls(5)
+    greatest = 1.7976931348623157e308
+    odd = {"latency_s": greatest, "upstream_s": greatest, "queue_s": greatest, "batch_size": greatest}
+    records.append(call(4.99, np.random.default_rng(1), **odd, logprob_mean=-greatest, clock_ratio=greatest))
+    records.sort(key=lambda each: each.event_time)
+
+    whole, pieces = run(records, 5), run(records, 5, 3)
+
+    assert np.isfinite(whole.recent(5)).all()
+    assert np.array_equal(whole.recent(5), pieces.recent(5))
