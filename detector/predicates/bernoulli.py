@@ -3,8 +3,10 @@
 Healthy until the mixture Shiryaev-Roberts test says otherwise, then breached until a reverse CUSUM
 says it is over. Traffic that was beyond its ceiling from the first record that was ever seen says
 nothing of a change: the predicate is then `unusable` (a notice, never an activation) until the
-traffic has been seen within the ceiling. So a breach counts only behind calls that show it. Only
-where all but all calls fail, which is nobody's healthy traffic, is that acted on all the same.
+traffic has been seen within the ceiling: twice that rate has to be ruled out, and what is found then
+counts again only behind calls that show the traffic to be healthy. Only where all but all calls fail,
+which is nobody's healthy traffic, is that acted on all the same. Where calibration knows that healthy
+traffic exceeds the contract's ceiling it begins as `unusable`.
 
 Where neither contract nor calibration states a design effect, that of the healthy stream is learnt,
 block by block, and evidence is tempered by it as soon as it stands out; the run length is then 100
@@ -66,6 +68,16 @@ class BernoulliJudge(JudgeBase, ABC):
         self._undo: Any = 0  # the test's gap if that is all that the last walk changed, else everything
         self.verdict = Verdict(Outcome.INSUFFICIENT, threshold=spec.ceiling)
 
+    def begin_unusable(self, rate: float | None) -> None:
+        """Healthy calls were bad at this rate, too often for the ceiling: no alarm until it is seen to hold."""
+        self._unusable = True
+        self._recovery = self._way_out()
+        self.verdict = Verdict(Outcome.UNUSABLE, rate, self.spec.ceiling)
+
+    def _way_out(self) -> Recovery:
+        """The test of whether traffic that was never seen within its ceiling is so now."""
+        return Recovery(self._ceiling, 2 * self._ceiling)
+
     @abstractmethod
     def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
         """Return (positions of the judged calls, ascending indices into them of the bad ones)."""
@@ -74,7 +86,12 @@ class BernoulliJudge(JudgeBase, ABC):
     def armed(self) -> bool:
         """Armed from the first judged call on: the ceiling comes with the contract."""
         known = (
-            self._before[0] or self._proven or self._test.seen or self._test.gap or self._recovery is not None
+            self._before[0]
+            or self._proven
+            or self._test.seen
+            or self._test.gap
+            or self.verdict.samples
+            or self._recovery is not None
         )
         return bool(known) and not self._unusable
 
@@ -175,7 +192,7 @@ class BernoulliJudge(JudgeBase, ABC):
         outcome = Outcome.UNUSABLE if self._unusable else Outcome.BREACH
         detail |= {"evidence": self._test.evidence, "design_effect": self._phi}
         self.verdict = Verdict(outcome, value, self.spec.ceiling, samples, detail=detail)
-        self._recovery = Recovery(self._ceiling, rate)
+        self._recovery = self._way_out() if self._unusable else Recovery(self._ceiling, rate)
 
     def _known_healthy(self, calls: int, bad: int, rate: float) -> bool:
         """Whether the calls before a breach with this rate were within the ceiling, chance left aside."""
@@ -206,10 +223,10 @@ class BernoulliJudge(JudgeBase, ABC):
     def _recovered(self, recovery: Recovery) -> None:
         value, detail = self._said(recovery.bad, recovery.probes)
         self.verdict = Verdict(Outcome.CLEAR, value, self.spec.ceiling, recovery.probes, detail=detail)
+        self._proven = self._proven or not self._unusable
         self.latched = self._unusable = False
         self._recovery = None
         self._restart_test()
-        self._proven = True
 
     def breach(self, share: Share, detail: Mapping[str, float | str]) -> None:
         """See `Judge.breach`."""

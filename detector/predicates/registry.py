@@ -9,6 +9,7 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.absence import Absence
 from detector.predicates.attributed import Attributed
 from detector.predicates.base import Budget, Judge
+from detector.predicates.bernoulli import BernoulliJudge
 from detector.predicates.design_effect import LEAST, MARGIN
 from detector.predicates.divergence import Divergence
 from detector.predicates.evaluation_rate import EvaluationRate
@@ -91,7 +92,11 @@ def _judge(
     spec, budget = applied(spec, budget, calibrated)
     if make is Divergence:
         return Divergence(spec, budget, calibrated, known_until)
-    return make(spec, budget)
+    judge = make(spec, budget)
+    exceeded = not calibrated.usable and (calibrated.ceiling or 0.0) > spec.ceiling
+    if exceeded and "ceiling" in spec.stated and isinstance(judge, BernoulliJudge):
+        judge.begin_unusable(calibrated.rate)
+    return judge
 
 
 def _dependent(spec: PredicateSpec, budget: Budget) -> Budget:

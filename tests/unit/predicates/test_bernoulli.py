@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detector.contract.calibration import CalibratedPredicate
+from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, Outcome
 from detector.predicates.registry import judge_for
 from tests.builders import BUDGET, evaluation, record, segment, spec, walk
@@ -126,7 +128,43 @@ def test_traffic_that_was_never_within_its_ceiling_is_unusable_until_it_is(kind)
     walk(judge, calls(kind, "." * 1000))
     assert (judge.armed, judge.verdict.outcome) == (True, Outcome.CLEAR)
 
+    walk(judge, calls(kind, "." * 200))
     walk(judge, calls(kind, "!.." * 40))
+    assert (judge.latched, judge.verdict.outcome) == (True, Outcome.BREACH)
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.03, 0.05, 0.1, 0.3])
+@pytest.mark.parametrize("calibrated", [False, True], ids=["unknown", "calibrated"])
+def test_traffic_that_always_exceeds_its_ceiling_never_acts(rate, calibrated):
+    """Its own lulls look like a recovery from its own bursts; 100,000 calls of eight streams."""
+    known = CalibratedPredicate(records=10**5, rate=rate, ceiling=1.2 * rate, usable=False, run_length=1e6)
+    for seed in range(8):
+        judge = judge_for(
+            PredicateSpec(name="e", type="rate", field="error", ceiling=0.01, stated=("ceiling",)),
+            Budget(run_length=1e6, alpha=1e-9),
+            known if calibrated else None,
+        )
+        if calibrated:
+            assert (judge.armed, judge.verdict.outcome) == (False, Outcome.UNUSABLE)
+        flags = np.random.default_rng(seed).random(100_000) < rate
+        start = 0
+        while start < len(flags):
+            index = judge.take(range(start, len(flags)), np.flatnonzero(flags[start:]).tolist())
+            assert not judge.latched
+            start = len(flags) if index is None else index + 1
+
+
+def test_what_calibration_found_to_exceed_the_ceiling_can_be_told_of_once_it_does_not():
+    """The traffic has become better since: its next fault is acted on."""
+    known = CalibratedPredicate(records=10**5, rate=0.05, ceiling=0.06, usable=False, run_length=1e6)
+    judge = judge_for(
+        PredicateSpec(name="e", type="rate", field="error", ceiling=0.01, stated=("ceiling",)), BUDGET, known
+    )
+    walk(judge, calls("error", "." * 1000))
+    walk(judge, calls("error", "." * 500))
+    assert judge.armed
+    walk(judge, calls("error", "!.." * 40))
+
     assert (judge.latched, judge.verdict.outcome) == (True, Outcome.BREACH)
 
 
