@@ -38,14 +38,17 @@ def replay(
     """Judge recorded telemetry by the code that runs in production.
 
     Rows that are no records are counted and shown, and stop nothing. Several files are one stream, in the
-    order given; evidence names a row by its index in it, from 0. A late verdict is judged when it was made.
+    order given; evidence names a row by its index in it, from 0. A late verdict is judged when it was
+    made.
+
+    Exit code 0: judged, whatever was detected. 1: of all rows none is a record. 2: wrong use.
 
     \b
     detector replay calls.jsonl.gz --contract contract.yaml
     detector replay conv.csv code.csv --contract contract.yaml --set route=chat --time-unit iso \\
         --map event_time=TIMESTAMP --map input_tokens=ContextTokens --map output_tokens=GeneratedTokens
     """
-    from detector.cli.output import print_json, wrong_use
+    from detector.cli.output import found_wrong, note, print_json, wrong_use
     from detector.cli.progress import bytes_read
     from detector.cli.read_contract import read_contract
     from detector.lab import report
@@ -69,5 +72,14 @@ def replay(
         wrong_use(str(error))
     if json_output:
         print_json(report.as_json(result))
+        for notice in result.notices:
+            note(f"detector: {report.said(notice)}")
     else:
         report.as_text(result)
+    if result.shown:
+        first = result.shown[0]
+        where = f"{first.file} row {first.row} at {first.path}: {first.expected}"
+        if not result.records:
+            found_wrong(f"not one of {result.malformed:,} rows is a record: {where}")
+        if json_output:
+            note(f"detector: {result.malformed:,} malformed rows, such as {where}")

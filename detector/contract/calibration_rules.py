@@ -6,6 +6,8 @@ from detector.contract.calibration import CalibratedPredicate
 from detector.contract.draft import Draft, Path, nearest, shown
 from detector.contract.model import Contract, PredicateSpec
 
+_EXPECTED = 10  # bad calls of a recording whose rate is at the ceiling, for it to say something of that
+
 
 def _learnt(draft: Draft, contract: Contract) -> list[tuple[Path, str, CalibratedPredicate]]:
     """(place, name of the predicate, what was learnt) of every sound part."""
@@ -62,7 +64,9 @@ def disagreement(spec: PredicateSpec, one: CalibratedPredicate) -> tuple[str, st
     """(key of the user's value that healthy traffic contradicts, what it does), if there is one."""
     # Learnt from verdicts as they were given, where the stated ceiling is a true rate.
     ceiling = spec.judge.observed(spec.ceiling) if spec.judge else spec.ceiling
-    if "ceiling" in spec.stated and one.ceiling is not None and one.ceiling > ceiling:
+    # Few calls leave room for rates that nobody has seen.
+    told = not one.usable or one.records * ceiling >= _EXPECTED
+    if "ceiling" in spec.stated and told and one.ceiling is not None and one.ceiling > ceiling:
         often = f"{one.rate:.3g} on the mean and " if one.rate is not None else ""
         return (
             "ceiling",

@@ -83,7 +83,12 @@ _TABLE = (
         "a lease that one worker's death lets lapse",
         "use more than heartbeat 3 s + session time-out 6 s + rebalance and claim 3 s; the default is 15",
     ),
-    Rule("run-too-short", "a literal run rule that healthy traffic sets off", "ask for a longer run"),
+    Rule(
+        "run-too-short",
+        "a literal run rule that healthy traffic sets off",
+        "ask for a longer run",
+        "warning",  # it is the rule that people write down: it runs as they ask
+    ),
     Rule("slo-contradiction", "a service level that leaves no time for a fallback", "correct the times"),
     Rule(
         "fallback-too-slow",

@@ -1,7 +1,8 @@
 """The latency budget: what a route's promise leaves for fallbacks, and whether they keep within it.
 
 With e = p99_ms - primary_p99_ms of the tightest route: a call that the primary was given up on has e left,
-so each fallback's p99 has to be at most e, and their mean weighted by share at most e - monitoring_ms.
+so each fallback's p99 has to be at most e. Their mean weighted by share has to be at most e - monitoring_ms
+of the route where that is least.
 Stated figures come from the contract, measured ones from telemetry: calls by who served them.
 """
 
@@ -14,7 +15,7 @@ from detector.windows.quantiles import LogBuckets
 from topics.telemetry import TelemetryRecord
 
 LEAST = 100  # calls; a 99 % point of fewer is their maximum
-_ROUNDED = 0.01
+_ROUNDED, _EXACT = 0.01, 1e-9  # what rounding may add to a measured mean, and to a stated one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,8 @@ class Budget:
     """Attributes:
     routes: the primaries, each against what its route states for it.
     fallbacks: each against what the tightest route leaves.
-    mean: of the fallbacks by share, against that less monitoring; measured where all shares are.
+    mean: of the fallbacks by share, against the least that is left beside monitoring; measured where all
+    shares are.
     """
 
     routes: tuple[Line, ...]
@@ -72,7 +74,9 @@ def budget(contract: Contract, records: Iterable[TelemetryRecord] = ()) -> Budge
         if bucket is not None:
             bucket.add((record.latency_s,))
     tightest = min(map(envelope_ms, contract.routes))
-    monitoring = max(rule.slo.monitoring_ms for rule in contract.routes if envelope_ms(rule) == tightest)
+    left, monitoring = min(
+        (envelope_ms(rule) - rule.slo.monitoring_ms, rule.slo.monitoring_ms) for rule in contract.routes
+    )
     routes = tuple(
         _line(rule.match, rule.slo.primary_p99_ms, rule.slo.primary_p99_ms, found)
         for rule, found in zip(contract.routes, primaries, strict=True)
@@ -80,7 +84,7 @@ def budget(contract: Contract, records: Iterable[TelemetryRecord] = ()) -> Budge
     fallbacks = tuple(
         _line(name, each.p99_ms, tightest, served[name]) for name, each in contract.fallbacks.items()
     )
-    mean = _mean(contract, fallbacks, tightest - monitoring)
+    mean = _mean(contract, fallbacks, left)
     ok = all(line.ok for line in (*routes, *fallbacks, mean))
     return Budget(
         routes=routes, fallbacks=fallbacks, mean=mean, monitoring_ms=monitoring, records=seen, ok=ok
@@ -103,6 +107,6 @@ def _mean(contract: Contract, lines: tuple[Line, ...], limit: float) -> Line:
     ):
         taken = [line.measured_ms or 0.0 for line in lines]
         measured = round(sum(share * ms for share, ms in zip(shares, taken, strict=True)), 2)
-    ok = max(stated, measured or 0.0) <= limit + _ROUNDED
+    ok = stated <= limit + _EXACT and (measured or 0.0) <= limit + _ROUNDED
     n = sum(line.n for line in lines)
     return Line(name="mean by share", stated_ms=stated, limit_ms=limit, n=n, measured_ms=measured, ok=ok)

@@ -131,7 +131,11 @@ def from_value(field: str, value: Any) -> Any:
     (12, '429', 'fast')
     """
     if field == "features":
-        named = {name: from_value(FEATURE + name, feature) for name, feature in dict(value).items()}
+        try:
+            features = dict(value)
+        except (TypeError, ValueError):
+            raise DecodeError("$.features", f"expected an object, got {type(value).__name__}") from None
+        named = {name: from_value(f"{FEATURE}{name}", feature) for name, feature in features.items()}
         return {name: feature for name, feature in named.items() if feature is not None}
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -175,5 +179,8 @@ def time_of(value: Any, unit: TimeUnit, start: float | None) -> float:
         value = _number(value.strip(), path)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DecodeError(path, f"expected a number, got {type(value).__name__}")
-    seconds = value / _PER_SECOND[unit]
+    try:
+        seconds = value / _PER_SECOND[unit]
+    except OverflowError:
+        raise DecodeError(path, "expected a time, got a number without end") from None
     return seconds if start is None else start + seconds

@@ -86,6 +86,8 @@ def _pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
 
 
 def _place(values: dict[str, Any], name: str, value: Any) -> None:
+    if name.startswith("features") and not isinstance(found := values.get("features", {}), dict):
+        raise DecodeError("$.features", f"expected an object, got {type(found).__name__}")
     if name == "features":
         values[name] = value | values.get(name, {})
     elif name.startswith(FEATURE):
@@ -154,6 +156,8 @@ def row_builder(
             cell = row[index]
             if cell is None or cell == "":
                 continue
+            if isinstance(cell, DecodeError):  # the file's reader could not make a value of it
+                raise DecodeError(f"$.{name}", cell.expected)
             if name == "event_time":
                 values[name] = time_of(cell, columns.time_unit, columns.start)
             elif (value := read(name, cell)) is not None:

@@ -15,15 +15,18 @@ Late verdicts are handed over before the first tick behind the time at which the
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, floor
 from typing import Protocol
+
+from msgspec import structs
 
 from detector.contract.model import Contract
 from detector.modes.decision import Decision
 from topics.partitioner import partition_for
 from topics.telemetry import Evaluation, TelemetryRecord
 
+EVALUATIONS = "llm.evaluations"  # where pipelines say that verdicts come from, in files too
 _RARE_S = 60
 _LONGEST_TICKED_S = 86_400
 
@@ -69,11 +72,17 @@ class Feed:
     _pending: list[tuple[list[TelemetryRecord], list[int], list[float]]] = field(default_factory=list)
     _waiting: int = 0
     _partitions: dict[str, int] = field(default_factory=dict)
-    _late: deque[tuple[int, Evaluation]] = field(default_factory=deque)
+    _late: deque[Evaluation] = field(default_factory=deque)
+    _rows: list[int] = field(
+        default_factory=list
+    )  # of the verdicts, in the order in which they are handed over
+    _handed: int = 0
 
     def __post_init__(self) -> None:
         self._pending = [([], [], []) for _ in self.judges]
-        self._late = deque(sorted(self.evaluations, key=lambda each: each[1].event_time))
+        ordered = sorted(self.evaluations, key=lambda each: each[1].event_time)
+        self._late = deque(evaluation for _, evaluation in ordered)
+        self._rows = [row for row, _ in ordered]
 
     @classmethod
     def for_contract(
@@ -112,7 +121,7 @@ class Feed:
     def finish(self) -> None:
         """Judge what is left and let time pass until no pane with a record in it is open."""
         if self.last is not None:
-            latest = max(self.last, self._late[-1][1].event_time if self._late else self.last)
+            latest = max(self.last, self._late[-1].event_time if self._late else self.last)
             self._tick_to(ceil(floor(latest) + 1 + self.lateness_s))
 
     def _partition(self, route: str) -> int:
@@ -126,7 +135,7 @@ class Feed:
     def _flush(self) -> None:
         for judge, (records, offsets, arrivals) in zip(self.judges, self._pending, strict=True):
             if records:
-                self.decisions += judge.step(records, offsets, arrivals)
+                self._decided(judge.step(records, offsets, arrivals))
         self._pending = [([], [], []) for _ in self.judges]
         self._waiting = 0
 
@@ -135,14 +144,23 @@ class Feed:
         for now in _seconds(self._ticked, second, ceil(self.patience_s)):
             self._hand_over_verdicts(now)
             for judge in self.judges:
-                self.decisions += judge.tick(float(now))
+                self._decided(judge.tick(float(now)))
         self._ticked = max(self._ticked, second)
 
     def _hand_over_verdicts(self, now: int) -> None:
-        while self._late and self._late[0][1].event_time <= now:
-            offset, verdict = self._late.popleft()
+        while self._late and self._late[0].event_time <= now:
+            verdict = self._late.popleft()
             judge = self.judges[self._partition(verdict.route)]
-            self.decisions += judge.step_evaluations([verdict], [offset], [verdict.event_time])
+            # As on a topic, offsets ascend; evidence names rows.
+            self._decided(judge.step_evaluations([verdict], [self._handed], [verdict.event_time]))
+            self._handed += 1
+
+    def _decided(self, decisions: Iterable[Decision]) -> None:
+        for each in decisions:
+            found = each.evidence
+            if found.topic == EVALUATIONS and self._rows[found.offset] != found.offset:
+                each = replace(each, evidence=structs.replace(found, offset=self._rows[found.offset]))
+            self.decisions.append(each)
 
 
 def _seconds(after: int, until: int, patience: int) -> Iterable[int]:

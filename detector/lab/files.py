@@ -5,6 +5,7 @@ rows are handed out as `Malformed` and never stop a file; one that ends in the m
 .gz) is one bad row at its end.
 """
 
+import contextlib
 import csv
 import gzip
 import io
@@ -192,13 +193,27 @@ def _parquet(name: str, raw: IO[bytes], columns: Columns) -> Iterator[Row]:
             return
         if batch is None:
             return
-        lists = [_microseconds(column, pa).to_pylist() for column in batch.columns]
+        lists = [_cells(_microseconds(column, pa), pa) for column in batch.columns]
         for cells in zip(*lists, strict=True):
             try:
                 yield build(cells)
             except DecodeError as error:
                 yield Malformed(name, row, error.path, error.expected)
             row += 1
+
+
+def _cells(column: Any, pa: Any) -> list[Any]:
+    """A column's values; an error in place of what Python has no value for, such as a date in year 20,000."""
+    failures = (ValueError, OverflowError, pa.ArrowException)
+    with contextlib.suppress(*failures):
+        return list(column.to_pylist())
+    found: list[Any] = []
+    for cell in column:
+        try:
+            found.append(cell.as_py())
+        except failures as error:
+            found.append(DecodeError("$", f"expected a value that Python can hold: {error}"))
+    return found
 
 
 def _microseconds(column: Any, pa: Any) -> Any:

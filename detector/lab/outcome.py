@@ -21,6 +21,34 @@ class Activation(msgspec.Struct, kw_only=True):
     evidence: Evidence
 
 
+class Notice(msgspec.Struct, kw_only=True):
+    """Something said beside activations, such as that a predicate is unusable; `at` in Unix seconds."""
+
+    scope: str
+    mode: str
+    predicate: str
+    at: float
+    reason: str
+
+
+def notices_of(decisions: Iterable[Decision]) -> tuple[Notice, ...]:
+    """What was said that neither begins nor ends anything, each sentence of a scope once, oldest first."""
+    told: dict[tuple[str, str], Notice] = {}
+    for each in decisions:
+        if each.disposition == "notice" and each.kind == "revised":
+            told.setdefault(
+                (each.scope, each.reason),
+                Notice(
+                    scope=each.scope,
+                    mode=each.mode,
+                    predicate=each.evidence.predicate,
+                    at=each.at,
+                    reason=each.reason,
+                ),
+            )
+    return tuple(sorted(told.values(), key=lambda each: (each.at, each.scope)))
+
+
 def digest_of(decisions: Iterable[Decision]) -> str:
     """Hash decisions scope by scope, in order; the partition says where a decision was made, not what it is.
 

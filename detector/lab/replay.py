@@ -9,7 +9,7 @@ from detector.contract.model import Contract
 from detector.lab.columns import Columns
 from detector.lab.feed import Feed
 from detector.lab.files import Malformed, Progress, Row, read_evaluations, read_rows
-from detector.lab.outcome import Activation, activations_of, digest_of
+from detector.lab.outcome import Activation, Notice, activations_of, digest_of, notices_of
 from detector.modes.decision import Decision
 from detector.pipeline import Pipeline
 from topics.telemetry import Evaluation
@@ -26,6 +26,7 @@ class ReplayResult:
         late: records older than every window, not judged.
         first_event_time: least event time, None without records; `last_event_time` the greatest.
         elapsed_s: wall time of the replay.
+        notices: what was said beside activations, such as that a predicate is unusable.
         armed: predicate -> share of records judged while it was armed, 0..1.
         digest: SHA-256 of the decisions; equal for equal input, however it was batched or partitioned.
         shown: the first few malformed rows.
@@ -38,6 +39,7 @@ class ReplayResult:
     last_event_time: float | None
     elapsed_s: float
     activations: tuple[Activation, ...]
+    notices: tuple[Notice, ...]
     armed: dict[str, float]
     digest: str
     decisions: tuple[Decision, ...]
@@ -100,6 +102,7 @@ def replay_rows(
         last_event_time=feed.last,
         elapsed_s=time.monotonic() - started,
         activations=activations_of(feed.decisions),
+        notices=notices_of(feed.decisions),
         armed=_mean_share(judged),
         digest=digest_of(feed.decisions),
         decisions=tuple(feed.decisions),

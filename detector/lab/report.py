@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from detector.lab.outcome import Activation
+from detector.lab.outcome import Activation, Notice
 from detector.lab.replay import ReplayResult
 
 _PIPE_WIDTH = 160
@@ -63,6 +63,9 @@ def as_text(result: ReplayResult) -> None:
     else:
         console.print("nothing detected")
 
+    for notice in result.notices:
+        console.print(said(notice), markup=False)
+
     if result.armed:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in sorted(result.armed.items()))
         console.print(f"armed while judging: {shares}")
@@ -70,6 +73,11 @@ def as_text(result: ReplayResult) -> None:
         if deaf:
             console.print(f"never armed, so nothing can be said by: {', '.join(deaf)}")
     console.print(f"digest {result.digest}")
+
+
+def said(notice: Notice) -> str:
+    """A notice in one line."""
+    return f"notice on {notice.scope} at {clock(notice.at)}: {notice.reason}"
 
 
 def clock(at: float) -> str:

@@ -69,7 +69,7 @@ class BernoulliJudge(JudgeBase, ABC):
         self.verdict = Verdict(Outcome.INSUFFICIENT, threshold=spec.ceiling)
 
     def begin_unusable(self, rate: float | None) -> None:
-        """Healthy calls were bad at this rate, too often for the ceiling: no alarm until it is seen to hold."""
+        """Healthy calls were bad at this rate, too often: no alarm until the ceiling is seen to hold."""
         self._unusable = True
         self._recovery = self._way_out()
         self.verdict = Verdict(Outcome.UNUSABLE, rate, self.spec.ceiling)

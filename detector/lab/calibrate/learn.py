@@ -217,7 +217,7 @@ def _share(
     least = shares.LEAST_SLOW if spec.type == "exceedance" else shares.LEAST_CEILING
     learnt = silent.silent_ceiling(kept, found.ceiling(least), wanted, phi, HIGHEST / 2)
     ceiling = as_judged if stated else learnt
-    usable = found.highest <= ceiling
+    usable = found.shown <= ceiling
     # A limit that one call in twenty exceeds while all is well says nothing of the slow ones.
     useless = spec.type == "exceedance" and (not usable or (not stated and ceiling > shares.MOST_IN_TAIL))
     needed = None
@@ -238,7 +238,7 @@ def _share(
         proposed_above_ms=None if not useless else _limit(tally, spec, left_out),
         smallest_detectable_rate=detectable,
         false_per_week=WEEK_S * pace / wanted,
-        basis="guaranteed" if usable and phi <= DEPENDENT else "estimated",
+        basis="guaranteed" if found.highest <= ceiling and phi <= DEPENDENT else "estimated",
     )
     return Learnt(
         route=route,

@@ -57,9 +57,14 @@ def of_shares(
         hint = f"; above_ms: {one.proposed_above_ms:g} would be kept" if one.proposed_above_ms else ""
         yield (
             f"Unusable at {what}: healthy calls are over the limit {found.rate:.2%} of the time and up to "
-            f"{found.highest:.2%}, while {ceiling:.2%} is allowed{hint}. It gives notice and never acts."
+            f"{found.shown:.2%}, while {ceiling:.2%} is allowed{hint}. It gives notice and never acts."
         )
         return
+    if found.highest > ceiling:
+        yield (
+            f"{found.records:,} judged calls are too few to show that healthy traffic keeps {ceiling:.2%}: "
+            f"it may come to {found.highest:.2%}, and false activations may be more than stated."
+        )
     if one.proposed_above_ms is not None:
         yield (
             f"{found.rate:.1%} of healthy calls are over {spec.above_ms:g} ms: no limit for slow ones. "

@@ -17,6 +17,7 @@ from math import log, sqrt
 import numpy as np
 
 from detector.lab.calibrate.tally import Floats, Ints
+from detector.predicates.interval import wilson
 from detector.predicates.power import smallest_share
 from detector.predicates.shiryaev_roberts import HIGHEST
 
@@ -34,7 +35,12 @@ WITHIN_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Healthy share of bad calls over `records` calls: mean, design effect, spread, upper limit."""
+    """Healthy share of bad calls over `records` calls: mean, design effect, spread.
+
+    Attributes:
+        highest: upper limit of what it comes to at times, of all that the calls allow.
+        shown: what it has come to at times for certain; with few calls far less than `highest`.
+    """
 
     records: int
     bad: int
@@ -42,6 +48,7 @@ class Shares:
     design_effect: float
     between_sd: float
     highest: float
+    shown: float
     blocks: int
 
     def ceiling(self, least: float = LEAST_CEILING) -> float:
@@ -62,8 +69,8 @@ def measure(judged: Ints, bad: Ints) -> Shares:
         between = float((sizes * (counts / sizes - p) ** 2).sum())
         room = sizes.sum() - (sizes**2).sum() / sizes.sum()
         tau2 = max(0.0, float(between - (len(sizes) - 1) * phi * p * (1 - p)) / float(room))
-    upper = _upper(p, n / phi)
-    return Shares(n, x, p, phi, sqrt(tau2), _gamma_q99(upper, tau2), len(sizes))
+    low, high = wilson(x / phi, n / phi, _Z99) if n else (0.0, 1.0)
+    return Shares(n, x, p, phi, sqrt(tau2), _gamma_q99(high, tau2), _gamma_q99(low, tau2), len(sizes))
 
 
 def blocks(judged: Ints, bad: Ints, least: int) -> tuple[Floats, Floats]:
@@ -93,16 +100,6 @@ def design_effect(judged: Ints, bad: Ints) -> float:
         return 1.0
     squared = (x[1:] / n[1:] - x[:-1] / n[:-1]) ** 2
     return max(1.0, float(squared.sum() / expected.sum()))
-
-
-def _upper(p: float, n: float) -> float:
-    """Upper 99 % limit of a share seen in n independent calls (Wilson)."""
-    if n <= 0:
-        return 1.0
-    z2 = _Z99**2
-    middle = p + z2 / (2 * n)
-    half = _Z99 * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return min(1.0, (middle + half) / (1 + z2 / n))
 
 
 def _gamma_q99(mean: float, variance: float) -> float:

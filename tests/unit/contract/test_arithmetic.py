@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.contract import check_text
+from detector.contract import check_text, load_contract
 from detector.contract.envelope import CORRELATION_MARGIN, false_runs_per_day, shortest_run
 from detector.contract.model import Contract, Defaults, PredicateSpec
 
@@ -69,6 +69,7 @@ def test_the_run_that_is_advised_passes_and_a_run_left_out_counts_as_three() -> 
     (found,) = check_text(literal)
 
     assert found.rule == "run-too-short"
+    assert load_contract(literal).predicates["slow_responses"].method == "literal"  # it runs as asked
     advised = found.advice.split(",")[0]
     assert advised == "consecutive: 7"
     assert rules(literal.replace("method: literal,", f"method: literal, {advised},")) == []

@@ -70,3 +70,20 @@ def test_the_tightest_route_sets_the_limit_and_each_route_is_measured_by_itself(
     assert {line.limit_ms for line in found.fallbacks} == {30.0}
     assert [line.ok for line in found.fallbacks] == [True, False, False]
     assert (fast.ok, rest.ok) == (False, True)
+
+
+def test_the_mean_is_held_to_what_check_holds_it_to():
+    """The least that is left beside monitoring need not be the tightest route's."""
+    rules = (
+        RouteRule(match="a*", slo=Slo(p99_ms=250, primary_p99_ms=200, monitoring_ms=5)),
+        RouteRule(match="*", slo=Slo(p99_ms=260, primary_p99_ms=200, monitoring_ms=30)),
+    )
+    one = {"rule": replace(EXAMPLE.fallbacks["rule"], p99_ms=40.0, share=1.0)}
+    found = budget(replace(EXAMPLE, routes=rules, fallbacks=one))
+
+    assert (found.mean.limit_ms, found.monitoring_ms) == (30.0, 30.0)
+    assert not found.ok
+    exactly = {"rule": replace(one["rule"], p99_ms=30.0)}
+    assert budget(replace(EXAMPLE, routes=rules, fallbacks=exactly)).ok
+    hardly = {"rule": replace(one["rule"], p99_ms=30.005)}
+    assert not budget(replace(EXAMPLE, routes=rules, fallbacks=hardly)).ok

@@ -27,7 +27,9 @@ class Tape:
         return []
 
     def step_evaluations(self, evaluations, offsets, arrivals):
-        self.events += [("verdict", offset) for offset in offsets]
+        told = [event for event in self.events if isinstance(event, tuple) and event[0] == "verdict"]
+        assert list(offsets) == [len(told)]  # they ascend, as on a topic
+        self.events += [("verdict", int(each.request_id)) for each in evaluations]
         return []
 
     def tick(self, now):
@@ -123,7 +125,7 @@ def test_late_verdicts_come_when_they_were_made():
     tape = Tape()
     made = [(0, 4.2), (1, 1.5), (2, 9.0)]
     verdicts = [
-        (row, Evaluation(event_time=T0 + at, route="chat", request_id="r", name="v")) for row, at in made
+        (row, Evaluation(event_time=T0 + at, route="chat", request_id=str(row), name="v")) for row, at in made
     ]
     feed = Feed([tape], lateness_s=2.0, patience_s=60.0, evaluations=verdicts)
     for offset in range(6):

@@ -205,6 +205,45 @@ def test_parquet_timestamps_need_no_unit(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "features", [["{}", '{"a": 1}'], [1, 2], [[1.0], [2.0]]], ids=["text", "numbers", "lists"]
+)
+def test_a_column_of_features_that_are_no_objects_is_malformed_row_by_row(tmp_path, features):
+    """Whatever it holds instead, the path says where."""
+    columns = {"event_time": [T0 + 0.0, T0 + 1.0], "route": ["chat"] * 2, "features": features}
+    pq.write_table(pa.table(columns), tmp_path / "calls.parquet")
+
+    assert [each.path for each in read(tmp_path / "calls.parquet")] == ["$.features"] * 2
+
+
+@pytest.mark.parametrize("options", [{"sets": ["features.k=1"]}, {"maps": ["features.k=route"]}])
+@pytest.mark.parametrize("features", ['"text"', "[1]", "7"])
+def test_features_in_a_line_that_are_no_object_are_malformed(tmp_path, options, features):
+    """Also where one feature is told by an option."""
+    file = tmp_path / "calls.jsonl"
+    file.write_text(f'{{"event_time": {T0}, "route": "chat", "features": {features}}}')
+
+    (malformed,) = read(file, columns=parse_columns(**options))
+
+    assert malformed.path == "$.features"
+
+
+def test_a_time_that_python_cannot_hold_is_one_malformed_row_and_none_where_nobody_reads_it(tmp_path):
+    """Parquet knows years that Python's dates do not, and JSON numbers without an end."""
+    far = pa.array([T0 * 10**6, 10**18], pa.timestamp("us"))
+    pq.write_table(pa.table({"event_time": far, "route": ["chat"] * 2}), tmp_path / "far.parquet")
+    beside = {"event_time": [T0 + 0.0, T0 + 1.0], "route": ["chat"] * 2, "seen": far}
+    pq.write_table(pa.table(beside), tmp_path / "beside.parquet")
+    (tmp_path / "endless.jsonl").write_text(f'{{"event_time": {"9" * 400}, "route": "chat"}}')
+
+    good, malformed = read(tmp_path / "far.parquet")
+    (endless,) = read(tmp_path / "endless.jsonl", columns=parse_columns(sets=["tenant=acme"]))
+
+    assert good.event_time == T0
+    assert malformed.path == endless.path == "$.event_time"
+    assert [each.event_time - T0 for each in read(tmp_path / "beside.parquet")] == [0, 1]
+
+
+@pytest.mark.parametrize(
     ("maps", "sets", "unit", "start"),
     [
         (["latency=x"], [], "s", None),

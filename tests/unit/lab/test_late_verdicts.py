@@ -1,6 +1,7 @@
 """`replay --evaluations`: verdicts that come after their calls decide as they would in production."""
 
 import json
+import random
 
 import pytest
 from typer.testing import CliRunner
@@ -59,6 +60,26 @@ def test_bad_verdicts_act_once_they_are_made(files):
     assert found["mode"] == "hallucination_spike"
     assert BAD_FROM + LAG_S < found["activated_at"] - T0 < BAD_FROM + LAG_S + 5
     assert 10 * BAD_FROM <= found["evidence"]["offset"] < 10 * BAD_FROM + 50
+
+
+def test_the_order_of_verdicts_and_of_their_files_changes_nothing(files):
+    """Each is judged when it was made; the evidence names its row, wherever that lies."""
+    lines = (files / "verdicts.jsonl").read_text("utf-8").splitlines()
+    (whole,) = replayed(files, "--evaluations", "verdicts.jsonl")["activations"]
+    crossed = lines[whole["evidence"]["offset"]]
+    random.Random(3).shuffle(lines)
+    (files / "a.jsonl").write_text("\n".join(lines[:500]), "utf-8")
+    (files / "b.jsonl").write_text("\n".join(lines[500:]), "utf-8")
+    other = [each.replace("hallucination", "toxicity") for each in lines]
+    (files / "other.jsonl").write_text("\n".join(other), "utf-8")
+
+    for names in (("a", "b", "other"), ("other", "b", "a")):
+        options = [option for name in names for option in ("--evaluations", f"{name}.jsonl")]
+        (found,) = replayed(files, *options)["activations"]
+        rows = [line for name in names for line in (files / f"{name}.jsonl").read_text("utf-8").splitlines()]
+
+        assert found["activated_at"] == whole["activated_at"]
+        assert rows[found["evidence"]["offset"]] == crossed
 
 
 def test_batches_change_nothing_and_bad_rows_are_counted(files):

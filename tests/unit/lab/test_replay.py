@@ -186,6 +186,35 @@ def test_text_output_names_what_was_detected_and_what_was_malformed(recorded, co
         assert word in result.stdout
 
 
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+def test_a_predicate_that_cannot_be_used_is_named(contract_file, tmp_path, json_option):
+    """Traffic that fails at 5 % from its first record on has a ceiling that is wrong, which is no silence."""
+    draw = random.Random(1)
+    rows = [
+        {"event_time": T0 + i / 20, "route": "chat", "error": "500" if draw.random() < 0.05 else ""}
+        for i in range(6000)
+    ]
+    (tmp_path / "bad.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    result = command(tmp_path / "bad.jsonl", "--contract", contract_file, *json_option)
+
+    assert result.exit_code == 0
+    said = result.stderr if json_option else result.stdout
+    assert said.count("errors is unusable") == 1
+    assert not json_option or json.loads(result.stdout)["activations"] == []
+
+
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+def test_a_file_without_a_record_is_something_wrong(contract_file, tmp_path, json_option):
+    """A unit that was forgotten: exit code 1, and the path to the first fault."""
+    (tmp_path / "ms.csv").write_text(f"event_time,route\n{T0}000,chat\n{T0}001,chat\n", "utf-8")
+    result = command(tmp_path / "ms.csv", "--contract", contract_file, *json_option)
+
+    assert result.exit_code == 1
+    assert "not one of 2 rows" in result.stderr
+    assert "$.event_time" in result.stderr
+    assert not json_option or json.loads(result.stdout)["malformed"] == 2
+
+
 @pytest.mark.parametrize(
     "args", [["no-such.csv"], ["{recorded}", "--map", "x=y"], ["{recorded}", "--time-unit", "h"]]
 )

@@ -156,6 +156,23 @@ def test_a_limit_in_the_midst_of_healthy_calls_is_not_made_good_by_a_high_ceilin
     assert any("no limit for slow ones" in says for each in result.learnt for says in each.limits)
 
 
+@pytest.mark.parametrize("n", [1, 100, 350])
+def test_too_few_calls_are_no_proof_that_a_ceiling_is_exceeded(tmp_path: Path, n: int) -> None:
+    """A rare route whose calls were all good is judged; that little is known of it is said."""
+    every = 86_400 // n
+    rare = [each | {"event_time": T0 + i * every} for i, each in enumerate(calls(60)[:n])]
+    for each in rare:
+        each |= {"error": "", "hallucinated": False}
+    result = calibrate([write(tmp_path / "rare.jsonl", rare)], load_contract(EXAMPLE))
+    text, _ = with_calibration(EXAMPLE, result.calibration)
+    (errors,) = [each for each in result.learnt if each.spec.name == "errors"]
+
+    assert errors.one.usable
+    assert errors.one.basis == "estimated"
+    assert any("too few to show" in says for says in errors.limits)
+    assert check_text(text) == []
+
+
 def slow_for_minutes(seconds: int, minutes: range, share: float) -> list[dict[str, Any]]:
     """Calls of which in these minutes a share takes a second."""
     draw = random.Random(3)
