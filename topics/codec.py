@@ -3,9 +3,11 @@
 Unknown fields are skipped and new fields carry defaults, so either side may be the older one.
 """
 
+import json
+import math
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,6 +15,8 @@ from topics.errors import DecodeError
 
 T = TypeVar("T")
 _PATH = re.compile(r"^(?P<what>.*) - at (?:`key` in )?`(?P<path>[^`]*)`$", re.DOTALL)
+_ANY_KEY = "[...]"  # how msgspec names the value of some key of an object whose keys are free
+_MOST_KEYS = 256
 _encoder = msgspec.json.Encoder()
 
 
@@ -36,7 +40,7 @@ def decoder(kind: type[T]) -> Callable[[bytes | None], T]:
         except msgspec.ValidationError as error:
             found = _PATH.match(str(error))
             if found:
-                raise DecodeError(found["path"], found["what"]) from None
+                raise DecodeError(_with_key(decode, data, found["path"]), found["what"]) from None
             raise DecodeError("$", str(error)) from None
         except UnicodeDecodeError as error:
             raise DecodeError(
@@ -47,6 +51,47 @@ def decoder(kind: type[T]) -> Callable[[bytes | None], T]:
         except TypeError:
             raise DecodeError("$", f"expected a JSON object, got {type(data).__name__}") from None
         except ValueError as error:
-            raise DecodeError("$", str(error)) from None
+            raise no_json(data, error) from None
 
     return decode_or_explain
+
+
+def no_json(data: bytes | None, error: Exception) -> DecodeError:
+    """Explain bytes that are no JSON; NaN and infinities are none, but where they stand can be told."""
+    try:
+        document = json.loads(data or b"")
+    except (ValueError, RecursionError):
+        return DecodeError("$", str(error))
+    nodes: list[tuple[str, Any]] = [("$", document)]
+    while nodes:
+        path, node = nodes.pop()
+        if isinstance(node, dict):
+            nodes += [(f"{path}.{key}", value) for key, value in node.items()]
+        elif isinstance(node, list):
+            nodes += [(f"{path}[{index}]", value) for index, value in enumerate(node)]
+        elif isinstance(node, float) and not math.isfinite(node):
+            return DecodeError(path, f"expected a finite number, got {node}")
+    return DecodeError("$", str(error))
+
+
+def _with_key(decode: Callable[[Any], Any], data: bytes | None, path: str) -> str:
+    """Name the key that a path leaves open: the first one that is refused by itself."""
+    head, free, _ = path.partition(_ANY_KEY)
+    name = head.removeprefix("$.")
+    if not free or "." in name:
+        return path
+    try:
+        document = json.loads(data or b"")
+    except (ValueError, RecursionError):  # behind the fault it may be no JSON any more
+        return path
+    node = document.get(name) if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(node, dict):
+        return path
+    for key, value in list(node.items())[:_MOST_KEYS]:
+        try:
+            decode(json.dumps(document | {name: {key: value}}).encode())
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
+            found = _PATH.match(str(error))
+            if found and found["path"] == path:
+                return path.replace(_ANY_KEY, f".{key}", 1)
+    return path

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def run(
-    contract: Annotated[Path, typer.Option("--contract", help="Contract file.")],
+    contract: Annotated[
+        Path, typer.Option("--contract", envvar="DETECTOR_CONTRACT", show_envvar=False, help="Contract file.")
+    ],
     bootstrap: Annotated[str | None, typer.Option(help="Brokers, HOST:PORT separated by commas.")] = None,
     embedded: Annotated[
         bool, typer.Option("--embedded", help="Start the embedded broker; with --bootstrap, join one.")
@@ -22,7 +24,10 @@ def run(
     http_port: Annotated[int | None, typer.Option(help="Health and metrics; 0 is any free port.")] = None,
     http_host: Annotated[str | None, typer.Option(help="Address of health and metrics.")] = None,
     topic_prefix: Annotated[str | None, typer.Option(help="Put before every topic name.")] = None,
-    settings_file: Annotated[Path | None, typer.Option("--settings", help="TOML file.")] = None,
+    settings_file: Annotated[
+        Path | None,
+        typer.Option("--settings", envvar="DETECTOR_SETTINGS", show_envvar=False, help="TOML file."),
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Judge the telemetry on Kafka and tell gateways when to use a fallback, until SIGTERM.

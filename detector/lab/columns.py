@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from detector.lab.coerce import FEATURE, FIELD_KINDS, TimeUnit, from_text, from_value, is_field, time_of
+from topics.codec import no_json
 from topics.errors import DecodeError
 from topics.telemetry import TelemetryRecord, decode_telemetry
 
@@ -190,7 +191,7 @@ def line_builder(columns: Columns) -> Callable[[bytes], TelemetryRecord]:
         try:
             document = _decode_object(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise DecodeError("$", str(error)) from None
+            raise no_json(line, error) from None
         values = {name: document[name] for name in FIELD_KINDS if document.get(name) is not None}
         for name, column in columns.mapped.items():
             if (value := find(document, column)) is not None:

@@ -12,7 +12,7 @@ from detector.service.controlfeed import Read
 from detector.service.logs import logger
 from detector.service.outbox import Outbox
 from detector.service.ownership import PartitionOwner, Phase
-from detector.service.statements import Message
+from detector.service.statements import Message, Terms
 from topics.control import Override, OwnerRecord
 from topics.names import Topics
 from topics.partitioner import partition_for
@@ -30,12 +30,12 @@ class Desk:
         owner_id: str,
         partitions: int,
         lease_s: float,
-        fallbacks_of: Callable[[str], Mapping[str, list[str]]],
+        terms: Terms,
         clock: Callable[[], float],
         changed: Callable[[int], None],
     ) -> None:
         """Args:
-        fallbacks_of: by route, what an operator's order uses where nothing is judged wrong.
+        terms: of the contract, for operators' orders.
         clock: wall clock, Unix s.
         changed: told the partition whose owner changed its phase.
         """
@@ -48,7 +48,7 @@ class Desk:
         self._topic_of = {"control": declared.control.name, "transitions": declared.transitions.name}
         self._overrides = declared.overrides.name
         self._lease_s = lease_s
-        self._fallbacks_of = fallbacks_of
+        self._terms = terms
         self._clock = clock
         self._changed = changed
         self._log = logger(part="owner")
@@ -65,7 +65,7 @@ class Desk:
             self.log,
             partition_of=self.partition_of,
             event_id=event_id,
-            fallbacks_of=self._fallbacks_of,
+            terms=self._terms,
             lease_s=self._lease_s,
         )
         owner.assigned()
@@ -90,9 +90,9 @@ class Desk:
         owner = self.owners.get(partition)
         return 0 if owner is None else owner.epoch
 
-    def renew(self, fallbacks_of: Callable[[str], Mapping[str, list[str]]], lease_s: float) -> None:
+    def renew(self, terms: Terms, lease_s: float) -> None:
         """Another contract is in force for owners assigned from now on."""
-        self._fallbacks_of, self._lease_s = fallbacks_of, lease_s
+        self._terms, self._lease_s = terms, lease_s
 
     # What the pipeline says.
 

@@ -9,7 +9,7 @@ It writes control records while OWNING and at no other time; a claim while CLAIM
 meanwhile is kept, and what still holds is said afterwards. Times are Unix seconds.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from detector.service.control_log import ControlLog, ScopeEntry, Unreadable
 from detector.service.statements import (
     Judged,
     Message,
+    Terms,
     content_of,
     control_message,
     counted_on,
@@ -57,7 +58,7 @@ class PartitionOwner:
         log: what the worker reads of the control topic; fed before this object sees an entry.
         partition_of: the partitioner over the partition count as it is known now.
         event_id: the hash of (scope, transition) that the pipeline uses too.
-        fallbacks_of: what an order uses where nothing is judged wrong: route -> input class -> names.
+        terms: of the contract: what an order uses where nothing is judged wrong, and the digest.
         lease_s, heartbeat_s: seconds.
 
     Attributes:
@@ -77,7 +78,7 @@ class PartitionOwner:
         *,
         partition_of: Callable[[str], int],
         event_id: Callable[[str, int], str],
-        fallbacks_of: Callable[[str], Mapping[str, list[str]]],
+        terms: Terms,
         lease_s: float = 15.0,
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
@@ -95,7 +96,7 @@ class PartitionOwner:
         self._event_id = event_id
         self._lease_s = lease_s
         self._heartbeat_s = heartbeat_s
-        self._fallbacks_of = fallbacks_of
+        self._terms = terms
         self._pending: list[Judged] = []
         self._audited = 0
         self._inactive_since: dict[str, float] = {}
@@ -308,9 +309,9 @@ class PartitionOwner:
         """
         decision = (self.judged if self.caught_up else self._before).get(scope)
         said = None if self.caught_up else self.published.get(scope) or found
-        base = said or (content_of(decision) if decision is not None else nothing_wrong(scope, now))
+        base = said or (content_of(decision) if decision else nothing_wrong(scope, now, self._terms.digest))
         order = self._log.override(scope, now)
-        return forced(order, base, self._fallbacks_of(base.route)) if order is not None else base
+        return base if order is None else forced(order, base, self._terms.fallbacks_at_will(base.route))
 
     def _say_what_is_missing(self, now: float) -> list[Message]:
         """What is judged, or ordered, and the topic does not tell; with what differs, once caught up."""

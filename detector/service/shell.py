@@ -70,7 +70,7 @@ class Shell:
             owner_id=owner_id,
             partitions=cluster.partitions,
             lease_s=contract.defaults.lease_s,
-            fallbacks_of=contract.fallbacks_at_will,
+            terms=contract,
             clock=time.time,
             changed=self._owner_changed,
         )
@@ -202,7 +202,7 @@ class Shell:
         self.metrics.info.remove(self.contract.digest)
         self.contract = contract
         self.metrics.info.labels(contract.digest).set(1)
-        self.desk.renew(contract.fallbacks_at_will, contract.defaults.lease_s)
+        self.desk.renew(contract, contract.defaults.lease_s)
         self.attach(self.consumer)
         for partition, worker in list(self.workers.items()):
             if partition not in self._going_back and self.workers.get(partition) is worker:

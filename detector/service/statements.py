@@ -144,8 +144,17 @@ def content_of(decision: Judged) -> ControlRecord:
     )
 
 
-def nothing_wrong(scope: str, now: float) -> ControlRecord:
-    """What is said of a scope that nobody judges to be at fault."""
+class Terms(Protocol):
+    """What an owner needs of the contract."""
+
+    @property
+    def digest(self) -> str: ...
+    def fallbacks_at_will(self, route: str) -> Mapping[str, list[str]]:
+        """By input class, what an order uses where nothing is judged wrong."""
+
+
+def nothing_wrong(scope: str, now: float, contract: str) -> ControlRecord:
+    """What is said of a scope that nobody judges to be at fault; `contract`: its digest."""
     route, deployment = split_scope(scope)
     return ControlRecord(
         scope=scope,
@@ -154,6 +163,7 @@ def nothing_wrong(scope: str, now: float) -> ControlRecord:
         state="inactive",
         issued_at=now,
         reason="The owner of this scope knows of no fault in it.",
+        contract=contract,
     )
 
 

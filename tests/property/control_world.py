@@ -28,6 +28,15 @@ def route_number(scope: str) -> int:
     return int(split_scope(scope)[0][1:])
 
 
+class Terms:
+    """One contract for all."""
+
+    digest = "contract"
+
+    def fallbacks_at_will(self, route: str) -> dict[str, list[str]]:
+        return {"*": ["rule"]}
+
+
 @dataclass(frozen=True)
 class Written:
     offset: int
@@ -175,7 +184,7 @@ class Worker:
             self.log,
             partition_of=self.partition_of,
             event_id=event_id,
-            fallbacks_of=lambda _: {"*": ["rule"]},
+            terms=Terms(),
         )
         owner.assigned()
         self._want_end(partition)

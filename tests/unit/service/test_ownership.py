@@ -13,6 +13,13 @@ from topics.control import ControlRecord, Evidence, Override, OwnerRecord
 NOW = 1_800_000_000.0
 
 
+class _Terms:
+    digest = "abc"
+
+    def fallbacks_at_will(self, route: str) -> dict[str, list[str]]:
+        return {"*": [f"rule of {route}"]}
+
+
 class _Desk:
     """One owner whose messages are read back at once, in order."""
 
@@ -25,7 +32,7 @@ class _Desk:
             self.log,
             partition_of=lambda _: 0,
             event_id=event_id,
-            fallbacks_of=lambda route: {"*": [f"rule of {route}"]},
+            terms=_Terms(),
         )
 
     def put(self, messages: list[Message], now: float) -> list[Message]:
@@ -180,11 +187,13 @@ def test_an_order_forces_a_scope_until_its_time_is_over() -> None:
     assert (said.state, said.source, said.override_until) == ("active", "operator", NOW + 60)
     assert (said.fallbacks, said.transition) == ({"*": ["rule of chat"]}, 1)
     assert said.event_id == event_id("chat", 1)
+    assert said.contract == "abc"
     assert "ann" in said.reason
 
     assert _scopes(desk.put(desk.owner.tick(NOW + 59), NOW + 59)) == []
     (said,) = _scopes(desk.put(desk.owner.tick(NOW + 60), NOW + 60))
     assert (said.state, said.source, said.transition) == ("inactive", "detector", 2)
+    assert said.contract == "abc"
 
 
 def test_an_order_outranks_what_is_judged_and_can_be_taken_back() -> None:

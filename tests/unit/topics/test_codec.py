@@ -114,7 +114,7 @@ def test_what_is_encoded_comes_back(name, data):
         pytest.param({"event_time": True}, "$.event_time", id="time as bool"),
         pytest.param({"token_ids": [1, "two"]}, "$.token_ids[1]", id="in a list"),
         pytest.param({"token_ids": [0] * 4097}, "$.token_ids", id="over-long list"),
-        pytest.param({"features": {"a": [1]}}, "$.features[...]", id="in an object"),
+        pytest.param({"features": {"b": 1, "a": [1], "c": 2}}, "$.features.a", id="in an object"),
         pytest.param({"features": {"f" * 201: 1}}, "$.features", id="over-long name of a feature"),
         pytest.param({"features": [1]}, "$.features", id="list for an object"),
     ],
@@ -135,8 +135,26 @@ def test_numbers_that_are_not_finite_are_refused(field, number):
     """No record holds NaN or an infinity, however it is spelt."""
     data = b'{"event_time":1700000000,"route":"chat","%s":%s}' % (field.encode(), number.encode())
 
-    with pytest.raises(DecodeError):
+    with pytest.raises(DecodeError) as caught:
         decode_telemetry(data)
+
+    assert caught.value.path == f"$.{field}"
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        (b'{"event_time":1700000000,"route":"c","token_ids":[1,NaN]}', "$.token_ids[1]"),
+        (b'{"event_time":1700000000,"route":"c","features":{"a":1,"b":-Infinity}}', "$.features.b"),
+        (b'{"event_time":1700000000,"route":"c","features":{"a":[1],', "$.features[...]"),
+        (b'{"event_time":1700000000,"route":"c","latency_s":NaN', "$"),
+    ],
+)
+def test_the_path_reaches_into_lists_and_objects_as_far_as_the_document_can_be_read(data, path):
+    with pytest.raises(DecodeError) as caught:
+        decode_telemetry(data)
+
+    assert caught.value.path == path
 
 
 @pytest.mark.parametrize(
