@@ -97,6 +97,7 @@ class GatewayClient:
         self._acks_wanted = acks
         self._on_change = on_change
         self._contract_digest = contract_digest
+        self._strange_digest = ""  # the last one told of
         self._caught_up = asyncio.Event()
         self._acks: deque[Ack] = deque()
         self._ack_waiting = asyncio.Event()
@@ -247,6 +248,13 @@ class GatewayClient:
         before, after = change
         if after is not None and self._contract_digest and after.contract not in ("", self._contract_digest):
             self.counts.digest_mismatches += 1
+            if after.contract != self._strange_digest:
+                self._strange_digest = after.contract
+                logger.warning(
+                    "the detector's contract is %s, this gateway's is %s: names of fallbacks may differ",
+                    after.contract,
+                    self._contract_digest,
+                )
         if self._on_change is not None:
             try:
                 self._on_change(before, after)

@@ -25,7 +25,8 @@ class Decision:
         fallbacks: names to try, best first; also where only the asked-for deployment is at fault and
             no sibling can be had.
         avoid: deployments of the primary to keep off.
-        probe: this call goes to the primary although its scope is active; its telemetry says `probe`.
+        probe: this call goes to the primary although its scope is active; its telemetry says `probe`. So do
+            all calls that the gateway has no fallback for: an impaired answer is better than none.
         probe_deployment: which avoided deployment a probe goes to; empty for the route's own primary.
         primary_share: share of the scope's calls that go to the primary, in [0, 1].
         mode, reason, scope, epoch, revision, event_id: of the control record obeyed, for logs and telemetry.
@@ -138,10 +139,13 @@ class Decider:
         if record is None:
             usual = Decision(avoid=avoid, stale=effective.stale)
         else:
+            fallbacks = self._fallbacks(record, input_class)
             usual = Decision(
                 state="active",
-                fallbacks=self._fallbacks(record, input_class),
+                fallbacks=fallbacks,
                 avoid=avoid,
+                probe=not fallbacks,
+                probe_deployment="" if fallbacks else record.deployment,
                 primary_share=record.primary_share,
                 mode=record.mode,
                 reason=record.reason,

@@ -194,7 +194,9 @@ async def test_a_deployment_is_probed_with_a_share_of_its_own_calls() -> None:
     assert abs(sum(of_its_own) - 200) <= 2
 
 
-async def test_fallbacks_are_those_of_the_input_class_that_the_gateway_has() -> None:
+async def test_fallbacks_are_those_of_the_input_class_that_the_gateway_has(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """The class's own list, else that of `*`; a name the gateway does not know is left out and counted."""
     lists = {"high_risk": ["cache", "oracle"], "*": ["rule"]}
     transport = MemoryTransport(_alive(), scope_message(fallbacks=lists, contract="c2"))
@@ -204,6 +206,18 @@ async def test_fallbacks_are_those_of_the_input_class_that_the_gateway_has() -> 
         assert client.decide("chat", "anything").fallbacks == ("rule",)
         assert client.unknown_fallbacks == 1
         assert client.counts.digest_mismatches == 1
+        assert caplog.text.count("the detector's contract is c2") == 1
+
+
+@pytest.mark.parametrize("deployment", ["", "a"])
+async def test_a_call_that_the_gateway_has_no_fallback_for_goes_to_the_primary(deployment: str) -> None:
+    """As a probe, which its telemetry says: nowhere to go would be worse than an impaired answer."""
+    transport = MemoryTransport(_alive(), scope_message("chat", deployment, fallbacks={"*": ["oracle"]}))
+    async with _client(transport, known_fallbacks=frozenset({"rule"})) as client:
+        found = [client.decide("chat", deployment=deployment) for _ in range(50)]
+
+    assert all(each.use_primary and each.probe and each.state == "active" for each in found)
+    assert {each.probe_deployment for each in found} == {deployment}
 
 
 async def test_an_answer_changes_with_the_lease_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:

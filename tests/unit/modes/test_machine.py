@@ -148,6 +148,14 @@ def test_a_deactivation_leaves_nothing_standing():
     assert (last.fallbacks, last.probes_per_s, last.next_revert_at) == ({}, None, None)
 
 
+def test_what_is_over_holds_no_more_while_calls_return():
+    """`mode` says what was acted on, `modes` and `muted` what holds: on the way back nothing does."""
+    first, *back = flat(play(machine(), "!....")[0])
+
+    assert (first.mode, first.modes) == ("a", ("a",))
+    assert {(each.mode, each.modes, each.muted) for each in back} == {("a", (), ())}
+
+
 def test_attempts_to_revert_never_lie_more_than_ten_seconds_apart():
     """While a fault lasts, each attempt says that it did not succeed and when the next is due."""
     decisions = flat(play(machine(revert_within_s=10.0), "!" * 45)[0])
