@@ -37,7 +37,8 @@ def give_order(
     try:
         return asyncio.run(give(settings, scope, order, within_s=wait))
     except NotAppliedError as error:
-        found_wrong(f"{error}; the order stands and is applied by the next that runs")
+        what = "the order stands and is applied" if order is not None else "what is taken back is so"
+        found_wrong(f"{error}; {what} by the next that runs")
     except NothingHereError as error:
         found_wrong(str(error))
     except (KafkaError, OSError) as error:

@@ -56,7 +56,7 @@ def _source(draft: Draft, spec: PredicateSpec) -> None:
         wanted = "a `field` or an `evaluation`" if takes_evaluation else "a `field`"
         known = ", ".join(fitting(spec.type)[:6])
         draft.report(
-            "no-source", here, f"a {spec.type} needs {wanted}", f"name one, such as {known}", key=True
+            "no-source", here, f"type {spec.type} needs {wanted}", f"name one, such as {known}", key=True
         )
     elif spec.field:
         _field(draft, spec)
@@ -69,7 +69,7 @@ def _field(draft: Draft, spec: PredicateSpec) -> None:
         advice = nearest(spec.field, fitting(spec.type), f"or {FEATURES}<name> for one of your own")
         draft.report("unknown-field", here, f"telemetry has no field {shown(spec.field)}", advice)
     elif not fits(spec.field, spec.type):
-        advice = f"a {spec.type} takes: {', '.join(fitting(spec.type))}"
+        advice = f"type {spec.type} takes: {', '.join(fitting(spec.type))}"
         draft.report(
             "field-type",
             here,
@@ -124,7 +124,7 @@ def _usual(draft: Draft, spec: PredicateSpec) -> None:
     for key in set(SHORTFALLS.values()) - {wanted}:
         if getattr(spec, key) is not None:
             message = f"{spec.field} falls short by {wanted}, not by {key}"
-            draft.report("unit-mismatch", (*here, key), message, key=True)
+            draft.report("unit-mismatch", (*here, key), message, f"use {wanted}", key=True)
 
 
 def _filter(draft: Draft, spec: PredicateSpec) -> None:
@@ -179,7 +179,7 @@ def _unread(draft: Draft, spec: PredicateSpec) -> None:
         path = ("predicates", spec.name, key)
         methods = READ_BY_METHOD.get((spec.type, key))
         if key not in read:
-            what = "a field" if key in _SCORES and key in READ_BY_TYPE[spec.type] else f"a {spec.type}"
+            what = "a field" if key in _SCORES and key in READ_BY_TYPE[spec.type] else f"type {spec.type}"
             draft.report("unused-key", path, f"{what} does not read {key!r}", key=True)
         elif methods is not None and spec.method not in methods:
             message = f"the {spec.method} method of a {spec.type} does not read {key!r}"
@@ -198,7 +198,7 @@ def _unread(draft: Draft, spec: PredicateSpec) -> None:
         draft.report("unknown-choice", path, f"{one_method} has no method {spec.method!r}", "remove it")
     elif not one_method and spec.method == EARLY and spec.type != "exceedance":
         path = ("predicates", spec.name, "method")
-        draft.report("unknown-choice", path, f"a {spec.type} has no method {EARLY!r}", "use an exceedance")
+        draft.report("unknown-choice", path, f"type {spec.type} has no method {EARLY!r}", "use an exceedance")
 
 
 def modes(draft: Draft, contract: Contract) -> None:

@@ -14,6 +14,7 @@ from detector.cli.main import build
         (("force", "chat", "on", "--for", "0s", "--reason", "x"), "a number of s, m, h or d"),
         (("force", "chat", "on", "--for", "8d", "--reason", "x"), "up to 7d"),
         (("force", "", "on", "--for", "10m", "--reason", "x"), "is no scope"),
+        (("force", "chat", "on", "--for", "10m", "--reason", " "), "say why"),
         (("unforce", "owner/3"), "is no scope"),
     ],
 )
