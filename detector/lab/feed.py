@@ -11,6 +11,9 @@ to predicates that wait for something to be absent. So in a long gap, when all t
 missed already, ticks get rare, and a trace with a record every five minutes does not cost 300 of them.
 
 Late verdicts are handed over before the first tick behind the time at which they were made.
+
+Files do not tell when a row arrived, which a service holds against wrong stamps: it is taken to have
+arrived at its own time. But a row that lies far ahead of most that follow it came with what was before.
 """
 
 from collections import deque
@@ -27,6 +30,8 @@ from topics.partitioner import partition_for
 from topics.telemetry import Evaluation, TelemetryRecord
 
 EVALUATIONS = "llm.evaluations"  # where pipelines say that verdicts come from, in files too
+_AHEAD_S = 600.0  # a wrong stamp, or a gap: what follows tells
+_FOLLOWING = 32  # rows
 _RARE_S = 60
 _LONGEST_TICKED_S = 86_400
 
@@ -77,6 +82,7 @@ class Feed:
         default_factory=list
     )  # of the verdicts, in the order in which they are handed over
     _handed: int = 0
+    _doubtful: deque[tuple[TelemetryRecord, int]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self._pending = [([], [], []) for _ in self.judges]
@@ -100,7 +106,23 @@ class Feed:
 
     def add(self, record: TelemetryRecord, offset: int) -> None:
         """Take the next record; `offset` is its row's index."""
-        at = record.event_time
+        if self._doubtful or (self.last is not None and record.event_time > self.last + _AHEAD_S):
+            self._doubtful.append((record, offset))
+            if len(self._doubtful) > _FOLLOWING:
+                self._settle_doubts()
+        else:
+            self._add(record, offset, record.event_time)
+
+    def _settle_doubts(self) -> None:
+        while self._doubtful:
+            record, offset = self._doubtful.popleft()
+            at, behind = record.event_time, self._doubtful
+            before = sum(each.event_time < at - _AHEAD_S for each, _ in behind)
+            wrong = self.last is not None and at > self.last + _AHEAD_S and 2 * before > len(behind)
+            self._add(record, offset, self.last if wrong and self.last is not None else at)
+
+    def _add(self, record: TelemetryRecord, offset: int, at: float) -> None:
+        """Take a record that arrived at `at`."""
         if self.last is None or self.first is None:
             self.first = self.last = at
             self._ticked = floor(at)
@@ -120,6 +142,7 @@ class Feed:
 
     def finish(self) -> None:
         """Judge what is left and let time pass until no pane with a record in it is open."""
+        self._settle_doubts()
         if self.last is not None:
             latest = max(self.last, self._late[-1].event_time if self._late else self.last)
             self._tick_to(ceil(floor(latest) + 1 + self.lateness_s))

@@ -24,6 +24,7 @@ class ReplayResult:
     Attributes:
         records: rows judged; `malformed` rows were not.
         late: records older than every window, not judged.
+        clamped: rows and verdicts whose time lay too far ahead of what came with them.
         first_event_time: least event time, None without records; `last_event_time` the greatest.
         elapsed_s: wall time of the replay.
         notices: what was said beside activations, such as that a predicate is unusable.
@@ -35,6 +36,7 @@ class ReplayResult:
     records: int
     malformed: int
     late: int
+    clamped: int
     first_event_time: float | None
     last_event_time: float | None
     elapsed_s: float
@@ -98,6 +100,7 @@ def replay_rows(
         records=records,
         malformed=malformed,
         late=sum(pipeline.counts.late for pipeline in pipelines),
+        clamped=sum(pipeline.counts.clamped for pipeline in pipelines),
         first_event_time=feed.first,
         last_event_time=feed.last,
         elapsed_s=time.monotonic() - started,

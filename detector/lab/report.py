@@ -38,6 +38,7 @@ def as_text(result: ReplayResult) -> None:
     console.print(
         f"{result.records:,} records judged in {result.elapsed_s:.2f} s ({rate:,.0f} a second), "
         f"{result.malformed:,} malformed, {result.late:,} late"
+        + (f", {result.clamped:,} stamped too far ahead" if result.clamped else "")
     )
     if result.first_event_time is not None and result.last_event_time is not None:
         console.print(f"event time {clock(result.first_event_time)} to {clock(result.last_event_time)}")

@@ -19,10 +19,13 @@ class Tape:
     """A judge that decides nothing and remembers what it was given."""
 
     events: list = field(default_factory=list)
+    arrivals: list = field(default_factory=list)
 
     def step(self, records, offsets, arrivals):
         assert len(records) == len(offsets) == len(arrivals) > 0
-        assert [record.event_time for record in records] == list(arrivals)
+        self.arrivals += [
+            (record.event_time - T0, at - T0) for record, at in zip(records, arrivals, strict=True)
+        ]
         self.events += offsets
         return []
 
@@ -135,3 +138,38 @@ def test_late_verdicts_come_when_they_were_made():
     order = [event for event in tape.events if event in (1, 2, 4, 5) or event in verdicts_told]
 
     assert order == [1, ("verdict", 1), 2, 4, ("verdict", 0), 5, ("verdict", 2)]
+
+
+def arrivals_of(times):
+    """(event time, arrival) of each row, from T0 on; rows keep their order."""
+    tape = Tape()
+    feed = Feed([tape], lateness_s=2.0, patience_s=60.0)
+    for offset, time in enumerate(times):
+        feed.add(TelemetryRecord(event_time=T0 + time, route="chat"), offset)
+    feed.finish()
+    assert [event for event in tape.events if isinstance(event, int)] == list(range(len(times)))
+    return feed, tape.arrivals
+
+
+YEAR = 31_536_000
+
+
+@pytest.mark.parametrize("behind", [1, 5, 40])
+def test_a_row_far_ahead_of_all_that_follow_arrived_with_what_was_before(behind):
+    """One wrong stamp must not make everything behind it late."""
+    feed, arrivals = arrivals_of([0, 1, 2, YEAR, *range(3, 3 + behind)])
+
+    assert arrivals[3] == (YEAR, 2)
+    assert all(at == time for i, (time, at) in enumerate(arrivals) if i != 3)
+    assert feed.last == T0 + 2 + behind
+
+
+@pytest.mark.parametrize(
+    "times", [[0, 1, 5000, 5001], [0, 5000], [0, 1, *range(5000, 5080)], [3, 2, 1, 0, 5000]]
+)
+def test_a_gap_is_a_gap(times):
+    """Where the rows behind a leap go on from there, each arrived at its own time."""
+    feed, arrivals = arrivals_of(times)
+
+    assert arrivals == [(time, time) for time in times]
+    assert feed.last == T0 + max(times)

@@ -203,6 +203,20 @@ def test_a_predicate_that_cannot_be_used_is_named(contract_file, tmp_path, json_
     assert not json_option or json.loads(result.stdout)["activations"] == []
 
 
+def test_one_row_stamped_a_year_ahead_does_not_deafen_the_rest(recorded, contract_file, whole, tmp_path):
+    """What comes behind it is judged as without it, and it is counted."""
+    rows = recorded.read_bytes().split(b"\n")
+    odd = TelemetryRecord(event_time=T0 + 31_536_000, route="chat", output_tokens=100)
+    (tmp_path / "odd.jsonl").write_bytes(b"\n".join([*rows[:500], msgspec.json.encode(odd), *rows[500:]]))
+    document = json.loads(command(tmp_path / "odd.jsonl", "--contract", contract_file, "--json").stdout)
+    (found,) = document["activations"]
+
+    assert found["activated_at"] == whole.activations[0].activated_at
+    assert document["late"] == whole.late
+    assert document["last_event_time"] == whole.last_event_time
+    assert "1 stamped too far ahead" in command(tmp_path / "odd.jsonl", "--contract", contract_file).stdout
+
+
 @pytest.mark.parametrize("json_option", [[], ["--json"]])
 def test_a_file_without_a_record_is_something_wrong(contract_file, tmp_path, json_option):
     """A unit that was forgotten: exit code 1, and the path to the first fault."""
