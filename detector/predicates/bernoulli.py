@@ -26,7 +26,7 @@ from detector.predicates.design_effect import MARGIN, DesignEffect
 from detector.predicates.interval import wilson
 from detector.predicates.power import smallest_share
 from detector.predicates.recovery import Recovery
-from detector.predicates.shiryaev_roberts import MixtureShiryaevRoberts
+from detector.predicates.shiryaev_roberts import MOST_PATIENCE, MixtureShiryaevRoberts
 from detector.windows.segment import SLOW, Segment
 from detector.windows.shares import Share
 
@@ -98,12 +98,19 @@ class BernoulliJudge(JudgeBase, ABC):
     def close(self, boundary: int, *, frozen: bool) -> None:
         """Say so once there is something to judge, and learn from what is healthy."""
         self._learn()
+        self._be_usable_again()
         if self.verdict.outcome is Outcome.INSUFFICIENT and self.armed:
             self.verdict = Verdict(Outcome.CLEAR, threshold=self.spec.ceiling)
 
     def skip(self, boundary: int, *, frozen: bool) -> None:
         """See `Judge.skip`."""
         self._learn()
+        self._be_usable_again()
+
+    def _be_usable_again(self) -> None:
+        """Begin to judge; nobody waits for it, so calls may wait until a pane closes while it is unusable."""
+        if self._unusable and self._recovery is not None and self._recovery.over:
+            self._recovered(self._recovery)
 
     def _learn(self) -> None:
         """Learn the stream's design effect; only when panes close, so that batches make no difference."""
@@ -127,12 +134,12 @@ class BernoulliJudge(JudgeBase, ABC):
     @property
     def calm(self) -> bool:
         """A good call raises no alarm; it may end one."""
-        return self._recovery is None
+        return self._recovery is None or self._unusable
 
     @property
     def patience(self) -> int:
         """See `Judge.patience`."""
-        return self._test.patience
+        return MOST_PATIENCE if self._unusable else self._test.patience
 
     def observe(self, segment: Segment) -> int | None:
         """Walk the judged calls of a segment; see `Judge.observe`."""
@@ -164,8 +171,8 @@ class BernoulliJudge(JudgeBase, ABC):
         else:
             state = (self.latched, self._unusable, self._proven, self.verdict)
             self._undo = (self._test.save(), recovery, recovery.save(), *state)
-            index = recovery.observe(len(judged), bad)
-            if index is None:
+            index = None if recovery.over else recovery.observe(len(judged), bad)
+            if index is None or self._unusable:
                 return None
             self._recovered(recovery)
         return judged[index]

@@ -56,11 +56,20 @@ class Recovery:
 
     def _good(self, start: int, end: int) -> int | None:
         """Good calls [start, end); return the one at which the threshold is reached."""
-        needed = math.ceil((THRESHOLD - self.score) / self._gain) - self.run
+        needed = self._lacking()
         taken = min(needed, end - start)
         self.run += taken
         self.probes += taken
         return start + taken - 1 if taken == needed else None
+
+    def _lacking(self) -> int:
+        """Good calls in a row that it takes from here."""
+        return math.ceil((THRESHOLD - self.score) / self._gain) - self.run
+
+    @property
+    def over(self) -> bool:
+        """Whether the threshold was reached: nothing that comes later counts."""
+        return self._lacking() <= 0
 
     @property
     def needed(self) -> float:

@@ -26,7 +26,7 @@ from typing import Any
 
 ALTERNATIVES = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # times p0
 HIGHEST = 0.9
-_MOST_PATIENCE = 16
+MOST_PATIENCE = 16
 _SOON = 3  # with less patience than that it pays to look again: good calls may have brought more
 _ROUNDED = 1.0 - 1e-6
 _UNKNOWN: tuple[Any, int, int] = (None, 0, 0)  # of which statistic, after how many good calls; how much
@@ -148,11 +148,11 @@ class MixtureShiryaevRoberts:
             for statistic, rest, down in zip(self._statistic, factors.rest, factors.down, strict=True)
         ]
         limit = self.limit * _ROUNDED
-        for calls in range(_MOST_PATIENCE):
+        for calls in range(MOST_PATIENCE):
             worst = [(1.0 + each) * lift for each, lift in zip(worst, factors.lift, strict=True)]
             if sum(worst) >= limit:
                 return calls
-        return _MOST_PATIENCE
+        return MOST_PATIENCE
 
     def observe(self, n: int, bad: Sequence[int]) -> int | None:
         """Take `n` calls, bad ones at the ascending indices `bad`; return the index of an alarm.

@@ -12,7 +12,7 @@ from detector.contract.calibration import CalibratedPredicate
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, Outcome
 from detector.predicates.registry import judge_for
-from tests.builders import BUDGET, evaluation, record, segment, spec, walk
+from tests.builders import BUDGET, T0, evaluation, record, segment, spec, walk
 
 # One way to be bad for each kind of judge; None is "not measured".
 KINDS = {
@@ -126,6 +126,7 @@ def test_traffic_that_was_never_within_its_ceiling_is_unusable_until_it_is(kind)
     assert (judge.latched, judge.armed, judge.verdict.outcome) == (False, False, Outcome.UNUSABLE)
 
     walk(judge, calls(kind, "." * 1000))
+    judge.close(T0 + 1, frozen=False)
     assert (judge.armed, judge.verdict.outcome) == (True, Outcome.CLEAR)
 
     walk(judge, calls(kind, "." * 200))
@@ -149,9 +150,32 @@ def test_traffic_that_always_exceeds_its_ceiling_never_acts(rate, calibrated):
         flags = np.random.default_rng(seed).random(100_000) < rate
         start = 0
         while start < len(flags):
-            index = judge.take(range(start, len(flags)), np.flatnonzero(flags[start:]).tolist())
+            end = min(start + 100, len(flags))
+            index = judge.take(range(start, end), np.flatnonzero(flags[start:end]).tolist())
             assert not judge.latched
-            start = len(flags) if index is None else index + 1
+            start = end if index is None else index + 1
+            judge.close(T0 + start // 100, frozen=False)
+
+
+@given(st.lists(st.booleans(), max_size=1500), st.lists(st.integers(1, 1500), max_size=5))
+def test_while_unusable_no_call_flips_and_batches_change_nothing(good, cuts):
+    """So all may wait until their pane closes; what comes after the proof in that pane is left out."""
+    flags = [not each for each in good] + [False] * 700
+
+    def run(ends):
+        judge = judge_for(KINDS["error"][0], BUDGET)
+        judge.begin_unusable(0.05)
+        start = 0
+        for end in sorted({*ends, len(flags)}):
+            bad = [i for i, flag in enumerate(flags[start:end]) if flag]
+            assert judge.calm
+            assert judge.take(range(start, end), bad) is None
+            start = max(start, end)
+        judge.close(T0 + 1, frozen=False)
+        return judge.state(), judge.verdict.outcome
+
+    assert run([each for each in cuts if each <= len(flags)]) == run([])
+    assert run([])[1] is Outcome.CLEAR
 
 
 def test_what_calibration_found_to_exceed_the_ceiling_can_be_told_of_once_it_does_not():
@@ -161,8 +185,9 @@ def test_what_calibration_found_to_exceed_the_ceiling_can_be_told_of_once_it_doe
         PredicateSpec(name="e", type="rate", field="error", ceiling=0.01, stated=("ceiling",)), BUDGET, known
     )
     walk(judge, calls("error", "." * 1000))
-    walk(judge, calls("error", "." * 500))
+    judge.close(T0 + 1, frozen=False)
     assert judge.armed
+    walk(judge, calls("error", "." * 200))
     walk(judge, calls("error", "!.." * 40))
 
     assert (judge.latched, judge.verdict.outcome) == (True, Outcome.BREACH)
