@@ -49,7 +49,7 @@ class Pipeline:
         topic: where telemetry comes from, for the evidence; `evaluations_topic` likewise.
         caps: on state.
         on_failure: told of a route whose judgement failed, by an error of ours, and by what; that route then
-            begins anew, and its neighbours are judged on. None: the error is raised.
+            begins anew, and its neighbours are judged on. `*`: a batch as a whole. None: it is raised.
     """
 
     def __init__(
@@ -139,9 +139,10 @@ class Pipeline:
     def _suspected(self, table: Table, judges: Mapping[str, RouteJudge]) -> set[str]:
         try:
             return self._plan.suspected(table, judges)
-        except Exception:
+        except Exception as error:
             if self._on_failure is None:
                 raise
+            self._on_failure("*", error)
         for judge in judges.values():  # each by itself then, and the one that fails begins anew
             judge.inbox.shut()
         return set(judges)
@@ -281,11 +282,10 @@ class Pipeline:
         self, records: Sequence[TelemetryRecord], offsets: Sequence[int], arrivals: Sequence[float]
     ) -> tuple[Sequence[TelemetryRecord], Sequence[int], Sequence[float]]:
         """Leave out the records that their route's restored state holds already."""
-        routes = self._routes
         kept = [
             i
             for i, (record, offset) in enumerate(zip(records, offsets, strict=True))
-            if record.route not in routes or offset >= routes[record.route].covers[0]
+            if record.route not in self._routes or offset >= self._routes[record.route].covers[0]
         ]
         self._skipped += len(records) - len(kept)
         return [records[i] for i in kept], [offsets[i] for i in kept], [arrivals[i] for i in kept]

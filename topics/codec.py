@@ -14,9 +14,12 @@ import msgspec
 from topics.errors import DecodeError
 
 T = TypeVar("T")
+_Node = tuple[Any, str, Any]  # the node above, the step from there, the value
 _PATH = re.compile(r"^(?P<what>.*) - at (?:`key` in )?`(?P<path>[^`]*)`$", re.DOTALL)
 _ANY_KEY = "[...]"  # how msgspec names the value of some key of an object whose keys are free
 _MOST_KEYS = 256
+_LONGEST_EXPLAINED = 1 << 16  # bytes: what explains a fault must cost no more than the record did
+_LONGEST_PATH = 300  # characters
 _encoder = msgspec.json.Encoder()
 
 
@@ -58,40 +61,56 @@ def decoder(kind: type[T]) -> Callable[[bytes | None], T]:
 
 def no_json(data: bytes | None, error: Exception) -> DecodeError:
     """Explain bytes that are no JSON; NaN and infinities are none, but where they stand can be told."""
-    try:
-        document = json.loads(data or b"")
-    except (ValueError, RecursionError):
-        return DecodeError("$", str(error))
-    nodes: list[tuple[str, Any]] = [("$", document)]
+    nodes: list[_Node] = [(None, "", _document(data))]
     while nodes:
-        path, node = nodes.pop()
-        if isinstance(node, dict):
-            nodes += [(f"{path}.{key}", value) for key, value in node.items()]
-        elif isinstance(node, list):
-            nodes += [(f"{path}[{index}]", value) for index, value in enumerate(node)]
-        elif isinstance(node, float) and not math.isfinite(node):
-            return DecodeError(path, f"expected a finite number, got {node}")
+        node = nodes.pop()
+        value = node[2]
+        if isinstance(value, dict):
+            nodes += [(node, f".{key}", each) for key, each in value.items()]
+        elif isinstance(value, list):
+            nodes += [(node, f"[{index}]", each) for index, each in enumerate(value)]
+        elif isinstance(value, float) and not math.isfinite(value):
+            return DecodeError(_path(node), f"expected a finite number, got {value}")
     return DecodeError("$", str(error))
 
 
+def _document(data: bytes | None) -> Any:
+    """Bytes as Python reads them, NaN and all; None where it cannot, or where it would take long."""
+    if data is None or len(data) > _LONGEST_EXPLAINED:
+        return None
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _path(node: "_Node | None") -> str:
+    parts = []
+    while node is not None:
+        parts.append(node[1])
+        node = node[0]
+    return f"${_shown(''.join(reversed(parts)))}"
+
+
+def _shown(text: str) -> str:
+    """Keys may be long, and half of a surrogate pair, which no terminal takes."""
+    plain = text.encode("utf-8", "backslashreplace").decode()
+    return plain if len(plain) <= _LONGEST_PATH else f"{plain[:_LONGEST_PATH]}..."
+
+
 def _with_key(decode: Callable[[Any], Any], data: bytes | None, path: str) -> str:
-    """Name the key that a path leaves open: the first one that is refused by itself."""
+    """Name the key that a path leaves open: the first one whose value is refused by itself."""
     head, free, _ = path.partition(_ANY_KEY)
     name = head.removeprefix("$.")
-    if not free or "." in name:
-        return path
-    try:
-        document = json.loads(data or b"")
-    except (ValueError, RecursionError):  # behind the fault it may be no JSON any more
-        return path
+    document = _document(data) if free else None
     node = document.get(name) if isinstance(document, dict) else None
-    if not isinstance(document, dict) or not isinstance(node, dict):
+    if not isinstance(node, dict):
         return path
     for key, value in list(node.items())[:_MOST_KEYS]:
         try:
-            decode(json.dumps(document | {name: {key: value}}).encode())
-        except (msgspec.ValidationError, UnicodeEncodeError) as error:
+            decode(json.dumps({name: {key: value}}).encode())
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             found = _PATH.match(str(error))
             if found and found["path"] == path:
-                return path.replace(_ANY_KEY, f".{key}", 1)
+                return path.replace(_ANY_KEY, f".{_shown(key)}", 1)
     return path

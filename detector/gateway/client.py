@@ -24,6 +24,7 @@ from topics.codec import encode
 from topics.control import Ack, ControlRecord
 
 logger = logging.getLogger("detector.gateway")
+_DIGESTS_TOLD = 16
 
 BEHIND_S = 30.0
 _READ_S = 0.5
@@ -97,7 +98,7 @@ class GatewayClient:
         self._acks_wanted = acks
         self._on_change = on_change
         self._contract_digest = contract_digest
-        self._strange_digest = ""  # the last one told of
+        self._strange_digests: set[str] = set()  # those told of
         self._caught_up = asyncio.Event()
         self._acks: deque[Ack] = deque()
         self._ack_waiting = asyncio.Event()
@@ -248,8 +249,8 @@ class GatewayClient:
         before, after = change
         if after is not None and self._contract_digest and after.contract not in ("", self._contract_digest):
             self.counts.digest_mismatches += 1
-            if after.contract != self._strange_digest:
-                self._strange_digest = after.contract
+            if after.contract not in self._strange_digests and len(self._strange_digests) < _DIGESTS_TOLD:
+                self._strange_digests.add(after.contract)
                 logger.warning(
                     "the detector's contract is %s, this gateway's is %s: names of fallbacks may differ",
                     after.contract,

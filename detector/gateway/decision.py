@@ -26,7 +26,7 @@ class Decision:
             no sibling can be had.
         avoid: deployments of the primary to keep off.
         probe: this call goes to the primary although its scope is active; its telemetry says `probe`. So do
-            all calls that the gateway has no fallback for: an impaired answer is better than none.
+            all calls of a route that the gateway has no fallback for: an impaired answer is better than none.
         probe_deployment: which avoided deployment a probe goes to; empty for the route's own primary.
         primary_share: share of the scope's calls that go to the primary, in [0, 1].
         mode, reason, scope, epoch, revision, event_id: of the control record obeyed, for logs and telemetry.
@@ -144,8 +144,7 @@ class Decider:
                 state="active",
                 fallbacks=fallbacks,
                 avoid=avoid,
-                probe=not fallbacks,
-                probe_deployment="" if fallbacks else record.deployment,
+                probe=not fallbacks and not record.deployment,  # of a deployment there are siblings
                 primary_share=record.primary_share,
                 mode=record.mode,
                 reason=record.reason,

@@ -16,6 +16,7 @@ Files do not tell when a row arrived, which a service holds against wrong stamps
 arrived at its own time. But a row that lies far ahead of most that follow it came with what was before.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,12 +27,14 @@ from msgspec import structs
 
 from detector.contract.model import Contract
 from detector.modes.decision import Decision
+from detector.modes.verdicts import HORIZON_S
 from topics.partitioner import partition_for
 from topics.telemetry import Evaluation, TelemetryRecord
 
 EVALUATIONS = "llm.evaluations"  # where pipelines say that verdicts come from, in files too
 _AHEAD_S = 600.0  # a wrong stamp, or a gap: what follows tells
 _FOLLOWING = 32  # rows
+_FAR_S = 86_400.0  # no gap before the last row of all
 _RARE_S = 60
 _LONGEST_TICKED_S = 86_400
 
@@ -106,20 +109,32 @@ class Feed:
 
     def add(self, record: TelemetryRecord, offset: int) -> None:
         """Take the next record; `offset` is its row's index."""
-        if self._doubtful or (self.last is not None and record.event_time > self.last + _AHEAD_S):
+        at = record.event_time
+        if self._doubtful or self.last is None or at > self.last + _AHEAD_S:
             self._doubtful.append((record, offset))
-            if len(self._doubtful) > _FOLLOWING:
-                self._settle_doubts()
+            self._settle_doubts()
         else:
-            self._add(record, offset, record.event_time)
+            self._add(record, offset, at)
 
-    def _settle_doubts(self) -> None:
+    def _settle_doubts(self, *, ended: bool = False) -> None:
+        """Take rows up to the first one that leaps ahead and has too few behind it to tell why."""
         while self._doubtful:
-            record, offset = self._doubtful.popleft()
-            at, behind = record.event_time, self._doubtful
-            before = sum(each.event_time < at - _AHEAD_S for each, _ in behind)
-            wrong = self.last is not None and at > self.last + _AHEAD_S and 2 * before > len(behind)
-            self._add(record, offset, self.last if wrong and self.last is not None else at)
+            record, offset = self._doubtful[0]
+            at = record.event_time
+            leap = math.inf if self.last is None else at - self.last
+            if leap > _AHEAD_S and len(self._doubtful) <= _FOLLOWING and not ended:
+                return
+            self._doubtful.popleft()
+            self._add(record, offset, self._arrival(at) if leap > _AHEAD_S else at)
+
+    def _arrival(self, at: float) -> float:
+        """When a row that leaps to `at` came: then, or with what was before, by most of those behind it."""
+        behind = [each.event_time for each, _ in self._doubtful]
+        before = [each for each in behind if each < at - _AHEAD_S]
+        if self.last is None:
+            return min(before) if 2 * len(before) > len(behind) else at
+        alone = not behind and at > self.last + _FAR_S
+        return self.last if alone or 2 * len(before) > len(behind) else at
 
     def _add(self, record: TelemetryRecord, offset: int, at: float) -> None:
         """Take a record that arrived at `at`."""
@@ -142,9 +157,11 @@ class Feed:
 
     def finish(self) -> None:
         """Judge what is left and let time pass until no pane with a record in it is open."""
-        self._settle_doubts()
+        self._settle_doubts(ended=True)
         if self.last is not None:
-            latest = max(self.last, self._late[-1].event_time if self._late else self.last)
+            # One that comes later still can be joined to no call.
+            made = min(self._late[-1].event_time, self.last + HORIZON_S) if self._late else self.last
+            latest = max(self.last, made)
             self._tick_to(ceil(floor(latest) + 1 + self.lateness_s))
 
     def _partition(self, route: str) -> int:

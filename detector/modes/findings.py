@@ -71,6 +71,14 @@ class Findings:
                 del self.holds[name]
         return changed
 
+    def use_has_changed(self) -> bool:
+        """Whether predicates have become unusable, or usable again, since `newly_unusable` was asked last."""
+        told = self.unusable
+        return any(
+            (judge.verdict.outcome is Outcome.UNUSABLE) != (name in told)
+            for name, judge in self._judges.items()
+        )
+
     def newly_unusable(self) -> list[tuple[str, Evidence]]:
         """Predicates that have become unusable since this was asked last, and by what evidence."""
         now = {name for name, judge in self._judges.items() if judge.verdict.outcome is Outcome.UNUSABLE}

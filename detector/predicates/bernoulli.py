@@ -2,11 +2,11 @@
 
 Healthy until the mixture Shiryaev-Roberts test says otherwise, then breached until a reverse CUSUM
 says it is over. Traffic that was beyond its ceiling from the first record that was ever seen says
-nothing of a change: the predicate is then `unusable` (a notice, never an activation) until the
-traffic has been seen within the ceiling: twice that rate has to be ruled out, and what is found then
-counts again only behind calls that show the traffic to be healthy. Only where all but all calls fail,
-which is nobody's healthy traffic, is that acted on all the same. Where calibration knows that healthy
-traffic exceeds the contract's ceiling it begins as `unusable`.
+nothing of a change: the predicate is then `unusable`, a notice and never an activation. It is so until
+twice the ceiling has been ruled out, from when the next pane closes: so calls may wait meanwhile. A
+breach counts only behind calls that show the traffic to be healthy. Only where all but all of the first
+calls fail, which is nobody's healthy traffic, is that acted on all the same. Where calibration knows
+that healthy traffic exceeds the contract's ceiling the predicate begins as `unusable`.
 
 Where neither contract nor calibration states a design effect, that of the healthy stream is learnt,
 block by block, and evidence is tempered by it as soon as it stands out; the run length is then 100
@@ -62,6 +62,8 @@ class BernoulliJudge(JudgeBase, ABC):
         self._before = (0, 0)  # calls, and bad ones, seen before the test was last restarted
         self._proven = False  # the traffic has been within the ceiling
         self._unusable = False
+        self._exceeded = False  # by healthy traffic, as calibration has found
+        self._was_over = False  # a breach, or the time in which it was unusable
         self._calls = 0  # of the primary since the test was last restarted, judged or not
         self._last_bad = 0.0  # event time of the last bad call while in breach
         self._undo_last_bad = 0.0
@@ -70,9 +72,14 @@ class BernoulliJudge(JudgeBase, ABC):
 
     def begin_unusable(self, rate: float | None) -> None:
         """Healthy calls were bad at this rate, too often: no alarm until the ceiling is seen to hold."""
-        self._unusable = True
+        self._unusable = self._exceeded = True
         self._recovery = self._way_out()
         self.verdict = Verdict(Outcome.UNUSABLE, rate, self.spec.ceiling)
+
+    @property
+    def identity(self) -> str:
+        """See `Judge.identity`: what calibration has found since counts from then on."""
+        return f"{super().identity}{' exceeded' if self._exceeded else ''}"
 
     def _way_out(self) -> Recovery:
         """The test of whether traffic that was never seen within its ceiling is so now."""
@@ -90,7 +97,7 @@ class BernoulliJudge(JudgeBase, ABC):
             or self._proven
             or self._test.seen
             or self._test.gap
-            or self.verdict.samples
+            or self._was_over
             or self._recovery is not None
         )
         return bool(known) and not self._unusable
@@ -172,7 +179,7 @@ class BernoulliJudge(JudgeBase, ABC):
             state = (self.latched, self._unusable, self._proven, self.verdict)
             self._undo = (self._test.save(), recovery, recovery.save(), *state)
             index = None if recovery.over else recovery.observe(len(judged), bad)
-            if index is None or self._unusable:
+            if index is None or (self._unusable and self.walks):
                 return None
             self._recovered(recovery)
         return judged[index]
@@ -231,6 +238,7 @@ class BernoulliJudge(JudgeBase, ABC):
         value, detail = self._said(recovery.bad, recovery.probes)
         self.verdict = Verdict(Outcome.CLEAR, value, self.spec.ceiling, recovery.probes, detail=detail)
         self._proven = self._proven or not self._unusable
+        self._was_over = True
         self.latched = self._unusable = False
         self._recovery = None
         self._restart_test()
@@ -251,18 +259,20 @@ class BernoulliJudge(JudgeBase, ABC):
 
     def release(self) -> None:
         """See `Judge.release`; that the traffic was within its ceiling before is still known."""
+        if self._unusable:
+            return
         if self._recovery is not None:
             healthy, _, bad = self._test.excursion()
             self._before = (self._before[0] + healthy, self._before[1] + self._test.bad - bad)
             self._recovery = None
             self._restart_test()
-        self.latched = self._unusable = False
+        self.latched = False
         self.verdict = Verdict(Outcome.CLEAR, threshold=self.spec.ceiling)
 
     def absorb(self, segment: Segment) -> None:
         """Count the primary's calls, of which not all are judged; a breach says which share was."""
         self._calls += len(segment.primary())
-        if self._recovery is not None and "judged_share" not in self.verdict.detail:
+        if self.latched and self._recovery is not None and "judged_share" not in self.verdict.detail:
             share = min(1.0, (self._test.seen + self._test.gap) / self._calls) if self._calls else 0.0
             self.verdict = replace(self.verdict, detail=self.verdict.detail | {"judged_share": share})
 
@@ -304,6 +314,7 @@ class BernoulliJudge(JudgeBase, ABC):
             "unusable": self._unusable,
             "before": self._before,
             "proven": self._proven,
+            "was_over": self._was_over,
             "calls": self._calls,
             "effect": None if self._effect is None else self._effect.state(),
             "last_bad": self._last_bad,
@@ -322,6 +333,7 @@ class BernoulliJudge(JudgeBase, ABC):
             self._recovery.load(saved)
         self.latched, self._unusable, self._proven = state["latched"], state["unusable"], state["proven"]
         self._before = (state["before"][0], state["before"][1])
+        self._was_over = state.get("was_over", False)
         self._calls = state.get("calls", 0)
         self._last_bad = state.get("last_bad", 0.0)
         outcome = Outcome.UNUSABLE if self._unusable else Outcome.BREACH if self.latched else Outcome.CLEAR

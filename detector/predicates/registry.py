@@ -93,7 +93,9 @@ def _judge(
     if make is Divergence:
         return Divergence(spec, budget, calibrated, known_until)
     judge = make(spec, budget)
-    exceeded = not calibrated.usable and (calibrated.ceiling or 0.0) > spec.ceiling
+    # Learnt from verdicts as they were given, where the stated ceiling is a true rate.
+    ceiling = spec.judge.observed(spec.ceiling) if spec.judge else spec.ceiling
+    exceeded = not calibrated.usable and (calibrated.ceiling or 0.0) > ceiling
     if exceeded and "ceiling" in spec.stated and isinstance(judge, BernoulliJudge):
         judge.begin_unusable(calibrated.rate)
     return judge

@@ -217,7 +217,7 @@ def _share(
     least = shares.LEAST_SLOW if spec.type == "exceedance" else shares.LEAST_CEILING
     learnt = silent.silent_ceiling(kept, found.ceiling(least), wanted, phi, HIGHEST / 2)
     ceiling = as_judged if stated else learnt
-    usable = found.shown <= ceiling
+    usable = found.at_least <= ceiling
     # A limit that one call in twenty exceeds while all is well says nothing of the slow ones.
     useless = spec.type == "exceedance" and (not usable or (not stated and ceiling > shares.MOST_IN_TAIL))
     needed = None

@@ -57,7 +57,7 @@ def of_shares(
         hint = f"; above_ms: {one.proposed_above_ms:g} would be kept" if one.proposed_above_ms else ""
         yield (
             f"Unusable at {what}: healthy calls are over the limit {found.rate:.2%} of the time and up to "
-            f"{found.shown:.2%}, while {ceiling:.2%} is allowed{hint}. It gives notice and never acts."
+            f"{found.at_least:.2%}, while {ceiling:.2%} is allowed{hint}. It gives notice and never acts."
         )
         return
     if found.highest > ceiling:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from math import log, sqrt
 
 import numpy as np
+from scipy.stats import chi2
 
 from detector.lab.calibrate.tally import Floats, Ints
 from detector.predicates.interval import wilson
@@ -30,6 +31,7 @@ LEAST_CEILING = 0.001  # a tenth of a percent is nobody's outage
 # do not hold reach 3 % for minutes, in simulated and in recorded traffic.
 LEAST_SLOW = 0.01
 _Z99 = 2.326
+_SURE = 0.999  # counts of a few bad calls a block spread more than a chi-square says
 WITHIN_S = 10.0
 
 
@@ -39,7 +41,7 @@ class Shares:
 
     Attributes:
         highest: upper limit of what it comes to at times, of all that the calls allow.
-        shown: what it has come to at times for certain; with few calls far less than `highest`.
+        at_least: lower limit of the same: by mean and by spread only what chance does not explain.
     """
 
     records: int
@@ -48,7 +50,7 @@ class Shares:
     design_effect: float
     between_sd: float
     highest: float
-    shown: float
+    at_least: float
     blocks: int
 
     def ceiling(self, least: float = LEAST_CEILING) -> float:
@@ -62,15 +64,18 @@ def measure(judged: Ints, bad: Ints) -> Shares:
     p = x / n if n else 0.0
     phi = design_effect(judged, bad)
     sizes, counts = blocks(judged, bad, BLOCK)
-    tau2 = 0.0
+    tau2 = least_tau2 = 0.0
     if len(sizes) > 1 and 0 < p < 1:
         # Weighted by size, as the mean is:
         # E[sum n_b (rate_b - p)^2] = (B - 1) phi p (1 - p) + tau^2 (n - sum n_b^2 / n).
         between = float((sizes * (counts / sizes - p) ** 2).sum())
         room = sizes.sum() - (sizes**2).sum() / sizes.sum()
-        tau2 = max(0.0, float(between - (len(sizes) - 1) * phi * p * (1 - p)) / float(room))
+        by_chance = (len(sizes) - 1) * phi * p * (1 - p)
+        tau2 = max(0.0, float(between - by_chance) / float(room))
+        surely = between * (len(sizes) - 1) / float(chi2.ppf(_SURE, len(sizes) - 1))
+        least_tau2 = max(0.0, float(surely - by_chance) / float(room))
     low, high = wilson(x / phi, n / phi, _Z99) if n else (0.0, 1.0)
-    return Shares(n, x, p, phi, sqrt(tau2), _gamma_q99(high, tau2), _gamma_q99(low, tau2), len(sizes))
+    return Shares(n, x, p, phi, sqrt(tau2), _gamma_q99(high, tau2), _gamma_q99(low, least_tau2), len(sizes))
 
 
 def blocks(judged: Ints, bad: Ints, least: int) -> tuple[Floats, Floats]:

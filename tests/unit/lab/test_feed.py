@@ -94,7 +94,7 @@ def test_ticks_get_rare_in_a_gap_once_patience_is_over():
 
 def test_a_gap_of_years_takes_a_bounded_number_of_ticks():
     """A clock that jumps costs a moment, not an hour."""
-    _, (events,) = play([0.0, 3e9 - T0])
+    _, (events,) = play([0.0, 3e9 - T0, 3e9 - T0])
 
     assert 1000 < len(events) < 2000
 
@@ -113,6 +113,19 @@ def test_partitions_get_the_rows_of_their_routes_and_all_ticks(times, partitions
             if partition_for(routes[offset % len(routes)].encode(), partitions) == partition
         ]
         assert ticks[partition] == ticks[0]
+
+
+def test_a_verdict_stamped_a_year_ahead_is_left_where_it_is():
+    """It can be joined to no call, and time does not run on for it."""
+    tape = Tape()
+    far = Evaluation(event_time=T0 + 31_536_000, route="chat", request_id="0", name="v")
+    feed = Feed([tape], lateness_s=2.0, patience_s=60.0, evaluations=[(0, far)])
+    for offset in range(6):
+        feed.add(TelemetryRecord(event_time=T0 + offset, route="chat"), offset)
+    feed.finish()
+
+    assert ("verdict", 0) not in tape.events
+    assert max(event[1] for event in tape.events if isinstance(event, tuple)) < T0 + 700
 
 
 @pytest.mark.parametrize(("times", "bounds"), [([], (None, None)), ([5, 1, 3], (T0 + 1, T0 + 5))])
@@ -152,6 +165,21 @@ def arrivals_of(times):
 
 
 YEAR = 31_536_000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "came"),
+    [({0}, 1), ({99}, 98), ({30, 62}, 29), ({30, 31, 32, 33}, 29), ({10, 42, 74, 75}, 9)],
+    ids=["first", "last", "apart", "together", "several"],
+)
+def test_no_wrong_stamp_has_others_believed(wrong, came):
+    """Wherever they stand among rows a second apart: each came with what was before, or after if none was."""
+    times = [YEAR + i if i in wrong else i for i in range(100)]
+    feed, arrivals = arrivals_of(times)
+
+    assert all((at == time) == (i not in wrong) for i, (time, at) in enumerate(arrivals))
+    assert arrivals[min(wrong)][1] == came
+    assert feed.last == T0 + max(i for i in range(100) if i not in wrong)
 
 
 @pytest.mark.parametrize("behind", [1, 5, 40])

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from detector.cli.main import build
 from detector.contract.loader import load_contract
 from detector.lab.outcome import activations_of, digest_of
-from detector.lab.replay import replay
+from detector.lab.replay import replay, replay_rows
 from topics.telemetry import TelemetryRecord
 
 T0 = 1_700_000_000
@@ -184,6 +184,35 @@ def test_text_output_names_what_was_detected_and_what_was_malformed(recorded, co
     assert result.exit_code == 0
     for word in ("code", "error_spike", "errors", "row 100", "digest"):
         assert word in result.stdout
+
+
+CALIBRATED = """
+calibration:
+  routes:
+    chat:
+      records_per_s: 20
+      predicates:
+        errors: {records: 100000, rate: 0.05, ceiling: 0.06, run_length: 1.0e+06, usable: false}
+"""
+
+
+def test_what_calibration_found_unusable_is_said_at_once_and_not_acted_on():
+    """No burst has to come first. Traffic that has become better since is judged again."""
+    draw = random.Random(1)
+    bad = [0.05] * 60 + [0.0] * 120 + [0.05] * 120  # a second each
+    rows = [
+        TelemetryRecord(
+            event_time=T0 + i / 20, route="chat", error="500" if draw.random() < bad[i // 20] else ""
+        )
+        for i in range(300 * 20)
+    ]
+    found = replay_rows(iter(rows), load_contract(CONTRACT + CALIBRATED))
+
+    first = found.notices[0]
+    assert (first.predicate, first.scope) == ("errors", "chat")
+    assert "is unusable" in first.reason
+    assert first.at < T0 + 5
+    assert [each.activated_at > T0 + 180 for each in found.activations] == [True]
 
 
 @pytest.mark.parametrize("json_option", [[], ["--json"]])

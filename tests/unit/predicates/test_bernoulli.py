@@ -178,6 +178,62 @@ def test_while_unusable_no_call_flips_and_batches_change_nothing(good, cuts):
     assert run([])[1] is Outcome.CLEAR
 
 
+def stated(ceiling=0.01, **keys):
+    return PredicateSpec(name="e", type="rate", ceiling=ceiling, stated=("ceiling",), **keys)
+
+
+def exceeded(ceiling=0.01, **keys):
+    """A judge whose ceiling calibration found to be exceeded."""
+    known = CalibratedPredicate(records=10**5, rate=0.05, ceiling=0.06, usable=False, run_length=1e6)
+    return judge_for(stated(ceiling, **keys), BUDGET, known)
+
+
+def test_what_calibration_has_found_since_counts_for_state_from_before():
+    """A restored judge must not be taken for one that can be used, nor the other way round."""
+    usable = judge_for(
+        stated(field="error"), BUDGET, CalibratedPredicate(records=10**5, rate=0.002, ceiling=0.004)
+    )
+
+    assert usable.identity != exceeded(field="error").identity
+    assert exceeded(field="error").identity == exceeded(field="error").identity
+
+
+def test_to_release_makes_nothing_usable():
+    """A deployment's judge takes over its route's state, and cannot act on what the route's could not."""
+    route, deployment = exceeded(field="error"), exceeded(field="error")
+    walk(route, calls("error", "!.." * 20))
+    deployment.load(route.state())
+    deployment.release()
+
+    assert walk(deployment, calls("error", "!" * 100)) is None
+    assert (deployment.latched, deployment.verdict.outcome) == (False, Outcome.UNUSABLE)
+
+
+def test_a_judge_of_late_verdicts_is_usable_again_without_a_pane():
+    """Panes close by telemetry, of which there may be none; verdicts wait in no inbox."""
+    judge = exceeded(evaluation="v")
+
+    def told(pattern):
+        verdicts = [evaluation(i, failed=symbol == "!") for i, symbol in enumerate(pattern)]
+        return judge.judge_verdicts(range(len(pattern)), verdicts)
+
+    assert told("." * 1000) is not None
+    assert told("." * 200) is None
+    assert told("!.." * 40) is not None
+    assert judge.latched
+
+
+def test_that_it_was_over_is_kept_with_the_state():
+    """Just usable again, without a call since: armed, before and after a restore."""
+    judge, taken = exceeded(field="error"), exceeded(field="error")
+    walk(judge, calls("error", "." * 1000))
+    judge.close(T0 + 1, frozen=False)
+    taken.load(msgspec.msgpack.decode(msgspec.msgpack.encode(judge.state())))
+
+    assert judge.armed
+    assert taken.armed
+
+
 def test_what_calibration_found_to_exceed_the_ceiling_can_be_told_of_once_it_does_not():
     """The traffic has become better since: its next fault is acted on."""
     known = CalibratedPredicate(records=10**5, rate=0.05, ceiling=0.06, usable=False, run_length=1e6)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 
 import msgspec
 import pytest
@@ -141,9 +142,49 @@ def test_numbers_that_are_not_finite_are_refused(field, number):
     assert caught.value.path == f"$.{field}"
 
 
+@given(
+    st.dictionaries(TEXT, st.sampled_from([1, "a", [], {}, None, float("nan")]), max_size=6),
+    st.sampled_from(["", ',"x":NaN', ',"x":1e400', ',"x":', ',"features":{"g":NaN}', ',"\\ud800":NaN']),
+)
+def test_whatever_is_wrong_with_features_the_decoder_explains_it(features, behind):
+    """A good one first, a bad one after it, no JSON behind them: a `DecodeError` with a path to show."""
+    data = f'{{"event_time":1700000000,"route":"c","features":{json.dumps(features)}{behind}}}'.encode()
+    path = "$"
+    try:
+        decode_telemetry(data)
+    except DecodeError as error:
+        path = error.path
+
+    assert path.startswith("$")
+    assert path.encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"x":NaN,"%s":[%s0]}' % (b"k" * 30_000, b"0," * 15_000),
+        b'{"event_time":1700000000,"route":"c","features":{%s"z":[]},"x":"%s"}'
+        % (b"".join(b'"f%d":1,' % i for i in range(250)), b"y" * 800_000),
+        b'{"x":NaN,"y":[%s0]}' % (b"0," * 400_000),
+    ],
+    ids=["a long key", "many features", "a long list"],
+)
+def test_to_explain_a_fault_costs_no_more_than_the_record_did(data):
+    """Memory stays within some times the record; what is too long is not looked at."""
+    tracemalloc.start()
+    with pytest.raises(DecodeError) as caught:
+        decode_telemetry(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 20_000_000
+    assert len(caught.value.path) < 400
+
+
 @pytest.mark.parametrize(
     ("data", "path"),
     [
+        (b'{"event_time":1700000000,"route":"c","features":{"good":1,"a":[]},"x":NaN}', "$.features.a"),
         (b'{"event_time":1700000000,"route":"c","token_ids":[1,NaN]}', "$.token_ids[1]"),
         (b'{"event_time":1700000000,"route":"c","features":{"a":1,"b":-Infinity}}', "$.features.b"),
         (b'{"event_time":1700000000,"route":"c","features":{"a":[1],', "$.features[...]"),

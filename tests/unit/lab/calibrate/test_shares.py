@@ -50,6 +50,24 @@ def test_the_design_effect_of_clusters_is_their_size(size: int) -> None:
     assert shares.design_effect(*per_second(flags, 20)) == pytest.approx(size, rel=0.12)
 
 
+@pytest.mark.parametrize("n", [2_500, 10_000, 50_000])
+@pytest.mark.parametrize("rate", [0.005, 0.008, 0.009])
+def test_traffic_that_keeps_its_ceiling_is_not_said_to_exceed_it(n: int, rate: float) -> None:
+    """Independent calls under a ceiling of 1 %: in at most 2 of 100 recordings chance looks like proof."""
+    random = np.random.default_rng(4)
+    said = sum(shares.measure(*per_second(random.random(n) < rate, 10)).at_least > 0.01 for _ in range(100))
+
+    assert said <= 2
+
+
+def test_traffic_that_exceeds_its_ceiling_at_times_is_said_to() -> None:
+    """Half of the time at 0.2 %, half at 2 %, whose mean is just over 1 %."""
+    random = np.random.default_rng(4)
+    rate = np.where(np.arange(200_000) // 20_000 % 2, 0.02, 0.002)
+
+    assert shares.measure(*per_second(random.random(200_000) < rate, 10)).at_least > 0.012
+
+
 def test_no_bad_call_is_no_proof_of_perfection() -> None:
     """The ceiling of traffic without a bad call is above zero, and falls with the number of calls."""
     few, many = (shares.measure(np.full(n, 1), np.zeros(n, np.int64)) for n in (100, 100_000))
