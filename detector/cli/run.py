@@ -60,6 +60,8 @@ def run(
         settings = Settings.from_sources(flags, os.environ, text)
     except (SettingsError, OSError, UnicodeDecodeError) as error:
         wrong_use(str(error))
+    if "bootstrap" not in Settings.given(flags, os.environ, text) and not settings.embedded:
+        wrong_use("where are the brokers? --bootstrap HOST:PORT, or --embedded for one of its own")
     loaded = read_contract(contract)
     try:
         settings.check_lease(loaded.defaults.lease_s)

@@ -5,6 +5,7 @@ rows are handed out as `Malformed` and never stop a file; one that ends in the m
 .gz) is one bad row at its end.
 """
 
+import codecs
 import contextlib
 import csv
 import gzip
@@ -117,7 +118,9 @@ def _jsonl(name: str, file: IO[bytes], columns: Columns) -> Iterator[Row]:
 
 def _lines(file: IO[bytes]) -> Iterator[bytes | DecodeError]:
     """Lines that are not blank; one that is too long is skipped to its end and reported as an error."""
+    mark = codecs.BOM_UTF8
     while line := file.readline(_LONGEST_ROW + 1):
+        line, mark = line.removeprefix(mark), b""
         if len(line) > _LONGEST_ROW and not line.endswith(b"\n"):
             while (rest := file.readline(_LONGEST_ROW)) and not rest.endswith(b"\n"):
                 pass

@@ -70,6 +70,15 @@ class Settings:
         Raises:
             SettingsError: an unknown name in the file or among the flags, or a value that cannot be used.
         """
+        made = cls(**cls.given(flags, environ, file))
+        made._check()
+        return made
+
+    @classmethod
+    def given(
+        cls, flags: Mapping[str, Any], environ: Mapping[str, str], file: str | None = None
+    ) -> dict[str, Any]:
+        """Only what the sources say; arguments and errors as for `from_sources`."""
         known = {item.name: item for item in fields(cls)}
         try:
             table = tomllib.loads(file) if file else {}
@@ -89,9 +98,7 @@ class Settings:
                 if value is not None:
                     chosen[name] = _typed(name, value, type(item.default), source)
                     break
-        made = cls(**chosen)
-        made._check()
-        return made
+        return chosen
 
     def _check(self) -> None:
         if self.security_protocol not in _PROTOCOLS:

@@ -79,6 +79,19 @@ def test_bare_install_names_the_extra_and_exits_with_2():
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("variable", ["", "DETECTOR_CONTRACT"])
+def test_run_asks_where_the_brokers_are(variable, monkeypatch):
+    """It does not try an address that nobody gave; the contract may come from the environment."""
+    example = Path(__file__).parents[2] / "data" / "contracts" / "example.yaml"
+    monkeypatch.delenv("DETECTOR_BOOTSTRAP", raising=False)
+    if variable:
+        monkeypatch.setenv(variable, str(example))
+    result = run("run", *([] if variable else ["--contract", str(example)]))
+
+    assert result.returncode == 2
+    assert "--bootstrap HOST:PORT, or --embedded" in result.stderr
+
+
 def test_a_session_that_outlives_the_lease_does_not_start():
     """`run` refuses settings with which one worker's death would let every lease lapse, and says which."""
     example = Path(__file__).parents[2] / "data" / "contracts" / "example.yaml"

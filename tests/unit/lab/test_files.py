@@ -154,6 +154,14 @@ def test_any_bytes_between_good_rows_stop_nothing(tmp_path_factory, lines, kind)
     assert rows[-1].route == "chat"
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path):
+    """Some editors write one."""
+    good = msgspec.json.encode(RECORDS[0])
+    (tmp_path / "calls.jsonl").write_bytes(b"\xef\xbb\xbf" + good + b"\n" + good)
+
+    assert read(tmp_path / "calls.jsonl") == [RECORDS[0]] * 2
+
+
 def test_a_truncated_gz_is_one_malformed_row_at_its_end(tmp_path):
     """What could be unpacked is read, and the file after it too."""
     whole = write(tmp_path / "a.csv.gz", RECORDS * 2000)
