@@ -65,8 +65,8 @@ def disagreement(spec: PredicateSpec, one: CalibratedPredicate) -> tuple[str, st
     # Learnt from verdicts as they were given, where the stated ceiling is a true rate.
     ceiling = spec.judge.observed(spec.ceiling) if spec.judge else spec.ceiling
     # Few calls leave room for rates that nobody has seen.
-    told = not one.usable or one.records * ceiling >= _EXPECTED
-    if "ceiling" in spec.stated and told and one.ceiling is not None and one.ceiling > ceiling:
+    enough = not one.usable or one.records * ceiling >= _EXPECTED
+    if "ceiling" in spec.stated and enough and one.ceiling is not None and one.ceiling > ceiling:
         often = f"{one.rate:.3g} on the mean and " if one.rate is not None else ""
         return (
             "ceiling",

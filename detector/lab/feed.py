@@ -16,11 +16,10 @@ Files do not tell when a row arrived, which a service holds against wrong stamps
 arrived at its own time. But a row that lies far ahead of most that follow it came with what was before.
 """
 
-import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil, floor
+from math import ceil, floor, inf
 from typing import Protocol
 
 from msgspec import structs
@@ -81,9 +80,7 @@ class Feed:
     _waiting: int = 0
     _partitions: dict[str, int] = field(default_factory=dict)
     _late: deque[Evaluation] = field(default_factory=deque)
-    _rows: list[int] = field(
-        default_factory=list
-    )  # of the verdicts, in the order in which they are handed over
+    _verdict_rows: list[int] = field(default_factory=list)  # in the order in which they are handed over
     _handed: int = 0
     _doubtful: deque[tuple[TelemetryRecord, int]] = field(default_factory=deque)
 
@@ -91,7 +88,7 @@ class Feed:
         self._pending = [([], [], []) for _ in self.judges]
         ordered = sorted(self.evaluations, key=lambda each: each[1].event_time)
         self._late = deque(evaluation for _, evaluation in ordered)
-        self._rows = [row for row, _ in ordered]
+        self._verdict_rows = [row for row, _ in ordered]
 
     @classmethod
     def for_contract(
@@ -121,7 +118,7 @@ class Feed:
         while self._doubtful:
             record, offset = self._doubtful[0]
             at = record.event_time
-            leap = math.inf if self.last is None else at - self.last
+            leap = inf if self.last is None else at - self.last
             if leap > _AHEAD_S and len(self._doubtful) <= _FOLLOWING and not ended:
                 return
             self._doubtful.popleft()
@@ -198,8 +195,8 @@ class Feed:
     def _decided(self, decisions: Iterable[Decision]) -> None:
         for each in decisions:
             found = each.evidence
-            if found.topic == EVALUATIONS and self._rows[found.offset] != found.offset:
-                each = replace(each, evidence=structs.replace(found, offset=self._rows[found.offset]))
+            if found.topic == EVALUATIONS and self._verdict_rows[found.offset] != found.offset:
+                each = replace(each, evidence=structs.replace(found, offset=self._verdict_rows[found.offset]))
             self.decisions.append(each)
 
 

@@ -170,8 +170,8 @@ class ScopeJudge:
         unknown = "" if self.attribution is None else self.attribution.close(boundary, frozen=frozen)
         self._closed(boundary, decisions)
         self.findings.refresh()
-        something = self.findings.holds or self.machine.open or self.machine.status.noticed
-        if something or self.findings.use_has_changed():
+        under_way = self.findings.holds or self.machine.open or self.machine.status.noticed
+        if under_way or self.findings.use_has_changed():
             self._step(self._clock.said_at(boundary), decisions)
         if unknown:
             decisions += self.machine.remark(self._stepped, unknown)

@@ -121,8 +121,8 @@ class ScopeVoice:
             partition=self._partition,
             state="active" if active else "inactive",
             mode=mode,
-            modes=self._that_hold(status.modes) if acts else (mode,),
-            muted=self._that_hold(status.muted) if acts else (),
+            modes=self._still_holding(status.modes) if acts else (mode,),
+            muted=self._still_holding(status.muted) if acts else (),
             fallbacks=contract.fallbacks_for(mode, route) if active else {},
             primary_share=self._share(),
             probes_per_s=status.probes_per_s if acts and self.engaged else None,
@@ -139,7 +139,7 @@ class ScopeVoice:
             contract=contract.digest,
         )
 
-    def _that_hold(self, modes: tuple[str, ...]) -> tuple[str, ...]:
+    def _still_holding(self, modes: tuple[str, ...]) -> tuple[str, ...]:
         """On the way back what was acted on may be over."""
         return tuple(name for name in modes if name in self.status.held_since)
 

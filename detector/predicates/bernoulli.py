@@ -258,7 +258,7 @@ class BernoulliJudge(JudgeBase, ABC):
         self._recovery = Recovery(self._ceiling, share.bad / share.calls)
 
     def release(self) -> None:
-        """See `Judge.release`; that the traffic was within its ceiling before is still known."""
+        """See `Judge.release`; whether the traffic was ever within its ceiling before is still known."""
         if self._unusable:
             return
         if self._recovery is not None:

@@ -17,6 +17,7 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, Outcome, Verdict
 from detector.predicates.bernoulli import BernoulliJudge
 from detector.windows.segment import Segment
+from detector.windows.signals import FARTHEST_LOGPROB
 
 STRATA = 18
 LEAST_IN_STRATUM = 30
@@ -26,8 +27,6 @@ READ_WITH = ("input_tokens", "golden")  # columns that are needed beside the fie
 _FORGET_EVERY_S = 60
 _KEPT = 0.5 ** (_FORGET_EVERY_S / HALF_LIFE_S)
 _FINEST = 65536.0  # sums of multiples of 1/65536 are exact, whatever their order
-# Nats; some write the logarithm of nothing as the least number there is, which must not become the mean.
-_FARTHEST = 30.0
 
 
 class Shortfall(BernoulliJudge):
@@ -109,7 +108,7 @@ class Shortfall(BernoulliJudge):
             value, size = values[i], inputs[i]
             if value is None or size is None or golden[i]:
                 continue
-            y = log2(1.0 + value) if octaves else max(-_FARTHEST, min(_FARTHEST, value))
+            y = log2(1.0 + value) if octaves else max(-FARTHEST_LOGPROB, min(FARTHEST_LOGPROB, value))
             y = round(y * _FINEST) / _FINEST
             found.append((i, (min(size.bit_length(), STRATA - 1), y)))
         return found

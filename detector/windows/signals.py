@@ -72,7 +72,9 @@ MOST_DEPLOYMENTS = 16
 GONE_S = 60  # not seen for so long, a deployment makes room for another
 _SAMPLED_TOKENS = 32
 _FINEST = 65536.0
-_FARTHEST = 1e6  # beyond it sums were not exact, and one call would be all that they show
+_FARTHEST = 1e6  # beyond it sums were not exact
+# Nats; some write the logarithm of nothing as the least number there is, which must not become the mean.
+FARTHEST_LOGPROB = 30.0
 _FASTEST_S = 1e-4
 _MOST_MS_PER_TOKEN = 200.0
 _FEWEST_TOKENS = 4
@@ -308,7 +310,7 @@ def _values(segment: Segment, positions: Sequence[int]) -> Sums:
     plain("golden", 1.0 - numbers("golden_ok"), ~asked)
     given("decode", per_token, batch, ok)
     given("output", answers, questions, ok)
-    given("logprob", numbers("logprob_mean"), questions, ok)
+    given("logprob", np.clip(numbers("logprob_mean"), -FARTHEST_LOGPROB, FARTHEST_LOGPROB), questions, ok)
     return values
 
 

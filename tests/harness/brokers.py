@@ -73,11 +73,11 @@ class TestKafka(ABC):
 
     def stop(self) -> None:
         """Stops the broker; its data stay."""
-        raise NotImplementedError(f"a Kafka of the kind {self.kind!r} cannot be stopped")
+        raise RuntimeError(f"a Kafka of the kind {self.kind!r} cannot be stopped")
 
     def start(self) -> None:
         """Starts the stopped broker on the same ports; returns at once if it runs."""
-        raise NotImplementedError(f"a Kafka of the kind {self.kind!r} cannot be started")
+        raise RuntimeError(f"a Kafka of the kind {self.kind!r} cannot be started")
 
     def log_tail(self) -> str:
         """The end of the broker's log, as far as it can be had."""

@@ -273,12 +273,12 @@ def _limit(tally: ShareTally, spec: PredicateSpec, left_out: Ints) -> float | No
             limits.append(float(FINE[min(int(columns[mine][min(first, len(share) - 1)]), len(FINE) - 1)]))
     if not limits:
         return None
-    proposed = 1000.0 * max(limits) * _further(len(limits) * SLOT_S)
+    proposed = 1000.0 * max(limits) * _margin(len(limits) * SLOT_S)
     step = 10.0 ** (np.floor(np.log10(proposed)) - 1)
     return float(f"{np.ceil(proposed / step) * step:.6g}")
 
 
-def _further(recorded_s: float) -> float:
+def _margin(recorded_s: float) -> float:
     """How many times the highest limit that so long a recording needed: 1.5 at an hour, 1.2 at a day.
 
     Measured on 18 days of simulated traffic that nothing is wrong with: false activations a week after a

@@ -181,4 +181,6 @@ def test_the_greatest_number_there_is_spoils_no_sum():
     whole, pieces = run(records, 5), run(records, 5, 3)
 
     assert np.isfinite(whole.recent(5)).all()
+    n, logprob = whole.recent(5)[0, columns_of("logprob")][:2]
+    assert -1.5 < logprob / n < 0.0
     assert np.array_equal(whole.recent(5), pieces.recent(5))
