@@ -178,7 +178,7 @@ class BernoulliJudge(JudgeBase, ABC):
         else:
             state = (self.latched, self._unusable, self._proven, self.verdict)
             self._undo = (self._test.save(), recovery, recovery.save(), *state)
-            index = None if recovery.over else recovery.observe(len(judged), bad)
+            index = recovery.observe(len(judged), bad)
             if index is None or (self._unusable and self.walks):
                 return None
             self._recovered(recovery)

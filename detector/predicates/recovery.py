@@ -41,7 +41,10 @@ class Recovery:
         self.bad = 0
 
     def observe(self, n: int, bad: Sequence[int]) -> int | None:
-        """Take `n` calls, bad ones at the ascending indices `bad`; return the index of recovery."""
+        """Take `n` calls, bad ones at the ascending indices `bad`; return the index of recovery.
+
+        Once that was reached no call is taken any more.
+        """
         last = -1
         for index in bad:
             found = self._good(last + 1, index)

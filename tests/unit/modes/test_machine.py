@@ -150,10 +150,10 @@ def test_a_deactivation_leaves_nothing_standing():
 
 def test_what_is_over_holds_no_more_while_calls_return():
     """`mode` says what was acted on, `modes` and `muted` what holds: on the way back nothing does."""
-    first, *back = flat(play(machine(), "!....")[0])
+    first, *back = flat(play(machine(*PRECEDENCE), "B....")[0])
 
-    assert (first.mode, first.modes) == ("a", ("a",))
-    assert {(each.mode, each.modes, each.muted) for each in back} == {("a", (), ())}
+    assert (first.mode, first.modes, first.muted) == ("cause", ("cause", "symptom"), ("symptom",))
+    assert {(each.mode, each.modes, each.muted) for each in back} == {("cause", (), ())}
 
 
 def test_attempts_to_revert_never_lie_more_than_ten_seconds_apart():

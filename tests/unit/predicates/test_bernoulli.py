@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.contract.calibration import CalibratedPredicate
-from detector.contract.model import PredicateSpec
+from detector.contract.model import JudgeQuality, PredicateSpec
 from detector.predicates.base import Budget, Outcome
 from detector.predicates.registry import judge_for
+from detector.predicates.shiryaev_roberts import MOST_PATIENCE
 from tests.builders import BUDGET, T0, evaluation, record, segment, spec, walk
 
 # One way to be bad for each kind of judge; None is "not measured".
@@ -169,6 +170,7 @@ def test_while_unusable_no_call_flips_and_batches_change_nothing(good, cuts):
         for end in sorted({*ends, len(flags)}):
             bad = [i for i, flag in enumerate(flags[start:end]) if flag]
             assert judge.calm
+            assert judge.patience == MOST_PATIENCE
             assert judge.take(range(start, end), bad) is None
             start = max(start, end)
         judge.close(T0 + 1, frozen=False)
@@ -188,6 +190,24 @@ def exceeded(ceiling=0.01, **keys):
     return judge_for(stated(ceiling, **keys), BUDGET, known)
 
 
+def test_what_comes_after_the_proof_in_its_pane_takes_nothing_back():
+    """Else it would matter how the calls of a pane were cut into batches."""
+    judge = exceeded(field="error")
+    for pattern in ("." * 700, "!" * 5, "." * 3):
+        assert walk(judge, calls("error", pattern)) is None
+    judge.close(T0 + 1, frozen=False)
+
+    assert judge.verdict.outcome is Outcome.CLEAR
+
+
+def test_what_is_unusable_says_nothing_of_the_share_judged():
+    """Its test has seen no call; a breach says which share of the calls had a verdict."""
+    judge = exceeded(field="error")
+    judge.absorb(segment([*calls("error", "!.." * 20)]))
+
+    assert "judged_share" not in judge.verdict.detail
+
+
 def test_what_calibration_has_found_since_counts_for_state_from_before():
     """A restored judge must not be taken for one that can be used, nor the other way round."""
     usable = judge_for(
@@ -196,6 +216,26 @@ def test_what_calibration_has_found_since_counts_for_state_from_before():
 
     assert usable.identity != exceeded(field="error").identity
     assert exceeded(field="error").identity == exceeded(field="error").identity
+
+
+ERRING = JudgeQuality(sensitivity=0.5, specificity=1.0)
+
+
+def test_a_stated_ceiling_is_held_to_what_an_erring_judge_shows_of_it():
+    """Of 2 % it shows 1 %, and healthy calls were bad in up to 1.8 % of its verdicts."""
+    known = CalibratedPredicate(records=10**5, rate=0.015, ceiling=0.018, usable=False, run_length=1e6)
+    judge = judge_for(stated(0.02, field="hallucinated", judge=ERRING), BUDGET, known)
+
+    assert judge.verdict.outcome is Outcome.UNUSABLE
+
+
+@pytest.mark.parametrize("judge", [None, JudgeQuality(sensitivity=0.9, specificity=0.97)])
+def test_a_ceiling_that_is_no_longer_stated_is_the_learnt_one_and_can_be_used(judge):
+    """`usable: false` was said of the contract's own ceiling, which has been taken out since."""
+    known = CalibratedPredicate(records=10**5, rate=0.1, ceiling=0.15, usable=False, run_length=1e6)
+    unstated = PredicateSpec(name="e", type="rate", field="hallucinated", judge=judge)
+
+    assert judge_for(unstated, BUDGET, known).verdict.outcome is not Outcome.UNUSABLE
 
 
 def test_to_release_makes_nothing_usable():

@@ -226,6 +226,23 @@ def test_a_proposed_limit_has_the_wider_a_margin_the_less_was_recorded(tmp_path:
     assert proposed[1] < 0.96 * proposed[0]
 
 
+def test_a_proposed_limit_is_one_that_every_ten_minutes_kept(tmp_path: Path) -> None:
+    """Twenty of ninety have answers slower by a third: the limit is theirs, not that of the others."""
+    steady = calls(5400, slow_ms=150)
+    slower = [
+        each | {"latency_s": 1.33 * each["latency_s"]} if 2400 <= i // PER_S < 3600 else each
+        for i, each in enumerate(steady)
+    ]
+    limits = []
+    for name, records in (("steady", steady), ("slower", slower)):
+        file = write(tmp_path / f"{name}.jsonl", records)
+        one = calibrate([file], load_contract(EXAMPLE)).calibration.of("chat", "slow_responses")
+        assert one is not None
+        limits.append(one.proposed_above_ms or 0.0)
+
+    assert limits[1] == pytest.approx(1.33 * limits[0], rel=0.1)
+
+
 def test_what_stands_out_again_and_again_is_how_the_traffic_is(tmp_path: Path) -> None:
     """Ten short bursts in an hour and a half are kept, and the ceiling with them; two are left out."""
     rare = write(tmp_path / "rare.jsonl", calls(5400, bad_minutes=range(30, 32)))
