@@ -282,15 +282,17 @@ class Shell:
     # What the agents bring.
 
     async def take(self, message: Any) -> None:
-        """A fetched list; one from before the last assignment is dropped, since it is read again."""
-        worker = self.workers.get(message.partition)
-        if worker is None or message.generation_id != self.generation:
-            return
-        if message.partition in self._going_back or message.value.round != self.round_of(message.partition):
-            return
-        self._notice_stall()
-        self.refused.saw(len(message.value))
-        await worker.take(self._input_of[message.topic], message.value)
+        """What has come from one input; from before the last assignment is dropped, since it is read again."""
+        name = self._input_of[message.topic]
+        for batch in message.value:
+            worker = self.workers.get(batch.partition)
+            if worker is None or message.generation_id != self.generation:
+                continue
+            if batch.partition in self._going_back or batch.round != self.round_of(batch.partition):
+                continue
+            self._notice_stall()
+            self.refused.saw(len(batch.records))
+            await worker.take(name, batch.records)
 
     # Owners.
 

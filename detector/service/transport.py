@@ -1,7 +1,8 @@
-"""Batches instead of records through Faust: one event per (partition, fetch), offsets of our own.
+"""Batches instead of records through Faust: one event per topic and fetch, offsets of our own.
 
-Stock Faust spends four tasks and three turns of the event loop on each record; here an agent is given the
-list that one fetch brought. Group membership, rebalance, flow control and agents remain Faust's.
+Stock Faust spends four tasks and three turns of the event loop on each record, and an event costs as much as
+judging a hundred. So an agent is given all that has come from its topic at once, partition by partition.
+Group membership, rebalance, flow control and agents remain Faust's.
 
 What may be committed, and where reading begins, is not Faust's to decide: a commit must not pass the
 acknowledged snapshots, and reading goes on from what the snapshots cover. Both come from `Offsets`.
@@ -11,9 +12,9 @@ Every private name of Faust and aiokafka that is leaned on here is held by a con
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from aiokafka import OffsetAndMetadata, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
@@ -53,16 +54,16 @@ class Offsets(Protocol):
         """The broker has taken these."""
 
 
-class Batch(list[Any]):
-    """Records of one fetch, and the round of reading that they belong to."""
+class Batch(NamedTuple):
+    """Records of one partition, and the round of reading that they belong to."""
 
-    def __init__(self, round_: int, records: Iterable[Any]) -> None:
-        super().__init__(records)
-        self.round = round_
+    partition: int
+    round: int
+    records: Sequence[Any]
 
 
 class BatchSchema(Schema[Any, Any]):
-    """No decoding: the event's value is the list of records that the consumer put into the message."""
+    """No decoding: the event's value is the list of batches that the consumer put into the message."""
 
     def compile(self, app: Any, **_: Any) -> Any:
         create_event = app.create_event
@@ -311,33 +312,35 @@ class BatchConsumer(driver.Consumer):
 
     async def _deliver(self, found: Mapping[TP, list[Any]], active: set[TP]) -> None:
         generation = self.app.consumer_generation_id
-        rounds = dict(self._sought)
+        batches: dict[str, list[Batch]] = {}
         for tp, fetched in found.items():
-            if not self.flow_active or self.app.consumer_generation_id != generation:
-                return
-            wanted = tp in active or tp in self._buffered_partitions
-            if not wanted or self._sought.get(tp, 0) != rounds.get(tp, 0):
+            if tp not in active and tp not in self._buffered_partitions:
                 continue
             expected = self._read_offset[tp]
             if expected is not None and fetched[0].offset < expected:
                 fetched = [record for record in fetched if record.offset >= expected]
                 if not fetched:
                     continue
-            last = fetched[-1]
-            self._read_offset[tp] = last.offset + 1
+            self._read_offset[tp] = fetched[-1].offset + 1
+            batch = Batch(tp.partition, self.offsets.round_of(tp.partition), fetched)
+            batches.setdefault(tp.topic, []).append(batch)
+        for topic, together in batches.items():
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            first = together[0]
             message = ConsumerMessage(
-                tp.topic,
-                tp.partition,
-                last.offset,
-                last.timestamp / 1000,
-                last.timestamp_type,
+                topic,
+                first.partition,
+                first.records[-1].offset,
+                first.records[-1].timestamp / 1000,
+                first.records[-1].timestamp_type,
                 None,
                 None,
-                cast(Any, Batch(self.offsets.round_of(tp.partition), fetched)),
+                cast(Any, together),
                 None,
                 0,
                 0,
-                tp,
+                TP(topic, first.partition),
                 generation_id=generation,
             )
             self._in_work.add(message)
