@@ -22,6 +22,7 @@ from detector.gateway.headernames import tolerate_header_names
 from detector.service import garbage, topics_admin
 from detector.service.health import readiness, render_metrics
 from detector.service.http import HttpServer
+from detector.service.inputs import InputReader
 from detector.service.logs import logger
 from detector.service.settings import Settings, SettingsError
 from detector.service.shell import Shell
@@ -66,7 +67,8 @@ def make_app(settings: Settings, shell: Shell, data_dir: str) -> faust.App:
     )
     app.monitor = PrometheusMonitor(metrics=FaustMetrics.create(shell.metrics.registry, "faust"))
     wait_ms = _EMBEDDED_FETCH_WAIT_MS if settings.embedded else _FETCH_WAIT_MS
-    transport: Any = batch_transport(shell, fetch_max_wait_ms=wait_ms)
+    reader = InputReader(settings.librdkafka_options(), group=settings.group_id, wait_ms=wait_ms)
+    transport: Any = batch_transport(shell, reader)
     app.transport = transport(app.conf.broker_consumer, app)
 
     async def judge(stream: Any) -> None:

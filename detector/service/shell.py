@@ -112,6 +112,8 @@ class Shell:
     async def stop(self) -> None:
         """End everything; what is under way gets a second."""
         self.stopping = True
+        if self.consumer is not None:
+            self.consumer.reader.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(
@@ -282,13 +284,12 @@ class Shell:
     # What the agents bring.
 
     async def take(self, message: Any) -> None:
-        """What has come from one input; from before the last assignment is dropped, since it is read again."""
+        """What has come from one input. From before the last assignment is dropped: it is read again."""
         name = self._input_of[message.topic]
         for batch in message.value:
             worker = self.workers.get(batch.partition)
-            if worker is None or message.generation_id != self.generation:
-                continue
-            if batch.partition in self._going_back or batch.round != self.round_of(batch.partition):
+            old = message.generation_id != self.generation or batch.round != self.round_of(batch.partition)
+            if worker is None or old or batch.partition in self._going_back:
                 continue
             self._notice_stall()
             self.refused.saw(len(batch.records))

@@ -5,6 +5,7 @@ and all of it at once: the busier the loop, the larger what it takes. One thread
 """
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -35,31 +36,31 @@ class Stock:
         self._most = most
         # Each is written by one side only.
         self._put = self._taken = 0
-        self._putting: asyncio.AbstractEventLoop | None = None
-        self._room = asyncio.Event()
+        self._room = threading.Event()
 
     def __len__(self) -> int:
         return self._put - self._taken
 
     # The thread that fetches.
 
-    async def room(self) -> None:
-        """Wait until less than `most` records lie here."""
-        self._putting = asyncio.get_running_loop()
-        while len(self) >= self._most:
-            self._room.clear()
-            if len(self) >= self._most:
-                await self._room.wait()
+    def room(self, timeout_s: float) -> bool:
+        """Wait until less than `most` records lie here, for so long at most; whether that is so."""
+        if len(self) < self._most:
+            return True
+        self._room.clear()
+        if len(self) >= self._most:
+            self._room.wait(timeout_s)
+        return len(self) < self._most
 
-    def put(self, found: Mapping[Any, Sequence[Any]], rounds: Mapping[TP, int]) -> None:
+    def put(self, found: Mapping[TP, Sequence[Any]], rounds: Mapping[TP, int]) -> None:
         """Add what a fetch brought; `rounds`: how often each partition was sought."""
-        for place, records in found.items():
-            tp = TP(place.topic, place.partition)
+        for tp, records in found.items():
             self._put += len(records)
             self._chunks.append(Chunk(tp, rounds.get(tp, 0), records))
         if not self._told:
             self._told = True
-            self._loop.call_soon_threadsafe(self._arrived.set)
+            with suppress(RuntimeError):  # the loop has ended: nobody takes any more
+                self._loop.call_soon_threadsafe(self._arrived.set)
 
     # The loop that judges.
 
@@ -81,9 +82,6 @@ class Stock:
         while self._chunks:
             found.append(self._chunks.popleft())
         taken = sum(len(chunk.records) for chunk in found)
-        full = len(self) >= self._most
         self._taken += taken
-        if full and self._putting is not None:
-            with suppress(RuntimeError):  # its loop has ended: nobody waits for room any more
-                self._putting.call_soon_threadsafe(self._room.set)
+        self._room.set()
         return found

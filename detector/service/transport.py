@@ -24,12 +24,12 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode import Service
 
-from detector.gateway.leanfetch import hand_over_whole
 from detector.service.garbage import in_a_spare_moment
-from detector.service.pacing import WAIT_MS, WHATEVER, next_ask
+from detector.service.inputs import InputReader
 from detector.service.stock import Chunk, Stock
 
 _LOOK_S = 0.05
+_ENDS_S = 0.2
 
 
 class Offsets(Protocol):
@@ -75,52 +75,39 @@ class BatchSchema(Schema[Any, Any]):
 
 
 class BatchThread(driver.AIOKafkaConsumerThread):
-    """The thread that owns the aiokafka consumer."""
-
-    fetch_max_wait_ms = WAIT_MS
+    """The thread that owns the aiokafka consumer, which is a member of the group and fetches nothing."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._sought: dict[TP, int] = {}
+        self._seen: dict[TP, tuple[int, float]] = {}
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        # Faust writes the wait into its call. The embedded broker does not wake a waiting fetch, so there it
-        # has to be short.
-        consumer._fetch_max_wait_ms = self.fetch_max_wait_ms
         # Without tables Faust takes round robin, which gives the two topics' partition n to two workers.
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
         return consumer
 
-    async def pump(self, stock: Stock) -> None:
-        """Fetch on and on, in this thread's loop; raises what Faust's own fetching raises."""
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """The group has given partitions, which another consumer reads."""
         consumer = self._ensure_consumer()
-        fetcher = consumer._fetcher
-        hand_over_whole(fetcher)
-        ask, before = WHATEVER, time.monotonic()
-        while True:
-            await stock.room()
-            # Those that Faust holds back for a full buffer too: how much is fetched is bounded here.
-            active = {*(self.consumer._active_partitions or ()), *self.consumer._buffered_partitions}
-            if not active or not self.consumer.flow_active:
-                await asyncio.sleep(_LOOK_S)
-                continue
-            found = await self._fetch_records(consumer, active, timeout=ask.timeout_s)
-            stock.put(found, self._sought)
-            now = time.monotonic()
-            ask, before = next_ask(sum(map(len, found.values())), now - before, len(stock)), now
-            # The client sends its next request as soon as nothing here keeps it from doing so.
-            fetcher._fetch_min_bytes = ask.min_bytes
-            fetcher._fetch_max_wait_ms = min(ask.wait_ms, self.fetch_max_wait_ms)
+        consumer.pause(*consumer.assignment())
+        self._seen = {}
+        await super().on_partitions_assigned(assigned, generation_id)
 
-    async def seek_counted(self, starts: Mapping[TP, int]) -> dict[TP, int]:
-        """Seek; returns how often each of these partitions was sought by now."""
+    async def look_at_ends(self) -> None:
+        """Ask for the ends of what is assigned, on and on; raises what Faust's own fetching raises."""
         consumer = self._ensure_consumer()
-        sought = {tp: self._sought.get(tp, 0) + 1 for tp in starts}
-        # From here on whatever a fetch brings lies behind the seek: nothing else runs in between.
-        self._sought.update(sought)
-        await self._seek_wait(consumer, dict(starts))
-        return sought
+        while True:
+            await asyncio.sleep(_ENDS_S)
+            places = consumer.assignment()
+            if not places or not self.consumer.flow_active:
+                continue
+            # It brings nothing, and the group hears that somebody is at work here.
+            await self._fetch_records(consumer, set(places), timeout=0)
+            asked = time.time()
+            with suppress(KafkaError):
+                ends = await consumer.end_offsets(list(places))
+                self._seen = {TP(tp.topic, tp.partition): (end, asked) for tp, end in ends.items()}
 
     async def commit_quietly(self, offsets: Mapping[TP, int]) -> bool:
         """Commit; False where the broker cannot be reached or the group has moved on: a later one will do."""
@@ -156,34 +143,25 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         }
 
     def seen(self, tp: TP) -> tuple[int | None, float | None]:
-        """The end offset that the last fetch brought and when that was (Unix s)."""
-        consumer = self._ensure_consumer()
-        place = TopicPartition(tp.topic, tp.partition)
-        if place not in consumer.assignment():
-            return None, None
-        polled = consumer.last_poll_timestamp(place)
-        return consumer.highwater(place), None if polled is None else polled / 1000
+        """The end offset when it was last asked for, and when that was (Unix s)."""
+        return self._seen.get(tp, (None, None))
 
 
 class BatchConsumer(driver.Consumer):
     """Faust's consumer with batches, and with offsets from outside."""
 
     offsets: Offsets
-    fetch_max_wait_ms = WAIT_MS
+    reader: InputReader
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._stock: Stock | None = None
-        self._early: list[Chunk] = []  # from behind a seek that has not ended yet
         self._sought: dict[TP, int] = {}  # how often each partition was sought
         self._in_work: set[Any] = set()  # batches that agents were given
         self._all_done = asyncio.Event()
         self._idle = asyncio.Event()
 
     def _new_consumer_thread(self) -> BatchThread:
-        thread = BatchThread(self, loop=self.loop, beacon=self.beacon)
-        thread.fetch_max_wait_ms = self.fetch_max_wait_ms
-        return thread
+        return BatchThread(self, loop=self.loop, beacon=self.beacon)
 
     async def in_thread(self, name: str, *args: Any) -> Any:
         """Call one of `BatchThread`'s coroutines in its own loop."""
@@ -196,19 +174,17 @@ class BatchConsumer(driver.Consumer):
         assigned = frozenset(self.assignment())
         starts = await self.offsets.start_offsets(assigned)
         starts = {tp: offset for tp, offset in starts.items() if tp in self.assignment()}
-        if starts:
-            await self._go_to(starts)
+        self._go_to(starts, whole=True)
 
     async def read_again(self, starts: Mapping[TP, int]) -> None:
         """Go back with some partitions, while the others are read on."""
-        await self._go_to(starts)
+        self._go_to(starts, whole=False)
 
-    async def _go_to(self, starts: Mapping[TP, int]) -> None:
-        sought = await self.in_thread("seek_counted", starts)
+    def _go_to(self, starts: Mapping[TP, int], *, whole: bool) -> None:
+        sought = {tp: self._sought.get(tp, 0) + 1 for tp in starts}
         self._sought.update(sought)
         self._read_offset.update(starts)
-        if self._stock is not None:
-            self._stock.wake()
+        self.reader.read(starts, sought, whole=whole)
 
     def ack(self, message: Any) -> bool:
         """An agent is done with a batch. That frees the batch; it moves no offset."""
@@ -249,11 +225,9 @@ class BatchConsumer(driver.Consumer):
         """Hand on what the thread brings, each time all that has come since the last was judged."""
         stopped = self._stopped.is_set
         fetcher_stopped = fetcher._stopped.is_set
-        thread = cast(BatchThread, self._thread)
-        stock = self._stock = Stock()
-        self._early = []
-        pump = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(thread.pump(stock), thread.thread_loop))
-        pump.add_done_callback(lambda _: stock.wake())
+        thread, stock, failed = cast(BatchThread, self._thread), self.reader.stock, self.reader.failed
+        looking = asyncio.run_coroutine_threadsafe(thread.look_at_ends(), thread.thread_loop)
+        looking.add_done_callback(lambda _: self.loop.call_soon_threadsafe(stock.wake))
         try:
             while not (stopped() or fetcher_stopped()):
                 if not self.flow_active:
@@ -262,8 +236,9 @@ class BatchConsumer(driver.Consumer):
                 active = self._get_active_partitions()
                 await self._use_spare_time(stock)
                 await stock.arrived(1.0)
-                if pump.done():
-                    pump.result()
+                for other in (looking, failed):
+                    if other.done():
+                        other.result()
                 # What was fetched while the flow stopped is fetched again: a resume always seeks.
                 found = self._current(stock.take())
                 if found and self.flow_active:
@@ -273,12 +248,12 @@ class BatchConsumer(driver.Consumer):
             if not self.transport.app.should_stop:
                 raise
         finally:
-            pump.cancel()
+            looking.cancel()
 
     @property
     def busy(self) -> bool:
         """Whether records that were fetched are not judged yet."""
-        return bool(self._in_work) or (self._stock is not None and len(self._stock) > 0)
+        return bool(self._in_work) or len(self.reader.stock) > 0
 
     async def lull(self, end: float) -> None:
         """Let what was fetched be judged first, up to `end` of the monotonic clock."""
@@ -299,15 +274,11 @@ class BatchConsumer(driver.Consumer):
             in_a_spare_moment()
 
     def _current(self, chunks: list[Chunk]) -> dict[TP, list[Any]]:
-        """Records by partition, none from before a seek; those behind one that still ends wait for that."""
+        """Records by partition, none from before a seek."""
         found: dict[TP, list[Any]] = {}
-        early, self._early = self._early, []
-        for chunk in (*early, *chunks):
-            sought = self._sought.get(chunk.tp, 0)
-            if chunk.round == sought:
+        for chunk in chunks:
+            if chunk.round == self._sought.get(chunk.tp, 0):
                 found.setdefault(chunk.tp, []).extend(chunk.records)
-            elif chunk.round > sought:
-                self._early.append(chunk)
         return found
 
     async def _deliver(self, found: Mapping[TP, list[Any]], active: set[TP]) -> None:
@@ -355,11 +326,9 @@ class BatchConsumer(driver.Consumer):
                     await self._all_done.wait()
 
 
-def batch_transport(offsets: Offsets, *, fetch_max_wait_ms: int = WAIT_MS) -> type[Service]:
+def batch_transport(offsets: Offsets, reader: InputReader) -> type[Service]:
     """Make the transport class; set an instance on the app before a topic or an agent is declared."""
-    consumer: Any = type(
-        "Consumer", (BatchConsumer,), {"offsets": offsets, "fetch_max_wait_ms": fetch_max_wait_ms}
-    )
+    consumer: Any = type("Consumer", (BatchConsumer,), {"offsets": offsets, "reader": reader})
     # The framework names a service's logger after the module that made the class.
     consumer.logger = BatchThread.logger = driver.logger
     return type("BatchTransport", (driver.Transport,), {"Consumer": consumer})

@@ -49,8 +49,7 @@ def names(function: Any) -> set[str]:
         (driver.AIOKafkaConsumerThread, "_create_worker_consumer"),
         (driver.AIOKafkaConsumerThread, "_ensure_consumer"),
         (driver.AIOKafkaConsumerThread, "call_thread"),
-        (driver.AIOKafkaConsumerThread, "_seek_wait"),
-        (driver.AIOKafkaConsumerThread, "seek_wait"),
+        (driver.AIOKafkaConsumerThread, "on_partitions_assigned"),
         (driver.AIOKafkaConsumerThread, "_fetch_records"),
         (FetchResult, "getall"),
         (FetchResult, "check_assignment"),
@@ -90,14 +89,15 @@ def test_the_consumer_keeps_the_state_that_the_transport_reads() -> None:
     assert "generation_id" in inspect.signature(driver.ConsumerMessage.__init__).parameters
 
 
-def test_aiokafka_takes_the_wait_and_the_assignor_until_it_starts() -> None:
-    """Both are set on the consumer after Faust has made it and before it starts."""
-    assert {"_fetch_max_wait_ms", "_partition_assignment_strategy"} <= names(AIOKafkaConsumer.start)
+def test_aiokafka_takes_the_assignor_until_it_starts() -> None:
+    """It is set on the consumer after Faust has made it and before it starts."""
+    assert "_partition_assignment_strategy" in names(AIOKafkaConsumer.start)
 
 
-def test_each_fetch_asks_with_the_wait_and_the_size_that_are_set_then() -> None:
-    """Both are set on the fetcher between two requests."""
-    assert {"_fetch_max_wait_ms", "_fetch_min_bytes"} <= names(AiokafkaFetcher._get_actions_per_node)
+def test_a_partition_is_paused_before_it_could_be_fetched() -> None:
+    """Another consumer reads it. A new assignment pauses none, and tells the thread before anybody else."""
+    assert "paused" in names(AiokafkaFetcher._get_actions_per_node)
+    assert "on_partitions_assigned" in names(driver.ConsumerRebalanceListener.on_partitions_assigned)
 
 
 def test_a_fetched_partition_can_be_taken_whole() -> None:
@@ -126,7 +126,8 @@ def test_the_assignor_keeps_both_inputs_together() -> None:
 
 def test_the_transport_makes_our_consumer_and_our_thread() -> None:
     """Faust takes the consumer's class from the transport, and its thread from the consumer."""
-    transport: Any = batch_transport(object())  # type: ignore[arg-type]  # no offset is asked for here
+    nobody: Any = object()  # is asked for nothing here
+    transport: Any = batch_transport(nobody, nobody)
 
     assert issubclass(transport.Consumer, BatchConsumer)
     assert "BatchThread" in names(BatchConsumer._new_consumer_thread)

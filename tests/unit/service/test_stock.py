@@ -7,22 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
 from faust.types import TP
 
 from detector.service import transport
 from detector.service.stock import Chunk, Stock
 from detector.service.transport import BatchConsumer
 
-PLACE = TopicPartition("t", 3)
+PLACE = TP("t", 3)
 MANY = 5_000
-
-
-def run_beside(work: Any) -> threading.Thread:
-    """Start a coroutine in a loop and a thread of its own."""
-    thread = threading.Thread(target=lambda: asyncio.run(work()), daemon=True)
-    thread.start()
-    return thread
 
 
 async def test_all_that_a_thread_puts_is_taken_once_and_in_order() -> None:
@@ -30,12 +22,14 @@ async def test_all_that_a_thread_puts_is_taken_once_and_in_order() -> None:
     stock = Stock(most=50)
     largest = 0
 
-    async def put() -> None:
+    def put() -> None:
         for first in range(0, MANY, 10):
-            await stock.room()
+            while not stock.room(5.0):
+                pass
             stock.put({PLACE: list(range(first, first + 10))}, {})
 
-    thread = run_beside(put)
+    thread = threading.Thread(target=put, daemon=True)
+    thread.start()
     taken: list[int] = []
     while len(taken) < MANY:
         await stock.arrived(5.0)
@@ -49,15 +43,25 @@ async def test_all_that_a_thread_puts_is_taken_once_and_in_order() -> None:
     assert len(stock) == 0
 
 
+async def test_a_full_stock_has_no_room_until_it_is_taken() -> None:
+    """Waiting ends with the time, or with the first take."""
+    stock = Stock(most=2)
+    stock.put({PLACE: [1, 2]}, {})
+
+    assert not stock.room(0.001)
+    stock.take()
+    assert stock.room(0.0)
+
+
 async def test_a_chunk_is_named_by_its_partition_and_its_seek() -> None:
     """The round is that of the moment at which it was put."""
     stock = Stock()
-    rounds = {TP("t", 3): 2}
+    rounds = {PLACE: 2}
     stock.put({PLACE: [1]}, rounds)
-    rounds[TP("t", 3)] = 3
+    rounds[PLACE] = 3
     stock.put({PLACE: [2]}, rounds)
 
-    assert stock.take() == [Chunk(TP("t", 3), 2, [1]), Chunk(TP("t", 3), 3, [2])]
+    assert stock.take() == [Chunk(PLACE, 2, [1]), Chunk(PLACE, 3, [2])]
 
 
 async def test_waiting_ends_with_the_time_where_nothing_comes() -> None:
@@ -69,16 +73,13 @@ async def test_waiting_ends_with_the_time_where_nothing_comes() -> None:
     assert stock.take() == []
 
 
-def test_what_was_fetched_before_a_seek_is_dropped_and_what_comes_behind_it_waits() -> None:
-    """Another partition's records are left alone; a seek is over once the loop has taken note of it."""
+def test_what_was_fetched_before_a_seek_is_dropped() -> None:
+    """Another partition's records are left alone, and chunks of one partition come together."""
     here, other = TP("t", 3), TP("t", 4)
-    consumer: Any = SimpleNamespace(_early=[], _sought={here: 1})
-    chunks = [Chunk(here, 0, [7]), Chunk(here, 1, [5]), Chunk(here, 2, [1, 2]), Chunk(other, 0, [9])]
+    consumer: Any = SimpleNamespace(_sought={here: 1})
+    chunks = [Chunk(here, 0, [7]), Chunk(here, 1, [5]), Chunk(other, 0, [9]), Chunk(here, 1, [6])]
 
-    assert BatchConsumer._current(consumer, chunks) == {here: [5], other: [9]}
-    assert BatchConsumer._current(consumer, []) == {}
-    consumer._sought[here] = 2
-    assert BatchConsumer._current(consumer, [Chunk(here, 2, [3])]) == {here: [1, 2, 3]}
+    assert BatchConsumer._current(consumer, chunks) == {here: [5, 6], other: [9]}
 
 
 async def test_a_round_is_over_as_soon_as_its_batches_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +107,8 @@ async def test_what_is_not_urgent_waits_until_all_that_was_fetched_is_judged() -
         flow_active = True
 
         def __init__(self) -> None:
-            self._stock, self._in_work = stock, {message}
+            self.reader: Any = SimpleNamespace(stock=stock)
+            self._in_work = {message}
             self._idle = asyncio.Event()
             self.offsets: Any = SimpleNamespace(spare=nothing_to_do)
 

@@ -1,0 +1,94 @@
+"""The reader of the inputs brings every record of its partitions, in order and once per round of reading."""
+
+import asyncio
+from collections import defaultdict
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from confluent_kafka import KafkaError, KafkaException
+from faust.types import TP
+
+from detector.service.inputs import InputReader
+from detector.service.settings import Settings
+from detector.service.stock import Chunk
+from tests.harness.brokers import TestKafka
+from tests.integration.kit import producer
+
+MANY = 3_000
+
+
+@pytest.fixture
+async def places(real_kafka: TestKafka, topic_prefix: str) -> list[TP]:
+    """Two partitions, and MANY records in each."""
+    topic = f"{topic_prefix}inputs"
+    admin = AIOKafkaAdminClient(bootstrap_servers=real_kafka.bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 2, 1)])
+    await admin.close()
+    async with producer(real_kafka.bootstrap) as to:
+        for partition in (0, 1):
+            sent = [
+                await to.send(topic, b"v%d" % number, b"k", partition=partition, headers=[("h", b"x")])
+                for number in range(MANY)
+            ]
+            await asyncio.gather(*sent)
+    return [TP(topic, 0), TP(topic, 1)]
+
+
+async def taken(reader: InputReader, last: dict[TP, int]) -> list[Chunk]:
+    """Chunks up to these offsets."""
+    chunks: list[Chunk] = []
+    left = set(last)
+    async with asyncio.timeout(30):
+        while left:
+            await reader.stock.arrived(1.0)
+            found = reader.stock.take()
+            chunks += found
+            left -= {chunk.tp for chunk in found if chunk.records[-1].offset == last[chunk.tp]}
+    return chunks
+
+
+def offsets(chunks: list[Chunk]) -> dict[tuple[TP, int], list[int]]:
+    """By partition and round."""
+    found: defaultdict[tuple[TP, int], list[int]] = defaultdict(list)
+    for chunk in chunks:
+        found[chunk.tp, chunk.round] += [record.offset for record in chunk.records]
+    return found
+
+
+async def test_each_partition_is_read_from_its_start_and_again_when_told(
+    real_kafka: TestKafka, places: list[TP]
+) -> None:
+    """Going back with one leaves the other where it is; going to others forgets those left out."""
+    here, other = places
+    options = Settings(bootstrap=real_kafka.bootstrap).librdkafka_options()
+    reader = InputReader(options, group=here.topic)
+    try:
+        reader.read({here: 0, other: 10}, {here: 1, other: 1}, whole=True)
+        first = await taken(reader, dict.fromkeys(places, MANY - 1))
+        reader.read({here: MANY - 5}, {here: 2}, whole=False)
+        again = await taken(reader, {here: MANY - 1})
+        reader.read({other: MANY - 2}, {other: 2}, whole=True)
+        others = await taken(reader, {other: MANY - 1})
+    finally:
+        reader.close()
+
+    assert offsets(first) == {(here, 1): list(range(MANY)), (other, 1): list(range(10, MANY))}
+    assert offsets(again) == {(here, 2): list(range(MANY - 5, MANY))}
+    assert offsets(others) == {(other, 2): [MANY - 2, MANY - 1]}
+    record = first[0].records[0]
+    assert (record.key, record.value, record.headers) == (b"k", b"v%d" % record.offset, [("h", b"x")])
+    assert record.timestamp_type == 0
+    assert record.timestamp > 1.7e12
+
+
+async def test_a_reader_that_cannot_go_on_says_so(real_kafka: TestKafka) -> None:
+    """Options that are refused, and a batch whose checksum is wrong; a lost connection is waited for."""
+    reader = InputReader({"no.such.option": 1}, group="g")
+    reader.read({}, {}, whole=True)
+    with pytest.raises(KafkaException, match=r"no\.such\.option"):
+        await asyncio.wait_for(reader.failed, 10)
+
+    reader._complain(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    with pytest.raises(KafkaException):
+        reader._complain(KafkaError(KafkaError._BAD_MSG))
