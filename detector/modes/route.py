@@ -287,9 +287,9 @@ class RouteJudge(ScopeJudge):
         `together`: most routes are silent, which is said once for all of them.
         """
         decisions: list[Decision] = []
-        if not self._clock.started or now <= self.newest:
+        if not self._clock.started:
             return decisions
-        if now >= self._due():
+        if now >= self._due() and now > self.newest:
             self._advance(now, decisions)
             if not together:
                 for judge in self.judges.values():

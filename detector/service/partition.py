@@ -2,8 +2,10 @@
 
 The way of one record
 ---------------------
-1. A fetch brings a list of records of one partition; the transport hands it to an agent as one event.
-2. The agent calls `PartitionWorker.take`, which waits until the state is restored and the claim is read back.
+1. Threads of librdkafka's fetch; what has come of one input goes to its agent as one event, with a list of
+   records for each partition.
+2. For each list the agent calls `PartitionWorker.take`, which waits until the state is restored and the
+   claim is read back.
 3. `decode` sorts the list: records; what is none goes to the dead letters; what belongs to another partition
    is sent there once; what was sent here and has been seen is dropped.
 4. `Pipeline.step` judges the records and returns decisions.
