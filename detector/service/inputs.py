@@ -41,6 +41,9 @@ _OPTIONS: dict[str, Any] = {
     "reconnect.backoff.max.ms": 1_000,
     "topic.metadata.refresh.interval.ms": 30_000,
     "socket.nagle.disable": True,
+    # A way to the broker that is dead without a word; a fetch is answered within its wait.
+    "socket.timeout.ms": 10_000,
+    "socket.keepalive.enable": True,
 }
 _LOOK_S = 0.05
 _AT_ONCE = 500  # messages: they are made without letting go of the interpreter
@@ -141,7 +144,9 @@ class InputReader:
                 self._rounds.clear()
                 consumer.assign(places)
             else:
-                consumer.incremental_unassign(places)
+                held = {(place.topic, place.partition) for place in consumer.assignment()}
+                if gone := [place for place in places if (place.topic, place.partition) in held]:
+                    consumer.incremental_unassign(gone)
                 consumer.incremental_assign(places)
             # The library hands out nothing any more that was fetched before.
             self._rounds |= rounds

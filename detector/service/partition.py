@@ -118,6 +118,8 @@ class PartitionWorker:
     async def restore(self, found: Snapshots, starts: Mapping[str, int], ends: Mapping[str, int]) -> None:
         """Take over what the snapshots hold; `starts`: where to read on, `ends`: what to catch up with."""
         self.cover.restore(found, starts)
+        # Ends that were asked for before lie before what is judged by now.
+        self._moved_at = dict.fromkeys(starts, self._clock())
         self._ends = dict(ends)
         turn = Turn(_JUDGE_S)
         for key, data in found.routes.items():

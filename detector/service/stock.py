@@ -41,16 +41,21 @@ class Stock:
     def __len__(self) -> int:
         return self._put - self._taken
 
+    @property
+    def full(self) -> bool:
+        """Whether `most` records lie here, or more."""
+        return len(self) >= self._most
+
     # The thread that fetches.
 
     def room(self, timeout_s: float) -> bool:
         """Wait until less than `most` records lie here, for so long at most; whether that is so."""
-        if len(self) < self._most:
+        if not self.full:
             return True
         self._room.clear()
-        if len(self) >= self._most:
+        if self.full:
             self._room.wait(timeout_s)
-        return len(self) < self._most
+        return not self.full
 
     def put(self, found: Mapping[TP, Sequence[Any]], rounds: Mapping[TP, int]) -> None:
         """Add what a fetch brought; `rounds`: how often each partition was sought."""
@@ -59,8 +64,12 @@ class Stock:
             self._chunks.append(Chunk(tp, rounds.get(tp, 0), records))
         if not self._told:
             self._told = True
-            with suppress(RuntimeError):  # the loop has ended: nobody takes any more
-                self._loop.call_soon_threadsafe(self._arrived.set)
+            self.wake_from_afar()
+
+    def wake_from_afar(self) -> None:
+        """As `wake`, from any thread."""
+        with suppress(RuntimeError):  # the loop has ended: nobody takes any more
+            self._loop.call_soon_threadsafe(self._arrived.set)
 
     # The loop that judges.
 

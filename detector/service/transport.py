@@ -99,11 +99,14 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         while True:
             await asyncio.sleep(_ENDS_S)
+            # Nobody waits for a fetch here, to whom the group's trouble would be told.
+            consumer._coordinator.check_errors()
             places = consumer.assignment()
+            if not cast(BatchConsumer, self.consumer).reader.stock.full:
+                # It brings nothing. Without it the group is left in the end: nobody seems to be at work here.
+                await self._fetch_records(consumer, set(places), timeout=0)
             if not places or not self.consumer.flow_active:
                 continue
-            # It brings nothing, and the group hears that somebody is at work here.
-            await self._fetch_records(consumer, set(places), timeout=0)
             asked = time.time()
             with suppress(KafkaError):
                 ends = await consumer.end_offsets(list(places))
@@ -176,6 +179,11 @@ class BatchConsumer(driver.Consumer):
         starts = {tp: offset for tp, offset in starts.items() if tp in self.assignment()}
         self._go_to(starts, whole=True)
 
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """The group goes on; whoever has partitions then seeks them all."""
+        self.reader.read({}, {}, whole=True)
+        await super().on_partitions_revoked(revoked)
+
     async def read_again(self, starts: Mapping[TP, int]) -> None:
         """Go back with some partitions, while the others are read on."""
         self._go_to(starts, whole=False)
@@ -227,7 +235,7 @@ class BatchConsumer(driver.Consumer):
         fetcher_stopped = fetcher._stopped.is_set
         thread, stock, failed = cast(BatchThread, self._thread), self.reader.stock, self.reader.failed
         looking = asyncio.run_coroutine_threadsafe(thread.look_at_ends(), thread.thread_loop)
-        looking.add_done_callback(lambda _: self.loop.call_soon_threadsafe(stock.wake))
+        looking.add_done_callback(lambda _: stock.wake_from_afar())
         try:
             while not (stopped() or fetcher_stopped()):
                 if not self.flow_active:
@@ -237,7 +245,7 @@ class BatchConsumer(driver.Consumer):
                 await self._use_spare_time(stock)
                 await stock.arrived(1.0)
                 for other in (looking, failed):
-                    if other.done():
+                    if other.done() and not other.cancelled():
                         other.result()
                 # What was fetched while the flow stopped is fetched again: a resume always seeks.
                 found = self._current(stock.take())

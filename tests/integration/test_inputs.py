@@ -1,6 +1,7 @@
 """The reader of the inputs brings every record of its partitions, in order and once per round of reading."""
 
 import asyncio
+import random
 from collections import defaultdict
 
 import pytest
@@ -80,6 +81,54 @@ async def test_each_partition_is_read_from_its_start_and_again_when_told(
     assert (record.key, record.value, record.headers) == (b"k", b"v%d" % record.offset, [("h", b"x")])
     assert record.timestamp_type == 0
     assert record.timestamp > 1.7e12
+
+
+async def test_one_partition_may_be_told_of_before_all_are(real_kafka: TestKafka, places: list[TP]) -> None:
+    """A contract that is read anew while an assignment is restored; then nothing is left to read."""
+    here, other = places
+    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=here.topic)
+    try:
+        reader.read({here: MANY - 2}, {here: 1}, whole=False)
+        first = await taken(reader, {here: MANY - 1})
+        reader.read({}, {}, whole=True)
+        reader.read({other: MANY - 1}, {other: 1}, whole=False)
+        then = await taken(reader, {other: MANY - 1})
+    finally:
+        reader.close()
+
+    assert offsets(first) == {(here, 1): [MANY - 2, MANY - 1]}
+    assert offsets(then) == {(other, 1): [MANY - 1]}
+    assert not reader.failed.done()
+
+
+async def test_nothing_from_before_a_seek_comes_behind_it(real_kafka: TestKafka, places: list[TP]) -> None:
+    """Told again and again while it reads, each round begins where it was told and leaves nothing out."""
+    draw = random.Random(5)
+    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=places[0].topic)
+    rounds, told = dict.fromkeys(places, 0), dict.fromkeys(places, 0)
+    begun = 0
+    try:
+        for number in range(60):
+            some = places if number % 3 == 0 else [draw.choice(places)]
+            for tp in some:
+                rounds[tp] += 1
+                told[tp] = draw.randrange(MANY)
+            mine = {tp: told[tp] for tp in some}
+            reader.read(mine, {tp: rounds[tp] for tp in some}, whole=number % 3 == 0)
+            due = dict(mine)
+            while due.keys() & set(some[:1]):
+                await reader.stock.arrived(1.0)
+                for chunk in reader.stock.take():
+                    if chunk.round != rounds[chunk.tp]:
+                        continue
+                    first = told[chunk.tp]
+                    told[chunk.tp] = first + len(chunk.records)
+                    assert [record.offset for record in chunk.records] == list(range(first, told[chunk.tp]))
+                    begun += due.pop(chunk.tp, None) is not None
+    finally:
+        reader.close()
+
+    assert begun >= 60
 
 
 async def test_a_reader_that_cannot_go_on_says_so(real_kafka: TestKafka) -> None:

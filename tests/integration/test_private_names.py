@@ -12,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher as AiokafkaFetcher
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer as BaseConsumer
@@ -50,6 +51,8 @@ def names(function: Any) -> set[str]:
         (driver.AIOKafkaConsumerThread, "_ensure_consumer"),
         (driver.AIOKafkaConsumerThread, "call_thread"),
         (driver.AIOKafkaConsumerThread, "on_partitions_assigned"),
+        (BaseConsumer, "on_partitions_revoked"),
+        (GroupCoordinator, "check_errors"),
         (driver.AIOKafkaConsumerThread, "_fetch_records"),
         (FetchResult, "getall"),
         (FetchResult, "check_assignment"),
