@@ -158,3 +158,19 @@ async def test_only_an_answer_from_after_the_last_records_tells_of_a_topic_made_
     await worker.tick({TELEMETRY: (3, came), EVALUATIONS: (0, came)}, judged, breathe)
     with pytest.raises(TopicMadeAnewError, match="lie before"):
         await worker.tick({TELEMETRY: (3, judged), EVALUATIONS: (0, judged)}, judged, breathe)
+
+
+async def test_an_end_from_before_a_partition_was_begun_again_tells_of_no_topic_made_anew() -> None:
+    """It was asked for when less had been judged; the next answer is the first that counts."""
+    asked = time.time()
+    worker = await working(lambda *_: None)
+    worker.catching_up = False
+    worker._desk.tick = lambda _: None  # type: ignore[method-assign]
+    worker._desk.log = SimpleNamespace(accepts_read=0)  # type: ignore[misc, assignment]
+    worker.position.update({TELEMETRY: 121, EVALUATIONS: 0})
+    await worker.restore(Snapshots(), {TELEMETRY: 121, EVALUATIONS: 0}, {})
+    begun = time.time()
+
+    await worker.tick({TELEMETRY: (100, asked), EVALUATIONS: (0, asked)}, begun, breathe)
+    with pytest.raises(TopicMadeAnewError, match="lie before"):
+        await worker.tick({TELEMETRY: (100, begun + 1), EVALUATIONS: (0, begun + 1)}, begun + 1, breathe)
