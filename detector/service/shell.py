@@ -190,7 +190,7 @@ class Shell:
         try:
             starts = await self._begin(frozenset(TP(topic, partition) for topic in self._input_of))
             if self.generation == generation:
-                await self.consumer.read_again(starts)
+                self.consumer.read_again(starts)
                 self._rounds[partition] = self.round_of(partition) + 1
                 self._log.info("began_again", partition=partition, starts=list(starts.values()))
         finally:

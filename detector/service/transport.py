@@ -184,7 +184,7 @@ class BatchConsumer(driver.Consumer):
         self.reader.read({}, {}, whole=True)
         await super().on_partitions_revoked(revoked)
 
-    async def read_again(self, starts: Mapping[TP, int]) -> None:
+    def read_again(self, starts: Mapping[TP, int]) -> None:
         """Go back with some partitions, while the others are read on."""
         self._go_to(starts, whole=False)
 
