@@ -295,11 +295,6 @@ class BatchConsumer(driver.Consumer):
         for tp, fetched in found.items():
             if tp not in active and tp not in self._buffered_partitions:
                 continue
-            expected = self._read_offset[tp]
-            if expected is not None and fetched[0].offset < expected:
-                fetched = [record for record in fetched if record.offset >= expected]
-                if not fetched:
-                    continue
             self._read_offset[tp] = fetched[-1].offset + 1
             batch = Batch(tp.partition, self.offsets.round_of(tp.partition), fetched)
             batches.setdefault(tp.topic, []).append(batch)

@@ -43,14 +43,22 @@ async def test_all_that_a_thread_puts_is_taken_once_and_in_order() -> None:
     assert len(stock) == 0
 
 
+def began_to_wait(stock: Stock) -> None:
+    """Wait for a thread to wait for room."""
+    while not stock._room._cond._waiters:  # type: ignore[attr-defined]  # nothing else tells
+        time.sleep(0.001)
+
+
 async def test_a_full_stock_has_no_room_until_it_is_taken() -> None:
     """Waiting ends with the time, or with the first take."""
     stock = Stock(most=2)
     stock.put({PLACE: [1, 2]}, {})
 
     assert not stock.room(0.001)
+    waiting = asyncio.create_task(asyncio.to_thread(stock.room, 60.0))
+    await asyncio.to_thread(began_to_wait, stock)
     stock.take()
-    assert stock.room(0.0)
+    assert await asyncio.wait_for(waiting, 5)
 
 
 async def test_a_chunk_is_named_by_its_partition_and_its_seek() -> None:

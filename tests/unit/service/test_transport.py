@@ -11,7 +11,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from detector.service import transport
-from detector.service.transport import BatchConsumer, BatchThread
+from detector.service.inputs import Fetched
+from detector.service.shell import Shell
+from detector.service.transport import Batch, BatchConsumer, BatchThread
 
 HERE, THERE = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -149,3 +151,81 @@ async def test_nothing_is_read_from_a_revocation_on(monkeypatch: pytest.MonkeyPa
     await Bare().on_partitions_revoked({TP("t", 0)})
 
     assert told == [({}, {}, {"whole": True}), {TP("t", 0)}]
+
+
+class Delivering(BatchConsumer):
+    """Notes what agents are given; after each message the group goes on, if told so."""
+
+    flow_active = True
+
+    def __init__(self, *, interrupted: bool) -> None:
+        self.app: Any = SimpleNamespace(consumer_generation_id=3)
+        self.offsets: Any = SimpleNamespace(round_of=lambda partition: 10 + partition)
+        self._buffered_partitions, self._read_offset, self._in_work = set(), {}, set()
+        self.given: list[Any] = []
+
+        async def callback(message: Any) -> None:
+            self.given.append(message)
+            self.app.consumer_generation_id += interrupted
+
+        self.callback = callback
+
+
+def brought(*offsets: int) -> list[Any]:
+    """Records as the reader makes them."""
+    return [Fetched(offset, 1_700_000_000_000, 0, None, b"", ()) for offset in offsets]
+
+
+async def test_one_message_carries_all_partitions_of_a_topic() -> None:
+    """Each with its own round; what is not active is left out."""
+    consumer = Delivering(interrupted=False)
+    first, second, other, gone = TP("a", 0), TP("a", 1), TP("b", 1), TP("b", 2)
+    found = {first: brought(1, 2), other: brought(7), second: brought(5), gone: brought(9)}
+    await consumer._deliver(found, {first, second, other})
+
+    assert [(message.topic, message.generation_id) for message in consumer.given] == [("a", 3), ("b", 3)]
+    assert [
+        (batch.partition, batch.round, [record.offset for record in batch.records])
+        for message in consumer.given
+        for batch in message.value
+    ] == [(0, 10, [1, 2]), (1, 11, [5]), (1, 11, [7])]
+    assert consumer._in_work == set(consumer.given)
+
+
+async def test_nothing_more_is_given_once_the_group_has_gone_on() -> None:
+    """Nobody would take it, and the next round would wait for it for ever."""
+    consumer = Delivering(interrupted=True)
+    await consumer._deliver({TP("a", 0): brought(1), TP("b", 0): brought(1)}, {TP("a", 0), TP("b", 0)})
+
+    assert [message.topic for message in consumer.given] == ["a"]
+    assert consumer._in_work == set(consumer.given)
+
+
+async def test_what_was_fetched_before_a_partition_was_begun_again_is_not_judged() -> None:
+    """Nor while it is being begun again, nor after another assignment, nor what is not here any more."""
+    judged: list[Any] = []
+
+    async def take(name: str, records: Any) -> None:
+        judged.append((name, records))
+
+    shell = Shell.__new__(Shell)
+    vars(shell).update(
+        workers={number: SimpleNamespace(take=take) for number in (0, 1, 2)},
+        generation=3,
+        _rounds={0: 1},
+        _going_back={2},
+        _input_of={"a": "telemetry"},
+        _notice_stall=lambda: None,
+        refused=SimpleNamespace(saw=lambda count: None),
+    )
+    batches = [
+        Batch(0, 0, "old"),
+        Batch(0, 1, "new"),
+        Batch(1, 0, "other"),
+        Batch(2, 0, "x"),
+        Batch(9, 0, "x"),
+    ]
+    await shell.take(SimpleNamespace(topic="a", generation_id=3, value=batches))
+    await shell.take(SimpleNamespace(topic="a", generation_id=2, value=batches))
+
+    assert judged == [("telemetry", "new"), ("telemetry", "other")]
