@@ -174,3 +174,19 @@ async def test_an_end_from_before_a_partition_was_begun_again_tells_of_no_topic_
     await worker.tick({TELEMETRY: (100, asked), EVALUATIONS: (0, asked)}, begun, breathe)
     with pytest.raises(TopicMadeAnewError, match="lie before"):
         await worker.tick({TELEMETRY: (100, begun + 1), EVALUATIONS: (0, begun + 1)}, begun + 1, breathe)
+
+
+async def test_what_lies_before_the_position_is_not_judged_again() -> None:
+    """A topic that was made anew is read from its beginning until that is noticed."""
+    worker = await working(lambda *_: None)
+    records = fetched([TelemetryRecord(event_time=time.time(), route="r")] * 10)
+    worker.position[TELEMETRY] = 6
+
+    await worker.take(TELEMETRY, records[:6])
+    assert worker.pipeline.counts.judged == 0
+    await worker.take(TELEMETRY, records)
+
+    while worker.pipeline.held:
+        worker.pipeline.settle()
+    assert worker.pipeline.counts.judged == 4
+    assert worker.position[TELEMETRY] == 10
