@@ -9,10 +9,9 @@ come to the same decisions.
 """
 
 import dataclasses
-import math
-from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, KeysView, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from operator import sub
 from typing import Any
 
@@ -26,9 +25,10 @@ from detector.modes.plan import Caps, Plan
 from detector.modes.route import RouteJudge
 from detector.modes.silence import CommonSilence
 from detector.modes.verdicts import believed
+from detector.windows.blocks import put_off
+from detector.windows.columns import Calls, Row, Table, retimed
 from detector.windows.held import Held
 from detector.windows.inbox import MOST
-from detector.windows.segment import Calls, Row, Table, retimed
 from detector.windows.watermark import FUTURE_S
 from topics.control import Override
 from topics.scope import split_scope
@@ -37,7 +37,6 @@ from topics.telemetry import Evaluation, TelemetryRecord
 __all__ = ["Caps", "Counts", "Decision", "Pipeline"]
 
 _VERSION = 4
-_SHUT = -math.inf
 
 
 class Pipeline:
@@ -108,22 +107,16 @@ class Pipeline:
             half = len(records) // 2
             first = self.take(records[:half], offsets[:half], arrivals[:half])
             return first + self.take(records[half:], offsets[half:], arrivals[half:])
-        if max(map(sub, table.times, arrivals)) > FUTURE_S:
+        if max(table.times) > min(arrivals) + FUTURE_S and max(map(sub, table.times, arrivals)) > FUTURE_S:
             self._clamp(rows, arrivals)
+            table = self._plan.columns.of(rows)
         inboxes = {route: judge.inbox for route, judge in judges.items()}
         suspected = self._suspected(table, judges)
-        left: defaultdict[str, list[int]] = defaultdict(list)
-        for position, row, offset in zip(range(len(rows)), rows, offsets, strict=True):
-            inbox = inboxes[row[0]]
-            if inbox.since <= row[1] < inbox.until:
-                inbox.rows.append(row)
-                inbox.offsets.append(offset)
-            else:
-                inbox.until = _SHUT  # what follows comes after it
-                left[row[0]].append(position)
+        left = put_off(table, rows, offsets, inboxes)
         if self._plan.joins_verdicts:
-            for record in records:
-                if record.route not in left:
+            fed = set(chain.from_iterable(left.values()))
+            for position, record in enumerate(records):
+                if position not in fed:
                     judges[record.route].remember((record,))
         decisions: list[Decision] = []
         for route, positions in left.items():
@@ -248,8 +241,9 @@ class Pipeline:
                 dirty[name] = [offset, None]
             elif first[0] is None:
                 first[0] = offset
-            if len(judge.inbox.rows) > MOST:
-                judge.inbox.shut()  # what comes is held with what waits, and judged with it soon
+            inbox = judge.inbox
+            if inbox.laid + len(inbox.rows) > MOST:
+                inbox.shut()  # what comes is held with what waits, and judged with it soon
         if new:
             if len(found) + len(new) > self._caps.routes and len(names) > 1:
                 return None

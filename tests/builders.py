@@ -5,13 +5,15 @@ Times are given as seconds after `T0`, so that a test reads like a stopwatch.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from detector.contract.model import Contract, Defaults, Fallback, MatrixRow, Mode, PredicateSpec
 from detector.pipeline import Pipeline
 from detector.predicates.base import Budget, Judge
-from detector.windows.segment import Columns, Segment, made_after
+from detector.windows.columns import Columns, Table
+from detector.windows.segment import OFFSET, TIME, Gathered, Part, Segment, made_after
 from topics.telemetry import Evaluation, TelemetryRecord
 
 T0 = 1_700_000_000
@@ -37,6 +39,20 @@ def segment(records: Sequence[TelemetryRecord], since=None, boundary=None, field
     fresh = None if since is None else made_after(records, times, since)
     offsets = range(offset, offset + len(records))
     return Segment(times, offsets, columns.of(columns.rows(records)).columns, fresh, first)
+
+
+def calls_of(part: Segment) -> Table:
+    """The calls of a segment as a judge is asked for suspects among them."""
+    return Table((), part.times, part.columns)
+
+
+def dense(part: Segment, cuts: Iterable[int] = ()) -> Gathered:
+    """The calls of a segment that has no `fresh`, gathered from arrays that end at `cuts`."""
+    fields = (TIME, OFFSET, *part.columns)
+    arrays = {field: part.array(field) for field in fields}
+    ends = [*sorted(cuts), len(part)]
+    parts = [Part(arrays, *span) for span in pairwise([0, *ends])]
+    return Gathered(parts, tuple(part.columns), part.boundary, part.phase)
 
 
 def _fields_of(records: Sequence[TelemetryRecord]) -> set[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from detector.contract.model import Contract, Mode, PredicateSpec
 from detector.predicates.rate import GOOD_WHEN_TRUE
-from detector.windows.segment import FEATURE
+from detector.windows.columns import FEATURE
 from topics.telemetry import Evaluation, TelemetryRecord
 
 Fields = dict[str, Any]

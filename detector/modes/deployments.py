@@ -13,13 +13,13 @@ from typing import Any
 
 from detector.modes.attribution import Attribution
 from detector.modes.decision import Decision
-from detector.modes.findings import Place
 from detector.modes.localisation import Culprit, culprit_of
 from detector.modes.plan import Plan
 from detector.modes.scope import ScopeJudge
 from detector.predicates.base import Judge
+from detector.windows.columns import Calls
 from detector.windows.paneclock import PaneClock
-from detector.windows.segment import Calls, Segment
+from detector.windows.segment import Place, Segment
 from detector.windows.shares import DeploymentShares
 from topics.control import Evidence
 

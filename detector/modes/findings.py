@@ -11,12 +11,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from detector.predicates.base import Judge, Outcome
-from detector.windows.segment import Segment
+from detector.windows.segment import Place, Segment
 from topics.control import Evidence
 
 _DAY_S = 86_400.0
-
-Place = tuple[int, float]  # offset and event time of a record
 
 
 class Findings:
@@ -42,7 +40,7 @@ class Findings:
         """Remember the last record of each pane."""
         seconds = segment.seconds()
         if len(seconds) == 1:
-            self._open[seconds[0]] = (segment.offsets[-1], segment.times[-1])
+            self._open[seconds[0]] = segment.last
         else:
             places = zip(segment.offsets, segment.times, strict=True)
             self._open.update(zip(seconds, places, strict=True))

@@ -12,8 +12,8 @@ from detector.predicates.evaluation_rate import EvaluationRate
 from detector.predicates.registry import judge_for
 from detector.predicates.where import fields_of
 from detector.windows import signals
+from detector.windows.columns import Columns, Table
 from detector.windows.inbox import Inbox
-from detector.windows.segment import Columns, Table
 
 _SHORTEST_HISTORY_S = 60.0
 
@@ -113,15 +113,15 @@ class Plan:
     def _suspects(self, table: Table, judges: Mapping[str, HasInbox]) -> Iterator[tuple[int, int]]:
         """Calls that may make a judge flip though it is calm: its place among those that walk, and where."""
         for place, scout in self._scouts:
-            for position in scout.suspects(table.columns):
+            for position in scout.suspects(table):
                 yield place, position
         if self._local:
             by_route: dict[str, list[int]] = {}
             for position, route in enumerate(table.routes):
                 by_route.setdefault(route, []).append(position)
             for (place, fields), (route, positions) in product(self._local, by_route.items()):
-                columns = {name: [table.columns[name][i] for i in positions] for name in fields}
-                for index in judges[route].walkers[place].suspects(columns):
+                mine = table.some(positions, fields)
+                for index in judges[route].walkers[place].suspects(mine):
                     yield place, positions[index]
 
 

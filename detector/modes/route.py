@@ -17,15 +17,15 @@ from typing import Any
 
 from detector.modes.decision import Decision
 from detector.modes.deployments import Deployments
-from detector.modes.findings import Place
 from detector.modes.plan import Plan
 from detector.modes.scope import ScopeJudge
 from detector.modes.verdicts import Coming, LateVerdicts
 from detector.modes.walk import walk
 from detector.predicates.absence import Absence
+from detector.windows.columns import Calls
 from detector.windows.inbox import Inbox
 from detector.windows.paneclock import clock_of
-from detector.windows.segment import Calls, Segment
+from detector.windows.segment import Gathered, HasArrays, Place, Segment
 from topics.control import Override
 from topics.scope import scope_of
 from topics.telemetry import Evaluation, TelemetryRecord
@@ -98,14 +98,21 @@ class RouteJudge(ScopeJudge):
 
     def settle(self) -> None:
         """Walk what waits in the inbox; nobody flips, or it would not have been put there."""
-        if self.inbox.rows:
-            rows, offsets = self.inbox.empty()
-            segment = self._segment(rows, offsets, None)
-            for judge in self.walkers:
-                judge.observe(segment)
-            self._count_in(segment)
-            self._waiting.append(segment)
-            self.covers[0] = max(self.covers[0], offsets[-1] + 1)
+        inbox = self.inbox
+        if not inbox:
+            return
+        rows = [self._segment(*inbox.empty(), None)] if inbox.rows else []
+        if inbox.parts:
+            parts: list[HasArrays] = [*inbox.empty_parts(), *rows]
+            segment: Segment = Gathered(parts, self._columns.names, self._clock.boundary, self._clock.phase)
+        else:
+            (segment,) = rows
+        segment, flipped = walk(self.walkers, segment)
+        if flipped:
+            raise AssertionError(f"{self.route}: a call that makes a judge flip had been left to wait")
+        self._count_in(segment)
+        self._waiting.append(segment)
+        self.covers[0] = max(self.covers[0], segment.last[0] + 1)
 
     def _open_inbox(self) -> None:
         """Let calls wait while all judges are calm, until a pane closes."""
@@ -154,7 +161,7 @@ class RouteJudge(ScopeJudge):
 
     def _take_some(self, calls: Calls, decisions: list[Decision]) -> Calls:
         """See `ScopeJudge`; those that have waited go first, in one walk with these."""
-        if self.machine.engaged or not self.inbox.rows:
+        if self.machine.engaged or not self.inbox.rows or self.inbox.parts:
             self.settle()
             return super()._take_some(calls, decisions)
         rows, offsets = self.inbox.empty()
@@ -267,12 +274,12 @@ class RouteJudge(ScopeJudge):
     @property
     def newest(self) -> float:
         """Greatest event time seen, Unix seconds."""
-        return max(self.now, *(row[1] for row in self.inbox.rows)) if self.inbox.rows else self.now
+        return max(self.now, self.inbox.newest)
 
     @property
     def judged(self) -> int:
         """Records judged."""
-        return self._judged + len(self.inbox.rows) + self.deployments.judged_apart
+        return self._judged + len(self.inbox) + self.deployments.judged_apart
 
     def silent(self, now: float) -> bool:
         """Whether at `now` the route has been silent for longer than its habit explains."""
@@ -303,12 +310,12 @@ class RouteJudge(ScopeJudge):
 
     def overdue(self, now: float) -> bool:
         """Whether `tick` would find something to do at `now`, Unix seconds."""
-        return now >= self.due or (bool(self.inbox.rows) and now >= self._clock.closes_at)
+        return now >= self.due or (bool(self.inbox) and now >= self._clock.closes_at)
 
     def _due(self) -> float:
         """When a pane closes that matters, or a silence can begin; both only get later as records come."""
         closes = self._clock.closes_at
-        if not self.inbox.rows and not self._waiting:
+        if not self.inbox and not self._waiting:
             closes += max(0.0, self._quiet() - self._clock.boundary)
         silences = [self.now + judge.spec.after_s for judge in self._silences if not judge.latched]
         return min([closes, *silences])

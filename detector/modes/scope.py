@@ -14,7 +14,7 @@ import msgspec
 from detector.contract.model import PredicateSpec
 from detector.modes.attribution import Attribution
 from detector.modes.decision import Decision
-from detector.modes.findings import Findings, Place
+from detector.modes.findings import Findings
 from detector.modes.machine import ScopeMachine
 from detector.modes.panic import Panic
 from detector.modes.plan import Plan
@@ -23,8 +23,9 @@ from detector.modes.state import State
 from detector.modes.walk import walk
 from detector.predicates.base import Judge
 from detector.predicates.registry import judge_for
+from detector.windows.columns import Calls, Row
 from detector.windows.paneclock import PaneClock
-from detector.windows.segment import Calls, Row, Segment, join, made_after
+from detector.windows.segment import Place, Segment, join, made_after
 from topics.control import Evidence
 from topics.scope import scope_of
 
@@ -121,7 +122,7 @@ class ScopeJudge:
                 self._flush()
         else:
             self._flush()
-            place = (segment.offsets[-1], segment.times[-1])
+            place = segment.last
             self.findings.refresh(place)
             self._step(self.now, decisions, place)
         return calls.part(taken, len(calls.rows))
@@ -134,7 +135,7 @@ class ScopeJudge:
         return Segment(table.times, offsets, table.columns, fresh, self._clock.boundary, self._clock.phase)
 
     def _count_in(self, segment: Segment) -> None:
-        newest = max(segment.times)
+        newest = segment.newest
         if newest > self.now:
             self.now = newest
         self._judged += len(segment)

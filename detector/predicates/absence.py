@@ -69,7 +69,7 @@ class Absence(JudgeBase):
         # A gap of a second or more always begins a segment of its own, whatever the batches were.
         if self._last > float("-inf") and first - self._last >= 1.0:
             self._note(first, first - self._last)
-        self._last = max(segment.times)
+        self._last = segment.newest
         self.verdict = Verdict(Outcome.CLEAR, 0.0, self._bound(), self._seen)
 
     def _note(self, at: float, gap: float) -> None:

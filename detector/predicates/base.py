@@ -6,7 +6,7 @@ may flip at any of them; windowed judges flip only when a pane closes.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from detector.contract.model import Contract, PredicateSpec
 from detector.predicates.creep import Crept
+from detector.windows.columns import Table
 from detector.windows.segment import Segment
 from detector.windows.shares import Flagged, Share
 
@@ -140,13 +141,13 @@ class Judge(Protocol):
         """Whether what it suspects depends on what it has learnt up to the last pane that closed."""
         ...
 
-    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Iterable[int]:
+    def suspects(self, calls: Table) -> Iterable[int]:
         """Positions of the calls that may make a judge flip although it is calm; in doubt, all.
 
         Says the same on every route and whatever has been judged, unless it is `local`.
 
         Args:
-            columns: values by field, of calls to any routes; for a local judge of its own route's.
+            calls: to any routes; for a local judge to its own, and without names and times.
         """
         ...
 
@@ -280,7 +281,7 @@ class JudgeBase:
         """The first suspect may make it flip."""
         return 0
 
-    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Iterable[int]:
+    def suspects(self, calls: Table) -> Iterable[int]:
         """Whoever walks and says nothing else is never calm."""
         return ()
 

@@ -27,8 +27,8 @@ from detector.predicates.interval import wilson
 from detector.predicates.power import smallest_share
 from detector.predicates.recovery import Recovery
 from detector.predicates.shiryaev_roberts import MOST_PATIENCE, MixtureShiryaevRoberts
-from detector.windows.segment import SLOW, Segment
-from detector.windows.shares import Share
+from detector.windows.segment import SLOW, Positions, Segment
+from detector.windows.shares import Flagged, Share
 
 # Likelihood ratio of "within the ceiling" to half the rate of the breach on the calls before it; below this
 # the traffic may have been like that all along. Some calls of bad traffic always look good by chance: of a
@@ -65,6 +65,7 @@ class BernoulliJudge(JudgeBase, ABC):
         self._exceeded = False  # by healthy traffic, as calibration has found
         self._was_over = False  # a breach, or the time in which it was unusable
         self._calls = 0  # of the primary since the test was last restarted, judged or not
+        self._just_restarted = False  # by the call walked last: what is absorbed next came before that
         self._last_bad = 0.0  # event time of the last bad call while in breach
         self._undo_last_bad = 0.0
         self._undo: Any = 0  # the test's gap if that is all that the last walk changed, else everything
@@ -86,7 +87,7 @@ class BernoulliJudge(JudgeBase, ABC):
         return Recovery(self._ceiling, 2 * self._ceiling)
 
     @abstractmethod
-    def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
+    def flags(self, segment: Segment) -> Flagged:
         """Return (positions of the judged calls, ascending indices into them of the bad ones)."""
 
     @property
@@ -163,7 +164,7 @@ class BernoulliJudge(JudgeBase, ABC):
         self._undo_last_bad = self._last_bad
         return self.take(judged, bad)
 
-    def take(self, judged: Sequence[int], bad: Sequence[int]) -> int | None:
+    def take(self, judged: Positions, bad: Sequence[int]) -> int | None:
         """Walk `judged` calls, named by position, of which those at the indices `bad` were bad."""
         recovery = self._recovery
         if recovery is None:
@@ -181,12 +182,15 @@ class BernoulliJudge(JudgeBase, ABC):
             index = recovery.observe(len(judged), bad)
             if index is None or (self._unusable and self.walks):
                 return None
+            calls = self._calls
             self._recovered(recovery)
-        return judged[index]
+            if self.walks:
+                self._calls, self._just_restarted = calls, True
+        return int(judged[index])
 
     def rollback(self) -> None:
         """See `Judge.rollback`."""
-        undo, self._last_bad = self._undo, self._undo_last_bad
+        undo, self._last_bad, self._just_restarted = self._undo, self._undo_last_bad, False
         if isinstance(undo, int):
             self._test.gap = undo
             return
@@ -271,7 +275,8 @@ class BernoulliJudge(JudgeBase, ABC):
 
     def absorb(self, segment: Segment) -> None:
         """Count the primary's calls, of which not all are judged; a breach says which share was."""
-        self._calls += len(segment.primary())
+        self._calls = 0 if self._just_restarted else self._calls + len(segment.primary())
+        self._just_restarted = False
         if self.latched and self._recovery is not None and "judged_share" not in self.verdict.detail:
             share = min(1.0, (self._test.seen + self._test.gap) / self._calls) if self._calls else 0.0
             self.verdict = replace(self.verdict, detail=self.verdict.detail | {"judged_share": share})
@@ -340,9 +345,7 @@ class BernoulliJudge(JudgeBase, ABC):
         self.verdict = Verdict(outcome, threshold=self.spec.ceiling)
 
 
-def with_slow(
-    judged: Sequence[int], bad: Sequence[int], slow: Sequence[bool]
-) -> tuple[Sequence[int], Sequence[int]]:
+def with_slow(judged: Positions, bad: Sequence[int], slow: Sequence[bool]) -> Flagged:
     """Add the probes whose answer was slow, whether they had a verdict or not, to the bad ones."""
     late = {position for position, is_slow in enumerate(slow) if is_slow}
     if not late:

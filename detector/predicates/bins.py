@@ -12,12 +12,11 @@ from itertools import chain
 from math import frexp
 from typing import Any, Protocol
 
-import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.contract.calibration import CalibratedPredicate
-from detector.windows.segment import DERIVED
-from topics.telemetry import TelemetryRecord
+from detector.windows.kinds import KINDS
 
 TOKEN_BINS = 18  # 0, 1, 2-3, 4-7, ... 65,536 and more
 NAMED = 15  # categories with a bin of their own
@@ -29,13 +28,16 @@ TOKENS_PER_CALL = 32
 _LOWEST, _HIGHEST = -14, 17  # exponents told apart on either side of zero
 
 
+Values = Sequence[Any] | NDArray[np.float64]
+
+
 class Binner(Protocol):
     """Counts values into a fixed number of bins."""
 
     bins: int
 
-    def count(self, values: Sequence[Any]) -> list[int]:
-        """Histogram of values, none of them None; length `bins`."""
+    def count(self, values: Values) -> list[int]:
+        """Histogram of values, none of them None; length `bins`. An array is of numbers, without NaN."""
         ...
 
     def name(self, index: int) -> str:
@@ -55,6 +57,11 @@ class Binner(Protocol):
         ...
 
 
+def _counted(places: NDArray[np.integer[Any]], bins: int) -> list[int]:
+    counts: list[int] = np.bincount(places, minlength=bins).tolist()
+    return counts
+
+
 class _Fixed:
     def settle(self) -> None:
         """Nothing is learnt."""
@@ -72,8 +79,10 @@ class TokenBins(_Fixed):
 
     bins = TOKEN_BINS
 
-    def count(self, values: Sequence[Any]) -> list[int]:
+    def count(self, values: Values) -> list[int]:
         """See `Binner.count`."""
+        if isinstance(values, np.ndarray):  # of a whole number the exponent is the bit length
+            return _counted(np.minimum(np.frexp(values)[1], TOKEN_BINS - 1), TOKEN_BINS)
         counts = [0] * TOKEN_BINS
         for bits, times in Counter(map(int.bit_length, values)).items():
             counts[min(bits, TOKEN_BINS - 1)] += times
@@ -91,8 +100,11 @@ class FloatBins(_Fixed):
     _half = _HIGHEST - _LOWEST + 1
     bins = 2 * _half + 1
 
-    def count(self, values: Sequence[Any]) -> list[int]:
+    def count(self, values: Values) -> list[int]:
         """See `Binner.count`."""
+        if isinstance(values, np.ndarray):
+            steps = np.clip(np.frexp(values)[1], _LOWEST, _HIGHEST) - _LOWEST + 1
+            return _counted(self._half + steps * np.sign(values).astype(np.int64), self.bins)
         counts = [0] * self.bins
         for value in values:
             if value == 0:
@@ -118,12 +130,12 @@ class EdgeBins(_Fixed):
         self._edges = np.array(edges, dtype=np.float64)
         self.bins = len(edges) + 1
 
-    def count(self, values: Sequence[Any]) -> list[int]:
+    def count(self, values: Values) -> list[int]:
         """See `Binner.count`; a text, which a feature may be, is beyond every edge."""
-        numbers = [np.inf if isinstance(value, str) else value for value in values]
-        places = np.searchsorted(self._edges, np.array(numbers, dtype=np.float64), side="right")
-        counts: list[int] = np.bincount(places, minlength=self.bins).tolist()
-        return counts
+        if not isinstance(values, np.ndarray):
+            numbers = [np.inf if isinstance(value, str) else value for value in values]
+            values = np.array(numbers, dtype=np.float64)
+        return _counted(np.searchsorted(self._edges, values, side="right"), self.bins)
 
     def name(self, index: int) -> str:
         """See `Binner.name`."""
@@ -142,7 +154,7 @@ class TokenIdBins(_Fixed):
 
     bins = TOKEN_BUCKETS
 
-    def count(self, values: Sequence[Any]) -> list[int]:
+    def count(self, values: Values) -> list[int]:
         """See `Binner.count`; every value is a list of ids."""
         some = (
             ids if len(ids) <= TOKENS_PER_CALL else ids[:: -(-len(ids) // TOKENS_PER_CALL)] for ids in values
@@ -153,8 +165,7 @@ class TokenIdBins(_Fixed):
         except OverflowError:
             ids = np.array([one & 0xFFFF_FFFF_FFFF_FFFF for one in flat], dtype=np.uint64)
         buckets = (ids * np.uint64(0x9E37_79B9_7F4A_7C15)) >> np.uint64(56)
-        counts: list[int] = np.bincount(buckets.astype(np.int64), minlength=TOKEN_BUCKETS).tolist()
-        return counts
+        return _counted(buckets.astype(np.int64), TOKEN_BUCKETS)
 
     def name(self, index: int) -> str:
         """See `Binner.name`."""
@@ -169,7 +180,7 @@ class ListedBins(_Fixed):
         self._index = {name: index for index, name in enumerate(categories)}
         self.bins = len(categories) + 1
 
-    def count(self, values: Sequence[Any]) -> list[int]:
+    def count(self, values: Values) -> list[int]:
         """See `Binner.count`."""
         counts = [0] * self.bins
         for value, times in Counter(map(str, values)).items():
@@ -194,7 +205,7 @@ class CategoryBins:
         self._others: set[str] = set()
         self._settled = False
 
-    def count(self, values: Sequence[Any]) -> list[int]:
+    def count(self, values: Values) -> list[int]:
         """See `Binner.count`."""
         counts = [0] * CATEGORIES
         for value, times in Counter(map(str, values)).items():
@@ -237,7 +248,7 @@ class FeatureBins:
         self._numbers = FloatBins()
         self._texts = CategoryBins()
 
-    def count(self, values: Sequence[Any]) -> list[int]:
+    def count(self, values: Values) -> list[int]:
         """See `Binner.count`."""
         texts = [value for value in values if isinstance(value, str)]
         numbers = values if not texts else [value for value in values if not isinstance(value, str)]
@@ -261,23 +272,6 @@ class FeatureBins:
         self._texts.load(state)
 
 
-def _kinds() -> dict[str, type]:
-    kinds: dict[str, type] = {}
-    for field in msgspec.inspect.type_info(TelemetryRecord).fields:  # type: ignore[attr-defined]  # a struct has them
-        for described in getattr(field.type, "types", (field.type,)):
-            member = getattr(described, "type", described)  # a description wraps the type proper
-            if isinstance(member, msgspec.inspect.IntType):
-                kinds[field.name] = int
-            elif isinstance(member, msgspec.inspect.FloatType):
-                kinds[field.name] = float
-            elif isinstance(member, msgspec.inspect.StrType):
-                kinds[field.name] = str
-    return kinds
-
-
-_KINDS = _kinds()
-
-
 def binner_for(field: str, calibrated: CalibratedPredicate | None = None) -> Binner:
     """The binner of a telemetry field or of `features.<name>`, with calibrated edges or categories if given.
 
@@ -292,7 +286,7 @@ def binner_for(field: str, calibrated: CalibratedPredicate | None = None) -> Bin
         return FeatureBins()
     if field == TOKEN_IDS:
         return TokenIdBins()
-    kind = float if field in DERIVED else _KINDS.get(field)
+    kind = KINDS.get(field)
     if kind is int:
         return TokenBins()
     if kind is float:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from detector.contract.calibration import CalibratedPredicate
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
@@ -20,6 +22,7 @@ from detector.predicates.creep import Crept
 from detector.predicates.drift import CLEAR_EVALUATIONS, DriftStream
 from detector.predicates.limits import Limits
 from detector.predicates.strata import Strata
+from detector.windows.kinds import is_number
 from detector.windows.segment import Segment
 
 INPUT_FIELDS = frozenset({"input_tokens", "template", "tenant", "input_class"})
@@ -47,6 +50,7 @@ class Divergence(JudgeBase):
         limits = limits_of(spec, budget, self._binner.bins, calibrated, known_until)
         self._stream = DriftStream(self._binner.bins, spans_of(spec), limits)
         self._strata = Strata(self._binner.bins, spans_of(spec), limits) if spec.by else None
+        self._is_number = is_number(spec.field)
         self._is_input = spec.field in INPUT_FIELDS or spec.field.startswith("features.")
         self.verdict = Verdict(self._stream.outcome)
 
@@ -57,12 +61,15 @@ class Divergence(JudgeBase):
 
     def absorb(self, segment: Segment) -> None:
         """Count a segment's values into the panes of their seconds."""
+        if self._strata is None and self._is_number and segment.dense:
+            self._absorb_numbers(segment)
+            return
         positions = segment.succeeded() if self._is_input else segment.primary_ok()
         if not positions:
             return
-        values = segment.pick(self.spec.field, positions)
         if self._stream.ring.boundary is None:
             self._stream.ring.start(segment.boundary)
+        values = segment.pick(self.spec.field, positions)
         seconds = segment.seconds()
         groups = self._groups(segment, positions)
         if groups is None and len(seconds) == 1:
@@ -76,6 +83,20 @@ class Divergence(JudgeBase):
             self._add(second, some)
         if groups is not None and self._strata is not None:
             self._strata.absorb(segment.boundary, where, groups, values, self._binner)
+
+    def _absorb_numbers(self, segment: Segment) -> None:
+        positions, numbers = segment.numbers(self.spec.field, primary=not self._is_input)
+        if not len(numbers):
+            return
+        if self._stream.ring.boundary is None:
+            self._stream.ring.start(segment.boundary)
+        seconds = segment.seconds()
+        if len(seconds) == 1:
+            self._stream.ring.add(seconds[0], self._binner.count(numbers))
+            return
+        panes = np.array(seconds)[positions]
+        for second in np.unique(panes).tolist():
+            self._stream.ring.add(second, self._binner.count(numbers[panes == second]))
 
     def _groups(self, segment: Segment, positions: Sequence[int]) -> list[str] | None:
         if not self.spec.by:

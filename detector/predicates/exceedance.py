@@ -4,14 +4,19 @@ Testing the share above the limit is testing the percentile: p99 <= 200 ms is "a
 200 ms". Failed calls are left out. The percentiles of the last minute go into the evidence.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, Verdict
 from detector.predicates.bernoulli import BernoulliJudge
+from detector.windows.columns import FEATURE, LONG, Table
+from detector.windows.kinds import is_number
 from detector.windows.quantiles import QuantileWindow
-from detector.windows.segment import FEATURE, Segment
+from detector.windows.segment import Segment
+from detector.windows.shares import Flagged
 
 _SHOWN = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
@@ -26,19 +31,25 @@ class Exceedance(BernoulliJudge):
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
         super().__init__(spec, budget)
         self._limit = limit_of(spec)
+        self._is_number = is_number(spec.field)
         self._quantiles = QuantileWindow()
 
-    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Sequence[int]:
+    def suspects(self, calls: Table) -> Sequence[int]:
         """See `Judge.suspects`."""
-        limit, values = self._limit, columns[self.spec.field]
+        limit, values = self._limit, calls.columns[self.spec.field]
+        if self._is_number and len(values) >= LONG:
+            return np.flatnonzero(calls.array(self.spec.field) > limit).tolist()
         if self.spec.field.startswith(FEATURE):
             values = [None if isinstance(value, str) else value for value in values]
         return [i for i, value in enumerate(values) if value is not None and value > limit]
 
-    def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
+    def flags(self, segment: Segment) -> Flagged:
         """See `BernoulliJudge.flags`."""
-        positions, values = measured(segment, self.spec.field)
         limit = self._limit
+        if self._is_dense(segment):
+            judged, numbers = segment.numbers(self.spec.field)
+            return judged, np.flatnonzero(numbers > limit).tolist()
+        positions, values = measured(segment, self.spec.field)
         if not values or max(values) <= limit:
             return positions, ()
         return positions, [i for i, value in enumerate(values) if value > limit]
@@ -46,11 +57,15 @@ class Exceedance(BernoulliJudge):
     def absorb(self, segment: Segment) -> None:
         """Keep the values for the percentiles that the evidence shows."""
         super().absorb(segment)
-        _, values = measured(segment, self.spec.field)
-        if values:
+        dense = self._is_dense(segment)
+        _, values = segment.numbers(self.spec.field) if dense else measured(segment, self.spec.field)
+        if len(values):
             self._quantiles.add(segment.boundary, values)
         if self.latched and "p50" not in self.verdict.detail:
             self.verdict = self._with_percentiles(self.verdict)
+
+    def _is_dense(self, segment: Segment) -> bool:
+        return self._is_number and segment.dense
 
     def _with_percentiles(self, verdict: Verdict) -> Verdict:
         found = {name: self._quantiles.quantile(q) for name, q in _SHOWN.items()}

@@ -158,7 +158,7 @@ class LiteralRate(JudgeBase):
     def absorb(self, segment: Segment) -> None:
         """Count a segment's calls into the pane that closes next: lateness counts with its arrival."""
         judged, bad = bad_calls(segment, self.spec.field)
-        if judged:
+        if len(judged):
             self._panes.append((segment.boundary, len(judged), len(bad)))
 
     def close(self, boundary: int, *, frozen: bool) -> None:

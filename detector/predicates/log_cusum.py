@@ -21,12 +21,13 @@ Source: E. S. Page (1954), Biometrika 41.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
 from detector.predicates.exceedance import measured
+from detector.windows.columns import Table
 from detector.windows.segment import Segment
 
 _CLIP = 4.0
@@ -68,9 +69,9 @@ class LogCusum(JudgeBase):
         """Every call moves the score."""
         return False
 
-    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Sequence[int]:
+    def suspects(self, calls: Table) -> Sequence[int]:
         """See `Judge.suspects`; nobody asks, for it is never calm."""
-        return range(len(columns["served_by"]))
+        return range(len(calls.columns["served_by"]))
 
     def observe(self, segment: Segment) -> int | None:
         """See `Judge.observe`."""

@@ -4,11 +4,16 @@ A call counts if it was judged (None is "not judged") and the primary answered i
 `error` every call is judged, and bad if it failed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from detector.predicates.bernoulli import BernoulliJudge
+from detector.windows.columns import LONG, Table
 from detector.windows.segment import Segment
+from detector.windows.shares import Flagged
 
 # Verdicts that say "as it should be"; all others say that something is wrong.
 GOOD_WHEN_TRUE = frozenset({"golden_ok"})
@@ -17,18 +22,26 @@ GOOD_WHEN_TRUE = frozenset({"golden_ok"})
 class Rate(BernoulliJudge):
     """`type: rate`, default method."""
 
-    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Sequence[int]:
+    def suspects(self, calls: Table) -> Sequence[int]:
         """See `Judge.suspects`."""
-        return _bad(columns[self.spec.field], self.spec.field)
+        field = self.spec.field
+        if field != "error" and len(calls.times) >= LONG:
+            return _equal(calls.array(field), field)
+        return _bad(calls.columns[field], field)
 
-    def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
+    def flags(self, segment: Segment) -> Flagged:
         """See `BernoulliJudge.flags`."""
         return bad_calls(segment, self.spec.field)
 
 
-def bad_calls(segment: Segment, field: str) -> tuple[Sequence[int], Sequence[int]]:
+def bad_calls(segment: Segment, field: str) -> Flagged:
     """Return (positions of the judged calls of the primary, ascending indices into them of the bad ones)."""
     positions = segment.primary()
+    if segment.dense:
+        if field == "error":
+            return positions, segment.failed(positions)
+        judged, numbers = segment.numbers(field, ok=False)
+        return judged, _equal(numbers, field)
     values = segment.pick(field, positions)
     if field != "error" and None in values:
         positions = [position for position, value in zip(positions, values, strict=True) if value is not None]
@@ -42,3 +55,8 @@ def _bad(values: Sequence[Any], field: str) -> Sequence[int]:
         return () if values.count("") == len(values) else [i for i, value in enumerate(values) if value]
     bad = field not in GOOD_WHEN_TRUE
     return [i for i, value in enumerate(values) if value is bad] if bad in values else ()
+
+
+def _equal(verdicts: NDArray[np.float64], field: str) -> Sequence[int]:
+    found: list[int] = np.flatnonzero(verdicts == (0.0 if field in GOOD_WHEN_TRUE else 1.0)).tolist()
+    return found

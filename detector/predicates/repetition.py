@@ -5,12 +5,12 @@ before in the sample: a damaged model falls into loops while every call still en
 healthy text repeats, too: calibrate `above_share`, 0.7 is far beyond prose.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget
 from detector.predicates.bernoulli import BernoulliJudge
+from detector.windows.columns import Table
 from detector.windows.segment import Segment
 
 SAMPLED = 32
@@ -28,12 +28,12 @@ class Repetition(BernoulliJudge):
             raise ValueError(f"predicate {spec.name} needs above_share")
         self._limit = spec.above_share
 
-    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Sequence[int]:
+    def suspects(self, calls: Table) -> Sequence[int]:
         """See `Judge.suspects`."""
         limit = self._limit
         return [
             i
-            for i, sample in enumerate(columns[self.spec.field])
+            for i, sample in enumerate(calls.columns[self.spec.field])
             if judged(sample) and repeated(sample) > limit
         ]
 

@@ -20,7 +20,8 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
 from detector.predicates.divergence import INPUT_FIELDS
 from detector.predicates.exceedance import limit_of, measured
-from detector.windows.segment import FEATURE, Segment
+from detector.windows.columns import FEATURE
+from detector.windows.segment import Segment
 
 _MAKE: dict[str, Callable[[], Any]] = {
     "adwin": drift.ADWIN,

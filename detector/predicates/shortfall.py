@@ -16,7 +16,9 @@ from typing import Any
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, Outcome, Verdict
 from detector.predicates.bernoulli import BernoulliJudge
+from detector.windows.columns import Table
 from detector.windows.segment import Segment
+from detector.windows.shares import Flagged
 from detector.windows.signals import FARTHEST_LOGPROB
 
 STRATA = 18
@@ -48,11 +50,11 @@ class Shortfall(BernoulliJudge):
         self._fresh = [[0.0, 0.0] for _ in range(STRATA)]  # of the panes that are not closed
         self._limits: list[float | None] = [None] * STRATA
 
-    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Sequence[int]:
+    def suspects(self, calls: Table) -> Sequence[int]:
         """See `Judge.suspects`."""
-        return [i for i, (stratum, y) in self._measured(columns) if self._is_short(stratum, y)]
+        return [i for i, (stratum, y) in self._measured(calls.columns) if self._is_short(stratum, y)]
 
-    def flags(self, segment: Segment) -> tuple[Sequence[int], Sequence[int]]:
+    def flags(self, segment: Segment) -> Flagged:
         """See `BernoulliJudge.flags`."""
         limits = self._limits
         positions: list[int] = []

@@ -11,6 +11,7 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Judge, Verdict, WayBack
 from detector.predicates.creep import Crept
 from detector.predicates.shortfall import READ_WITH
+from detector.windows.columns import Table
 from detector.windows.segment import Segment
 from detector.windows.shares import Flagged, Share
 
@@ -62,9 +63,9 @@ class Filtered:
         """See `Judge.patience`."""
         return self._judge.patience
 
-    def suspects(self, columns: Mapping[str, Sequence[Any]]) -> Iterable[int]:
+    def suspects(self, calls: Table) -> Iterable[int]:
         """A call that is not seen raises no suspicion."""
-        found = self._judge.suspects(columns)
+        found, columns = self._judge.suspects(calls), calls.columns
         return [i for i in found if all(columns[name][i] in values for name, values in self._wanted.items())]
 
     def observe(self, segment: Segment) -> int | None:

@@ -3,7 +3,7 @@
 What a pane that closes brings can wait a moment; a call that may raise an alarm must not wait behind it.
 """
 
-from detector.windows.segment import Calls
+from detector.windows.columns import Calls
 
 
 class Held:

@@ -5,7 +5,9 @@ raises a suspicion and a judge's patience is at its end. It waits here until one
 """
 
 import math
-from typing import Any
+
+from detector.windows.columns import Row
+from detector.windows.segment import TIME, Part
 
 MOST = 4096  # calls; a clock that stands still must not fill the memory
 _FEW = 32  # calls: more are walked while the processor still has them close by
@@ -15,26 +17,52 @@ class Inbox:
     """Of one route.
 
     Attributes:
-        rows, offsets: calls that wait, in arrival order; see `Columns.rows`.
+        parts: calls that have waited longest, as arrays, in arrival order; `laid`: how many they are.
+        rows, offsets: those that came after them; see `Columns.rows`.
         since, until: a call may wait if its event time, Unix seconds, is in [since, until).
         calm: nothing but suspicious calls can raise an alarm on the route before its next pane closes.
         patience: of each judge that walks, how many of them it bears; those that wait are taken off.
     """
 
-    __slots__ = ("calm", "offsets", "patience", "rows", "since", "until")
+    __slots__ = ("calm", "laid", "offsets", "parts", "patience", "rows", "since", "until")
 
     def __init__(self) -> None:
-        self.rows: list[tuple[Any, ...]] = []
+        self.parts: list[Part] = []
+        self.laid = 0
+        self.rows: list[Row] = []
         self.offsets: list[int] = []
         self.since = math.inf
         self.until = -math.inf
         self.calm = False
         self.patience: list[int] = []
 
-    def empty(self) -> tuple[list[tuple[Any, ...]], list[int]]:
-        """Hand over what waits."""
+    def __len__(self) -> int:
+        return self.laid + len(self.rows)
+
+    @property
+    def newest(self) -> float:
+        """Greatest event time of what waits, Unix seconds; -inf: nothing does."""
+        laid = max((float(part.array(TIME).max()) for part in self.parts), default=-math.inf)
+        return max(laid, max((row[1] for row in self.rows), default=-math.inf))
+
+    def takes(self, oldest: float, newest: float) -> bool:
+        """Whether calls from `oldest` to `newest` may be laid here; not behind rows."""
+        return self.since <= oldest and newest < self.until and not self.rows
+
+    def lay(self, part: Part) -> None:
+        """Put calls behind those that wait."""
+        self.parts.append(part)
+        self.laid += part.end - part.start
+
+    def empty(self) -> tuple[list[Row], list[int]]:
+        """Hand over the rows that wait."""
         found = self.rows, self.offsets
         self.rows, self.offsets = [], []
+        return found
+
+    def empty_parts(self) -> list[Part]:
+        """Hand over what came before the rows."""
+        found, self.parts, self.laid = self.parts, [], 0
         return found
 
     def bears(self, place: int) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 ACCURACY = 0.01
 _GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
@@ -99,7 +100,7 @@ class QuantileWindow:
         self._panes: deque[tuple[int, LogBuckets]] = deque()
         self._unsorted = array("d")  # values of the open pane that are in no bucket yet
 
-    def add(self, second: float, values: Sequence[float]) -> None:
+    def add(self, second: float, values: Sequence[float] | NDArray[np.float64]) -> None:
         """Add values to the pane that is open at `second` (event time, seconds)."""
         pane = int(second) // self._pane_s
         if not self._panes or pane > self._panes[-1][0]:
@@ -107,7 +108,10 @@ class QuantileWindow:
             self._panes.append((pane, LogBuckets()))
             while self._panes[0][0] <= pane - self._size:
                 self._panes.popleft()
-        self._unsorted.extend(values)
+        if isinstance(values, np.ndarray):
+            self._unsorted.frombytes(values.tobytes())
+        else:
+            self._unsorted.extend(values)
         if len(self._unsorted) >= _UNSORTED:
             self._sort()
 

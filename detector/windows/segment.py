@@ -1,119 +1,45 @@
 """What a predicate sees: a run of one route's records between two evaluations.
 
 Nothing is evaluated inside a segment, so histograms may take it as a whole while sequential tests
-walk it record by record. The fields that a contract needs are read out of the records once, into
-columns, whoever asks for them.
+walk it record by record. A few calls are read as lists, many that have waited together as arrays.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.windows.kinds import array_of, values_of
 from topics.telemetry import PRIMARY, TelemetryRecord
 
-Row = tuple[Any, ...]  # of a call: route, event time, and what the contract needs
-_FIRST = ("route", "event_time")
-ALWAYS = ("served_by", "error")
-FEATURE = "features."
 SLOW = "slow probe"  # column of a segment made while a scope is active: probes whose answer took too long
+TIME = "event_time"
+OFFSET = "offset"
+
+Place = tuple[int, float]  # offset and event time, Unix seconds
+Positions = Sequence[int] | NDArray[np.int64]
 
 
-def _tpot_s(record: TelemetryRecord) -> float | None:
-    """Time per output token after the first, seconds; None where a part of it was not measured."""
-    whole, first, tokens = record.latency_s, record.ttft_s, record.output_tokens
-    if whole is None or first is None or tokens is None or tokens < 2 or whole < first:
-        return None
-    return (whole - first) / (tokens - 1)
+class HasArrays(Protocol):
+    """Calls of one route, in arrival order."""
+
+    def array(self, field: str) -> NDArray[Any]:
+        """A column of them, or `TIME` or `OFFSET`, as `array_of` makes it."""
+        ...
 
 
-# Fields that no record carries and that follow from others.
-DERIVED: dict[str, Callable[[TelemetryRecord], float | None]] = {"tpot_s": _tpot_s}
+class Part(NamedTuple):
+    """Calls within the arrays of a batch: those at [start, end)."""
 
+    arrays: Mapping[str, NDArray[Any]]
+    start: int
+    end: int
 
-def value_of(field: str) -> Callable[[TelemetryRecord], Any]:
-    """How to read a field, a derived one or `features.<name>` out of a record; None where not measured."""
-    if field in DERIVED:
-        return DERIVED[field]
-    if not field.startswith(FEATURE):
-        return attrgetter(field)
-    name = field.removeprefix(FEATURE)
-    return lambda record: record.features.get(name)
-
-
-class Columns:
-    """Which telemetry fields a contract needs, and how to read them out of records."""
-
-    __slots__ = ("_made", "_names", "_read")
-
-    def __init__(self, fields: Iterable[str]) -> None:
-        wanted = [*ALWAYS, *sorted(set(fields) - set(ALWAYS) - {""})]
-        made = [field for field in wanted if field.startswith(FEATURE) or field in DERIVED]
-        plain = [field for field in wanted if field not in made]
-        self._names = (*plain, *made)
-        self._made = [value_of(field) for field in made]
-        self._read = attrgetter(*_FIRST, *plain)
-
-    def rows(self, records: Sequence[TelemetryRecord]) -> list[Row]:
-        """Route, event time and values of each record, which take a tenth of what a record takes."""
-        if not self._made:
-            return list(map(self._read, records))
-        made = self._made
-        return [(*self._read(record), *[read(record) for read in made]) for record in records]
-
-    def of(self, rows: Iterable[Row]) -> "Table":
-        """Turn at least one row into columns."""
-        routes, times, *values = zip(*rows, strict=True)
-        return Table(routes, times, dict(zip(self._names, values, strict=True)))
-
-
-class Table(NamedTuple):
-    """Calls as columns of one length.
-
-    Attributes:
-        routes, times: of each call; event times in Unix seconds.
-        columns: values by field, None where not measured.
-    """
-
-    routes: Sequence[str]
-    times: Sequence[float]
-    columns: dict[str, Sequence[Any]]
-
-
-def retimed(row: Row, time: float) -> Row:
-    """The row with another event time."""
-    return (row[0], time, *row[2:])
-
-
-class Calls(NamedTuple):
-    """Calls of one route as they come, in arrival order; all three have one length.
-
-    Attributes:
-        records: as decoded.
-        rows: what the contract needs of them, see `Columns.rows`; event times no further ahead of their
-            arrival than is believed.
-        offsets: where they lie, ascending.
-    """
-
-    records: Sequence[TelemetryRecord]
-    rows: Sequence[Row]
-    offsets: Sequence[int]
-
-    def part(self, start: int, end: int) -> "Calls":
-        """The calls [start, end)."""
-        part = slice(start, end)
-        return Calls(self.records[part], self.rows[part], self.offsets[part])
-
-    def only(self, positions: Sequence[int]) -> "Calls":
-        """The calls at some positions."""
-        records, rows, offsets = self
-        return Calls(
-            [records[i] for i in positions], [rows[i] for i in positions], [offsets[i] for i in positions]
-        )
-
-    def times(self) -> list[float]:
-        """Event times, Unix seconds."""
-        return [row[1] for row in self.rows]
+    def array(self, field: str) -> NDArray[Any]:
+        """See `HasArrays`."""
+        return self.arrays[field][self.start : self.end]
 
 
 class Segment:
@@ -126,9 +52,13 @@ class Segment:
             to the primary say how the primary is now. None: every call that the primary served does.
         boundary: the second whose pane closes next, on the route's pane clock.
         phase: what the pane clock is ahead of event time, seconds.
+        dense: whether it is made of arrays, so that `numbers` and `failed` are faster than lists.
     """
 
+    dense = False
     __slots__ = (
+        "_arrays",
+        "_masks",
         "_ok",
         "_primary",
         "_seconds",
@@ -155,12 +85,86 @@ class Segment:
         self.fresh = fresh
         self.boundary = boundary
         self.phase = phase
+        self._forget()
+
+    def _forget(self) -> None:
         self._primary: Sequence[int] | None = None
         self._ok: Sequence[int] | None = None
         self._seconds: Sequence[int] | None = None
+        self._arrays: dict[str, NDArray[Any]] = {}
+        self._masks: dict[str, NDArray[np.bool_] | None] = {}
 
     def __len__(self) -> int:
         return len(self.times)
+
+    @property
+    def newest(self) -> float:
+        """Greatest event time, Unix seconds."""
+        return max(self.times)
+
+    @property
+    def last(self) -> Place:
+        """Of the last call."""
+        return self.offsets[-1], self.times[-1]
+
+    def array(self, field: str) -> NDArray[Any]:
+        """See `HasArrays`; made once."""
+        found = self._arrays.get(field)
+        if found is None:
+            found = self._arrays[field] = self._array(field)
+        return found
+
+    def _array(self, field: str) -> NDArray[Any]:
+        if field == TIME:
+            return np.array(self.times, dtype=np.float64)
+        if field == OFFSET:
+            return np.array(self.offsets, dtype=np.int64)
+        return array_of(field, self.columns[field])
+
+    def numbers(
+        self, field: str, *, primary: bool = True, ok: bool = True
+    ) -> tuple[Positions, NDArray[np.float64]]:
+        """Where a field that `is_number` was measured, and its values.
+
+        Args:
+            primary: only of calls that tell how the primary is.
+            ok: only of calls that did not fail.
+        """
+        values = self.array(field)
+        there = ~np.isnan(values)
+        for wanted, made in ((primary, self._of_primary), (ok, self._succeeded)):
+            if wanted and (mask := made()) is not None:
+                there &= mask
+        if there.all():
+            return range(len(values)), values
+        positions = np.flatnonzero(there)
+        return positions, values[positions]
+
+    def _of_primary(self) -> NDArray[np.bool_] | None:
+        if "primary" not in self._masks:
+            positions = self.primary()
+            self._masks["primary"] = None if len(positions) == len(self) else self._mask(positions)
+        return self._masks["primary"]
+
+    def _succeeded(self) -> NDArray[np.bool_] | None:
+        if "ok" not in self._masks:
+            failed = self.array("error").astype(np.bool_)
+            self._masks["ok"] = ~failed if failed.any() else None
+        return self._masks["ok"]
+
+    def failed(self, positions: Sequence[int]) -> Sequence[int]:
+        """Indices into `positions` of the calls that failed."""
+        succeeded = self._succeeded()
+        if succeeded is None:
+            return ()
+        some = succeeded if len(positions) == len(self) else succeeded[positions]
+        found: list[int] = np.flatnonzero(~some).tolist()
+        return found
+
+    def _mask(self, positions: Sequence[int]) -> NDArray[np.bool_]:
+        mask = np.zeros(len(self), dtype=np.bool_)
+        mask[positions] = True
+        return mask
 
     def primary(self) -> Sequence[int]:
         """Positions of the calls that tell how the primary is."""
@@ -183,7 +187,7 @@ class Segment:
 
     def succeeded(self) -> Sequence[int]:
         """Positions of all calls that did not fail, whoever answered them."""
-        return self._without_errors(range(len(self.times)))
+        return self._without_errors(range(len(self)))
 
     def _without_errors(self, positions: Sequence[int]) -> Sequence[int]:
         errors = self.columns["error"]
@@ -211,7 +215,7 @@ class Segment:
 
     def only(self, positions: Sequence[int]) -> "Segment":
         """The records at `positions`, ascending, as a segment of their own."""
-        if len(positions) == len(self.times):
+        if len(positions) == len(self):
             return self
 
         def picked(values: Sequence[Any]) -> list[Any]:
@@ -220,6 +224,109 @@ class Segment:
         columns: dict[str, Sequence[Any]] = {field: picked(values) for field, values in self.columns.items()}
         fresh = None if self.fresh is None else picked(self.fresh)
         return Segment(picked(self.times), picked(self.offsets), columns, fresh, self.boundary, self.phase)
+
+
+class Gathered(Segment):
+    """Calls that follow each other and lie in several places, as one segment.
+
+    Lists are made only of the columns that somebody asks for.
+
+    Args:
+        parts: where they lie; at least one.
+        fields: names of the columns.
+        boundary, phase: as of a `Segment`.
+    """
+
+    dense = True
+    __slots__ = ("_size", "_together", "fields")
+
+    def __init__(
+        self, parts: Sequence[HasArrays], fields: Sequence[str], boundary: int, phase: float = 0.0
+    ) -> None:
+        self._together = _Together(parts)
+        self.fields = fields
+        self._size = len(self.array(TIME))
+        self.columns = _Lists(self._together)
+        self.fresh = None
+        self.boundary = boundary
+        self.phase = phase
+        self._forget()
+
+    def __getattr__(self, name: str) -> list[Any]:
+        # A slot that was not filled yet.
+        field = {"times": TIME, "offsets": OFFSET}.get(name)
+        if field is None:
+            raise AttributeError(name)
+        found: list[Any] = self.array(field).tolist()
+        setattr(self, name, found)
+        return found
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def newest(self) -> float:
+        """See `Segment.newest`."""
+        return float(self.array(TIME).max())
+
+    @property
+    def last(self) -> Place:
+        """See `Segment.last`."""
+        return int(self.array(OFFSET)[-1]), float(self.array(TIME)[-1])
+
+    def array(self, field: str) -> NDArray[Any]:
+        """See `HasArrays`; made once."""
+        return self._together.array(field)
+
+    def seconds(self) -> Sequence[int]:
+        """See `Segment.seconds`."""
+        if self._seconds is None:
+            seconds = (self.array(TIME) + self.phase).astype(np.int64)
+            shared = seconds.min() == seconds.max()
+            self._seconds = (int(seconds[0]),) if shared else seconds.tolist()
+        return self._seconds
+
+    def head(self, length: int) -> Segment:
+        """See `Segment.head`."""
+        return self._at(slice(length))
+
+    def only(self, positions: Sequence[int]) -> Segment:
+        """See `Segment.only`."""
+        return self if len(positions) == len(self) else self._at(positions)
+
+    def _at(self, index: Any) -> "Gathered":
+        arrays = {field: self.array(field)[index] for field in (TIME, OFFSET, *self.fields)}
+        return Gathered((Part(arrays, 0, len(arrays[TIME])),), self.fields, self.boundary, self.phase)
+
+
+class _Together:
+    """Arrays of several parts, each put together when it is asked for, once."""
+
+    __slots__ = ("_arrays", "_parts")
+
+    def __init__(self, parts: Sequence[HasArrays]) -> None:
+        self._parts = parts
+        self._arrays: dict[str, NDArray[Any]] = {}
+
+    def array(self, field: str) -> NDArray[Any]:
+        found = self._arrays.get(field)
+        if found is None:
+            arrays = [part.array(field) for part in self._parts]
+            found = self._arrays[field] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        return found
+
+
+class _Lists(dict[str, Sequence[Any]]):
+    """Columns of a gathered segment, each made when it is asked for."""
+
+    __slots__ = ("_arrays",)
+
+    def __init__(self, arrays: HasArrays) -> None:
+        self._arrays = arrays
+
+    def __missing__(self, field: str) -> Sequence[Any]:
+        self[field] = found = values_of(field, self._arrays.array(field))
+        return found
 
 
 def made_after(records: Sequence[TelemetryRecord], times: Sequence[float], since: float) -> list[bool]:
@@ -235,6 +342,9 @@ def join(segments: Sequence[Segment]) -> Segment:
     first = segments[0]
     if len(segments) == 1:
         return first
+    for each in segments:
+        if isinstance(each, Gathered):
+            return Gathered(segments, each.fields, first.boundary, first.phase)
     flat = chain.from_iterable
     return Segment(
         list(flat(segment.times for segment in segments)),

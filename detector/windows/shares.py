@@ -10,12 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 RECENT_PANES = 10
 LEAST_DEPLOYMENTS = 3
 MOST_DEPLOYMENTS = 64
 _HALVED_AT = 1_000_000  # calls of a habit; older ones count half from then on
 
-Flagged = tuple[Sequence[int], Sequence[int]]  # positions of the judged calls, indices into them of the bad
+# Positions of the judged calls, indices into them of the bad.
+Flagged = tuple[Sequence[int] | NDArray[np.int64], Sequence[int]]
 
 
 class Share(NamedTuple):
@@ -105,7 +109,9 @@ class DeploymentShares:
         size = len(deployments)
         for name, (judged, bad) in flagged:
             if len(judged) < size:
-                unjudged = Counter(deployments) - Counter([deployments[i] for i in judged])
+                left_out = np.ones(size, dtype=np.bool_)
+                left_out[judged] = False
+                unjudged = [deployments[i] for i in np.flatnonzero(left_out).tolist()]
                 self._open.unjudged.setdefault(name, Counter()).update(unjudged)
             if bad:
                 counts = self._open.bad.setdefault(name, Counter())

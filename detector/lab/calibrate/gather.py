@@ -12,7 +12,7 @@ from detector.lab.calibrate.tally import Floats, ShareTally, ValueTally
 from detector.lab.files import Malformed, Row
 from detector.predicates.divergence import INPUT_FIELDS
 from detector.predicates.rate import GOOD_WHEN_TRUE
-from detector.windows.segment import FEATURE, value_of
+from detector.windows.columns import FEATURE, value_of
 from topics.telemetry import TelemetryRecord
 
 _BATCH = 16_384

@@ -12,7 +12,7 @@ from detector.contract.loader import check_text
 from detector.contract.model import Method, PredicateSpec, PredicateType
 from detector.predicates.base import Budget
 from detector.predicates.registry import PREDICATES, judge_for
-from tests.builders import T0, evaluation, record, segment
+from tests.builders import T0, calls_of, dense, evaluation, record, segment
 
 BUDGET = Budget(run_length=1e6, alpha=1e-6)
 HEALTHY_S, FAULTY_S = 45, 15
@@ -69,13 +69,13 @@ def traffic(entry):
     yield from [([], [])] * 12
 
 
-def live(judge, seconds, start=0, before=lambda second, judge: judge):
+def live(judge, seconds, start=0, before=lambda second, judge: judge, laid=lambda part: part):
     """Everything that shows of a judge: flips, latch and verdict of each second."""
     seen = []
     for second, (records, verdicts) in enumerate(seconds, start):
         judge = before(second, judge)
         while records:
-            part = segment(records, boundary=second)
+            part = laid(segment(records, boundary=second))
             flip = judge.observe(part)
             head = part if flip is None else part.head(flip + 1)
             if flip is not None and flip < len(part) - 1:
@@ -246,7 +246,7 @@ def test_whatever_a_calm_judge_holds_against_a_call_was_a_suspicion(entry):
     def look(second, judge):
         if judge.walks and judge.calm:
             part = segment([*seconds[second][0], *seconds[HEALTHY_S][0]], boundary=second)
-            suspects = set((judge if judge.local else scout).suspects(part.columns))
+            suspects = set((judge if judge.local else scout).suspects(calls_of(part)))
             judge.observe(part)
             told = judge.flagged
             judge.rollback()
@@ -259,6 +259,31 @@ def test_whatever_a_calm_judge_holds_against_a_call_was_a_suspicion(entry):
     live(made(entry), seconds, before=look)
 
     assert bad_ones or entry not in TELLERS
+
+
+@EACH
+def test_calls_that_were_laid_out_as_arrays_are_judged_like_all_others(entry):
+    """Flips, verdicts and what is saved, with calls that failed, were not measured, or went elsewhere."""
+
+    def spoilt():
+        draw = np.random.default_rng(1)
+        for records, verdicts in traffic(entry):
+            for call in records:
+                luck = draw.random()
+                if luck < 0.1:
+                    call.error, call.latency_s, call.output_tokens = "500", None, None
+                elif luck < 0.2:
+                    call.served_by = "rule"
+                elif luck < 0.3:
+                    call.hallucinated = call.logprob_mean = None
+            yield records, verdicts
+
+    plain, arrays = made(entry), made(entry)
+
+    assert live(plain, spoilt()) == live(arrays, spoilt(), laid=lambda part: dense(part, {1, len(part) // 2}))
+    if entry in SAVED:
+        assert plain.state() == arrays.state()
+        assert (plain.verdict, plain.flagged is None) == (arrays.verdict, arrays.flagged is None)
 
 
 @EACH

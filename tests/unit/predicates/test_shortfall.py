@@ -8,7 +8,7 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget
 from detector.predicates.registry import judge_for
 from detector.predicates.shortfall import LEAST_CALLS, LEAST_IN_STRATUM
-from tests.builders import T0, record, segment
+from tests.builders import T0, calls_of, record, segment
 
 BUDGET = Budget(run_length=1e6, alpha=1e-9)
 UNSURE = {"field": "logprob_mean", "below_nats": 0.5, "ceiling": 0.01}
@@ -130,7 +130,7 @@ def test_the_logarithm_of_nothing_is_a_number_like_any_other(least):
     assert run(judge, rng, 0, 60, [100, 1000]) is None
     odd = segment([record(60.0, input_tokens=100, logprob_mean=least)], boundary=60)
 
-    assert judge.suspects(odd.columns) == ([0] if least < 0 else [])
+    assert judge.suspects(calls_of(odd)) == ([0] if least < 0 else [])
     assert judge.observe(odd) is None
     judge.absorb(odd)
     judge.close(T0 + 61, frozen=False)

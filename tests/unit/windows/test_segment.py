@@ -7,21 +7,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.contract import fields as contract_fields
-from detector.windows.segment import DERIVED, join
-from tests.builders import T0, record, segment
+from detector.windows.columns import DERIVED
+from detector.windows.segment import join
+from tests.builders import T0, dense, record, segment
 from topics.telemetry import TelemetryRecord
 
 CALLS = st.lists(
     st.builds(
-        lambda at, served_by, probe, error, latency, tokens: record(
-            at, served_by=served_by, probe=probe, error=error, latency_s=latency, output_tokens=tokens
+        lambda at, served_by, probe, error, latency, tokens, verdict: record(
+            at,
+            served_by=served_by,
+            probe=probe,
+            error=error,
+            latency_s=latency,
+            output_tokens=tokens,
+            hallucinated=verdict,
+            token_ids=tokens and [tokens, 1],
         ),
         at=st.floats(0, 5),
         served_by=st.sampled_from(["primary", "primary", "rule"]),
         probe=st.booleans(),
         error=st.sampled_from(["", "", "500"]),
         latency=st.none() | st.floats(0, 3),
-        tokens=st.none() | st.integers(0, 100),
+        tokens=st.none() | st.integers(0, 100) | st.just(2**53),
+        verdict=st.none() | st.booleans(),
     ),
     min_size=1,
     max_size=12,
@@ -121,3 +130,51 @@ def test_what_a_contract_may_name_can_be_read():
     """The derived fields that `check` lets pass are those that are derived."""
     assert set(contract_fields.DERIVED) == set(DERIVED)
     assert not set(DERIVED) & set(TelemetryRecord.__struct_fields__)
+
+
+@given(calls=CALLS, data=st.data())
+def test_arrays_show_what_lists_show(calls, data):
+    """A segment gathered from arrays, cut anywhere, reads as one that was made of lists; its parts too."""
+    fields = ("served_by", "error", "latency_s", "output_tokens", "hallucinated", "token_ids")
+    whole = segment(calls, boundary=0, fields=fields)
+    cuts = data.draw(st.sets(st.integers(0, len(calls)), max_size=4))
+    some = sorted(data.draw(st.sets(st.integers(0, len(calls) - 1), min_size=1)))
+    length = data.draw(st.integers(1, len(calls)))
+    laid = dense(whole, cuts)
+    pairs = [
+        (laid, whole),
+        (laid.only(some), whole.only(some)),
+        (laid.head(length), whole.head(length)),
+        (join([whole, laid]), join([whole, whole])),
+        (join([laid, whole, laid]), join([whole, whole, whole])),
+    ]
+
+    for found, expected in pairs:
+        assert seen(found) == seen(expected)
+        assert (list(found.times), list(found.offsets)) == (list(expected.times), list(expected.offsets))
+        assert list(found.seconds()) == list(expected.seconds())
+        assert (found.newest, found.last, len(found)) == (expected.newest, expected.last, len(expected))
+        for field in expected.columns:
+            assert list(found.columns[field]) == list(expected.columns[field])
+            assert list(map(type, found.columns[field])) == list(map(type, expected.columns[field]))
+
+
+@given(calls=CALLS, since=SINCE, primary=st.booleans(), ok=st.booleans())
+def test_numbers_are_the_values_that_were_measured(calls, since, primary, ok):
+    """With their positions: of the primary's calls or of all, of those that did not fail or of all."""
+    part = segment(calls, since=since, boundary=0)
+    if since is None:
+        part = dense(part)
+    counted = set(part.primary()) if primary else set(range(len(calls)))
+    wanted = [
+        i
+        for i, call in enumerate(calls)
+        if i in counted and not (ok and call.error) and call.latency_s is not None
+    ]
+    positions, values = part.numbers("latency_s", primary=primary, ok=ok)
+
+    assert list(positions) == wanted
+    assert values.tolist() == [calls[i].latency_s for i in wanted]
+    assert [part.primary()[i] for i in part.failed(part.primary())] == [
+        i for i in part.primary() if calls[i].error
+    ]

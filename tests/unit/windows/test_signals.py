@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from detector.windows.segment import Columns
+from detector.windows.columns import Columns
 from detector.windows.signals import (
     BLOCK_S,
     FIELDS,

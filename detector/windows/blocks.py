@@ -1,0 +1,79 @@
+"""Many calls that wait, as arrays: eight bytes a call and column instead of a tuple of Python's objects.
+
+Of a large batch the calls of each route are put together, one array for each column; a route's share is a
+part of those arrays.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.windows.columns import Row, Table
+from detector.windows.inbox import Inbox
+from detector.windows.segment import OFFSET, TIME, Part
+
+WORTH_LAYING = 48  # calls of a route in a batch, on average; fewer are put off faster one by one
+
+
+def put_off(
+    table: Table, rows: Sequence[Row], offsets: Sequence[int], inboxes: Mapping[str, Inbox]
+) -> dict[str, list[int]]:
+    """Put the calls of a batch that may wait into the inboxes of their routes.
+
+    Args:
+        table, rows: the batch, as columns and as rows.
+        offsets: of its calls.
+        inboxes: of all routes in it, and of no others.
+
+    Returns:
+        By route, the positions of all other calls, ascending; behind the first of them none has been put off.
+    """
+    left: defaultdict[str, list[int]] = defaultdict(list)
+    few = len(rows) < WORTH_LAYING * len(inboxes)
+    rest = range(len(rows)) if few else _lay(table, offsets, inboxes)
+    whole = len(rest) == len(rows)
+    places = zip(rest, rows, offsets, strict=True) if whole else ((i, rows[i], offsets[i]) for i in rest)
+    for position, row, offset in places:
+        inbox = inboxes[row[0]]
+        if inbox.since <= row[1] < inbox.until:
+            inbox.rows.append(row)
+            inbox.offsets.append(offset)
+        else:
+            inbox.until = -math.inf  # what follows comes after it
+            left[row[0]].append(position)
+    return left
+
+
+def _lay(table: Table, offsets: Sequence[int], inboxes: Mapping[str, Inbox]) -> Sequence[int]:
+    """Lay out the calls of every route all of whose calls may wait; return the positions of all others."""
+    index = {route: number for number, route in enumerate(inboxes)}
+    kind = np.int16 if len(index) < 1 << 15 else np.int64  # few bits are sorted faster
+    codes = np.fromiter(map(index.__getitem__, table.routes), dtype=kind, count=len(table.routes))
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes))
+    starts = np.concatenate(([0], ends[:-1]))
+    times = np.array(table.times, dtype=np.float64)[order]
+    oldest, newest = np.minimum.reduceat(times, starts).tolist(), np.maximum.reduceat(times, starts).tolist()
+    fits = [inbox.takes(*span) for inbox, *span in zip(inboxes.values(), oldest, newest, strict=True)]
+    if not any(fits):
+        return range(len(codes))
+    arrays = {TIME: times, OFFSET: _whole(offsets)[order]}
+    for field in table.columns:
+        arrays[field] = table.array(field)[order]
+    rest: list[int] = []
+    shares = zip(inboxes.values(), fits, starts.tolist(), ends.tolist(), strict=True)
+    for inbox, fitting, start, end in shares:
+        if fitting:
+            inbox.lay(Part(arrays, start, end))
+        else:
+            rest += order[start:end].tolist()
+    return rest
+
+
+def _whole(offsets: Sequence[int]) -> NDArray[np.int64]:
+    if isinstance(offsets, range):
+        return np.arange(offsets.start, offsets.stop, offsets.step, dtype=np.int64)
+    return np.array(offsets, dtype=np.int64)

@@ -1,0 +1,111 @@
+"""Calls that wait as arrays are judged like those that come one by one."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from detector.modes.verdicts import HORIZON_S
+from detector.pipeline import Pipeline
+from detector.windows.inbox import Inbox
+from tests.builders import (
+    T0,
+    Stream,
+    by_scope,
+    core_contract,
+    evaluation,
+    faulty_stream,
+    in_order,
+    record,
+    run,
+)
+
+CONTRACT = core_contract()
+BUSY = faulty_stream(seed=5, seconds=20, per_s=900, routes=("chat", "code"))
+
+
+def broken(stream: Stream, since: float, until: float) -> Stream:
+    """Half of the calls of `chat` make things up, every fourth has no verdict, every ninth was not timed."""
+    draw = np.random.default_rng(1)
+    changed = []
+    for number, call in enumerate(stream.records):
+        fields = {name: getattr(call, name) for name in call.__struct_fields__}
+        if since <= call.event_time - T0 < until and call.route == "chat":
+            fields["hallucinated"] = bool(draw.random() < 0.5)
+        if number % 4 == 0:
+            fields["hallucinated"] = None
+        if number % 9 == 0:
+            fields |= {"latency_s": None, "output_tokens": None, "deployment": f"eu-{number % 5}"}
+        changed.append(type(call)(**fields))
+    return Stream(tuple(changed), stream.offsets, stream.arrivals)
+
+
+@pytest.fixture
+def laid(monkeypatch):
+    """How many calls were laid out."""
+    sizes = []
+    lay = Inbox.lay
+
+    def counting(self, part):
+        sizes.append(part.end - part.start)
+        lay(self, part)
+
+    monkeypatch.setattr(Inbox, "lay", counting)
+    return sizes
+
+
+@pytest.mark.parametrize("size", [150, 400, 700])
+def test_large_batches_decide_what_small_ones_do(laid, size):
+    """The same decisions at the same records, the same counts, and in the end the same state."""
+    stream = broken(BUSY, 12, 15)
+    small, large = Pipeline(CONTRACT), Pipeline(CONTRACT)
+    expected = by_scope(run(small, stream, range(37, len(stream), 37)))
+    assert not laid
+    found = by_scope(run(large, stream, range(size, len(stream), size)))
+
+    assert sum(laid) > len(stream) / 20
+    assert found == expected
+    assert "chat" in expected
+    assert large.counts == small.counts
+    for route in ("chat", "code"):
+        states = [msgspec.msgpack.decode(each.snapshot(route), strict=False) for each in (large, small)]
+        for state in states:
+            del state["armed"]["silence"]  # armed from the tenth call on, which is not told call by call
+        assert states[0] == states[1]
+    assert {**large.armed(), "silence": 0} == {**small.armed(), "silence": 0}
+
+
+def test_a_batch_that_is_too_large_for_the_memory_is_judged(laid):
+    """A clock that stands still lets no pane close, however many calls are laid out."""
+    pipeline = Pipeline(CONTRACT)
+    calls = in_order(record(1.0) for _ in range(20_000))
+    for first in range(0, 20_000, 1000):
+        pipeline.step(*calls[first : first + 1000].args())
+        assert len(pipeline.route("chat").inbox) <= 6000
+
+    assert laid
+    assert pipeline.counts.judged == 20_000
+
+
+def test_the_future_is_not_believed_of_calls_that_are_laid_out(laid):
+    """An event time far ahead of its arrival is clamped, and closes the panes up to there only."""
+    pipeline = Pipeline(CONTRACT)
+    calls = [record(10 + i / 10_000) for i in range(200)] + [record(5000.0)] * 200
+    pipeline.step(calls, range(400), [T0 + 10.0] * 400)
+
+    assert pipeline.counts.clamped == 200
+    assert pipeline.route("chat").newest == T0 + 15.0
+
+
+@pytest.mark.parametrize("size", [1, 2, 60])
+def test_verdicts_find_calls_that_waited_in_a_batch_that_closed_a_pane(size):
+    """A call that a fallback served says nothing of the primary, wherever its batch began and ended."""
+    pipeline = Pipeline(CONTRACT)
+    calls = in_order(
+        record(i / 20, request_id=f"{i}", served_by="rule" if i % 3 else "primary") for i in range(120)
+    )
+    run(pipeline, calls, range(size, 120, size))
+    verdicts = [evaluation(7 + i / 100, request_id=f"{i}", failed=True) for i in range(120)]
+    pipeline.step_evaluations(verdicts, range(120), [T0 + 10.0] * 120)
+    pipeline.tick(T0 + 20 + HORIZON_S)
+
+    assert pipeline.counts.verdicts_skipped == 80
