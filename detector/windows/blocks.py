@@ -15,7 +15,7 @@ from detector.windows.columns import Row, Table
 from detector.windows.inbox import Inbox
 from detector.windows.segment import OFFSET, TIME, Part
 
-WORTH_LAYING = 48  # calls of a route in a batch, on average; fewer are put off faster one by one
+WORTH_LAYING = 12  # calls of a route in a batch, on average; fewer are put off faster one by one
 
 
 def put_off(
