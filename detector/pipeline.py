@@ -210,6 +210,9 @@ class Pipeline:
             # The caller may have let it go, or given it to another judge, since.
             if self._routes.get(route) is not judge or not judge.overdue(now):
                 continue
+            if route in self._held:  # taken between two turns of ours
+                yield self.settle(route)
+                judge = self._routes[route]
             decisions = self._safely(judge, partial(judge.tick, now, together=self._silence.open))
             if decisions:
                 self._dirty.setdefault(route, [None, None])

@@ -51,7 +51,10 @@ def dense(part: Segment, cuts: Iterable[int] = ()) -> Gathered:
     fields = (TIME, OFFSET, *part.columns)
     arrays = {field: part.array(field) for field in fields}
     ends = [*sorted(cuts), len(part)]
-    parts = [Part(arrays, *span) for span in pairwise([0, *ends])]
+    parts = [
+        Part({field: array[first:last] for field, array in arrays.items()})
+        for first, last in pairwise([0, *ends])
+    ]
     return Gathered(parts, tuple(part.columns), part.boundary, part.phase)
 
 

@@ -322,6 +322,7 @@ class RouteJudge(ScopeJudge):
 
     def accept(self, order: Override) -> list[Decision]:
         """Learn the references of what drifts anew, and go on with what is left; see `Pipeline.accept`."""
+        self._flush()
         drifts = [n for n, judge in self.judges.items() if judge.latched and judge.spec.type == "divergence"]
         crept = [n for n, judge in self.judges.items() if judge.crept is not None and n not in drifts]
         for name in drifts:
@@ -337,7 +338,7 @@ class RouteJudge(ScopeJudge):
     def feed_evaluations(self, evaluations: Sequence[Evaluation], offsets: Sequence[int]) -> list[Decision]:
         """Judge verdicts on this route's calls, in arrival order."""
         self.covers[1] = offsets[-1] + 1
-        self.settle()
+        self._flush()
         decisions: list[Decision] = []
         for offset, evaluation in zip(offsets, evaluations, strict=True):
             self._take_verdict(Coming(evaluation, offset, self.now), decisions)

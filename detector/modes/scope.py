@@ -118,7 +118,7 @@ class ScopeJudge:
         self._count_in(segment)
         self._waiting.append(segment)
         if not flipped:
-            if len(segment) >= _WORTH_ABSORBING:
+            if sum(map(len, self._waiting)) >= _WORTH_ABSORBING:
                 self._flush()
         else:
             self._flush()

@@ -277,6 +277,9 @@ class BernoulliJudge(JudgeBase, ABC):
         """Count the primary's calls, of which not all are judged; a breach says which share was."""
         self._calls = 0 if self._just_restarted else self._calls + len(segment.primary())
         self._just_restarted = False
+        self._say_share()
+
+    def _say_share(self) -> None:
         if self.latched and self._recovery is not None and "judged_share" not in self.verdict.detail:
             share = min(1.0, (self._test.seen + self._test.gap) / self._calls) if self._calls else 0.0
             self.verdict = replace(self.verdict, detail=self.verdict.detail | {"judged_share": share})

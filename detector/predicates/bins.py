@@ -32,12 +32,13 @@ Values = Sequence[Any] | NDArray[np.float64]
 
 
 class Binner(Protocol):
-    """Counts values into a fixed number of bins."""
+    """Counts values into a fixed number of bins; a `numeric` one takes arrays as well."""
 
     bins: int
+    numeric: bool
 
     def count(self, values: Values) -> list[int]:
-        """Histogram of values, none of them None; length `bins`. An array is of numbers, without NaN."""
+        """Histogram of values, none of them None or NaN; length `bins`."""
         ...
 
     def name(self, index: int) -> str:
@@ -63,6 +64,8 @@ def _counted(places: NDArray[np.integer[Any]], bins: int) -> list[int]:
 
 
 class _Fixed:
+    numeric = False
+
     def settle(self) -> None:
         """Nothing is learnt."""
 
@@ -78,6 +81,7 @@ class TokenBins(_Fixed):
     """Counts >= 0 by their bit length."""
 
     bins = TOKEN_BINS
+    numeric = True
 
     def count(self, values: Values) -> list[int]:
         """See `Binner.count`."""
@@ -99,6 +103,7 @@ class FloatBins(_Fixed):
 
     _half = _HIGHEST - _LOWEST + 1
     bins = 2 * _half + 1
+    numeric = True
 
     def count(self, values: Values) -> list[int]:
         """See `Binner.count`."""
@@ -125,6 +130,8 @@ class FloatBins(_Fixed):
 
 class EdgeBins(_Fixed):
     """Numbers between ascending edges: bin i holds edges[i - 1] <= x < edges[i], the outer two are open."""
+
+    numeric = True
 
     def __init__(self, edges: Sequence[float]) -> None:
         self._edges = np.array(edges, dtype=np.float64)
@@ -199,6 +206,7 @@ class CategoryBins:
     """
 
     bins = CATEGORIES
+    numeric = False
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
@@ -243,6 +251,7 @@ class FeatureBins:
     """A feature may be a number or text: numbers as `FloatBins`, texts as `CategoryBins`, side by side."""
 
     bins = FloatBins.bins + CATEGORIES
+    numeric = False
 
     def __init__(self) -> None:
         self._numbers = FloatBins()

@@ -23,7 +23,7 @@ from detector.predicates.drift import CLEAR_EVALUATIONS, DriftStream
 from detector.predicates.limits import Limits
 from detector.predicates.strata import Strata
 from detector.windows.kinds import is_number
-from detector.windows.segment import Segment
+from detector.windows.segment import Gathered, Segment
 
 INPUT_FIELDS = frozenset({"input_tokens", "template", "tenant", "input_class"})
 SPANS_S = (3, 10, 30, 60, 300)
@@ -50,7 +50,7 @@ class Divergence(JudgeBase):
         limits = limits_of(spec, budget, self._binner.bins, calibrated, known_until)
         self._stream = DriftStream(self._binner.bins, spans_of(spec), limits)
         self._strata = Strata(self._binner.bins, spans_of(spec), limits) if spec.by else None
-        self._is_number = is_number(spec.field)
+        self._is_number = is_number(spec.field) and self._binner.numeric
         self._is_input = spec.field in INPUT_FIELDS or spec.field.startswith("features.")
         self.verdict = Verdict(self._stream.outcome)
 
@@ -61,7 +61,7 @@ class Divergence(JudgeBase):
 
     def absorb(self, segment: Segment) -> None:
         """Count a segment's values into the panes of their seconds."""
-        if self._strata is None and self._is_number and segment.dense:
+        if self._strata is None and self._is_number and isinstance(segment, Gathered):
             self._absorb_numbers(segment)
             return
         positions = segment.succeeded() if self._is_input else segment.primary_ok()
@@ -76,6 +76,9 @@ class Divergence(JudgeBase):
             self._add(seconds[0], values)
             return
         where = [seconds[0]] * len(positions) if len(seconds) == 1 else [seconds[i] for i in positions]
+        if len(seconds) > 1:
+            # A text gets its bin when it first comes, in whichever second, not when its second is counted.
+            self._binner.count([value for value in values if value is not None])
         by_second: dict[int, list[Any]] = {}
         for second, value in zip(where, values, strict=True):
             by_second.setdefault(second, []).append(value)
@@ -84,19 +87,20 @@ class Divergence(JudgeBase):
         if groups is not None and self._strata is not None:
             self._strata.absorb(segment.boundary, where, groups, values, self._binner)
 
-    def _absorb_numbers(self, segment: Segment) -> None:
+    def _absorb_numbers(self, segment: Gathered) -> None:
+        ring = self._stream.ring
+        if ring.boundary is None and (segment.succeeded() if self._is_input else segment.primary_ok()):
+            ring.start(segment.boundary)
         positions, numbers = segment.numbers(self.spec.field, primary=not self._is_input)
         if not len(numbers):
             return
-        if self._stream.ring.boundary is None:
-            self._stream.ring.start(segment.boundary)
         seconds = segment.seconds()
         if len(seconds) == 1:
-            self._stream.ring.add(seconds[0], self._binner.count(numbers))
+            ring.add(seconds[0], self._binner.count(numbers))
             return
         panes = np.array(seconds)[positions]
         for second in np.unique(panes).tolist():
-            self._stream.ring.add(second, self._binner.count(numbers[panes == second]))
+            ring.add(second, self._binner.count(numbers[panes == second]))
 
     def _groups(self, segment: Segment, positions: Sequence[int]) -> list[str] | None:
         if not self.spec.by:

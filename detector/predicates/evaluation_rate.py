@@ -30,7 +30,9 @@ class EvaluationRate(BernoulliJudge):
             if verdict:
                 bad.append(len(judged))
             judged.append(position)
-        return self.take(judged, bad) if judged else None
+        flip = self.take(judged, bad) if judged else None
+        self._say_share()
+        return flip
 
     def _is_bad(self, evaluation: Evaluation) -> bool | None:
         below, above = self.spec.score_below, self.spec.score_above

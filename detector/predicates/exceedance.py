@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, Verdict
@@ -15,7 +16,7 @@ from detector.predicates.bernoulli import BernoulliJudge
 from detector.windows.columns import FEATURE, LONG, Table
 from detector.windows.kinds import is_number
 from detector.windows.quantiles import QuantileWindow
-from detector.windows.segment import Segment
+from detector.windows.segment import Gathered, Positions, Segment
 from detector.windows.shares import Flagged
 
 _SHOWN = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
@@ -37,7 +38,7 @@ class Exceedance(BernoulliJudge):
     def suspects(self, calls: Table) -> Sequence[int]:
         """See `Judge.suspects`."""
         limit, values = self._limit, calls.columns[self.spec.field]
-        if self._is_number and len(values) >= LONG:
+        if self._is_number and len(calls) >= LONG:
             return np.flatnonzero(calls.array(self.spec.field) > limit).tolist()
         if self.spec.field.startswith(FEATURE):
             values = [None if isinstance(value, str) else value for value in values]
@@ -46,7 +47,7 @@ class Exceedance(BernoulliJudge):
     def flags(self, segment: Segment) -> Flagged:
         """See `BernoulliJudge.flags`."""
         limit = self._limit
-        if self._is_dense(segment):
+        if self._is_number and isinstance(segment, Gathered):
             judged, numbers = segment.numbers(self.spec.field)
             return judged, np.flatnonzero(numbers > limit).tolist()
         positions, values = measured(segment, self.spec.field)
@@ -57,15 +58,16 @@ class Exceedance(BernoulliJudge):
     def absorb(self, segment: Segment) -> None:
         """Keep the values for the percentiles that the evidence shows."""
         super().absorb(segment)
-        dense = self._is_dense(segment)
-        _, values = segment.numbers(self.spec.field) if dense else measured(segment, self.spec.field)
+        _, values = self._measured(segment)
         if len(values):
             self._quantiles.add(segment.boundary, values)
         if self.latched and "p50" not in self.verdict.detail:
             self.verdict = self._with_percentiles(self.verdict)
 
-    def _is_dense(self, segment: Segment) -> bool:
-        return self._is_number and segment.dense
+    def _measured(self, segment: Segment) -> tuple[Positions, Sequence[float] | NDArray[np.float64]]:
+        if self._is_number and isinstance(segment, Gathered):
+            return segment.numbers(self.spec.field)
+        return measured(segment, self.spec.field)
 
     def _with_percentiles(self, verdict: Verdict) -> Verdict:
         found = {name: self._quantiles.quantile(q) for name, q in _SHOWN.items()}

@@ -159,7 +159,11 @@ class LiteralRate(JudgeBase):
         """Count a segment's calls into the pane that closes next: lateness counts with its arrival."""
         judged, bad = bad_calls(segment, self.spec.field)
         if len(judged):
-            self._panes.append((segment.boundary, len(judged), len(bad)))
+            boundary, n, wrong = segment.boundary, len(judged), len(bad)
+            if self._panes and self._panes[-1][0] == boundary:
+                _, before, wrong_before = self._panes.pop()
+                n, wrong = n + before, wrong + wrong_before
+            self._panes.append((boundary, n, wrong))
 
     def close(self, boundary: int, *, frozen: bool) -> None:
         """Compare the share over the window that ends at `boundary`."""

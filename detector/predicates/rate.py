@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detector.predicates.bernoulli import BernoulliJudge
 from detector.windows.columns import LONG, Table
-from detector.windows.segment import Segment
+from detector.windows.segment import Gathered, Segment
 from detector.windows.shares import Flagged
 
 # Verdicts that say "as it should be"; all others say that something is wrong.
@@ -25,7 +25,7 @@ class Rate(BernoulliJudge):
     def suspects(self, calls: Table) -> Sequence[int]:
         """See `Judge.suspects`."""
         field = self.spec.field
-        if field != "error" and len(calls.times) >= LONG:
+        if field != "error" and len(calls) >= LONG:
             return _equal(calls.array(field), field)
         return _bad(calls.columns[field], field)
 
@@ -37,7 +37,7 @@ class Rate(BernoulliJudge):
 def bad_calls(segment: Segment, field: str) -> Flagged:
     """Return (positions of the judged calls of the primary, ascending indices into them of the bad ones)."""
     positions = segment.primary()
-    if segment.dense:
+    if isinstance(segment, Gathered):
         if field == "error":
             return positions, segment.failed(positions)
         judged, numbers = segment.numbers(field, ok=False)

@@ -15,7 +15,7 @@ from detector.windows.columns import Row, Table
 from detector.windows.inbox import Inbox
 from detector.windows.segment import OFFSET, TIME, Part
 
-WORTH_LAYING = 12  # calls of a route in a batch, on average; fewer are put off faster one by one
+WORTH_LAYING = 20  # calls of a route in a batch; fewer are put off faster one by one
 
 
 def put_off(
@@ -57,17 +57,20 @@ def _lay(table: Table, offsets: Sequence[int], inboxes: Mapping[str, Inbox]) -> 
     starts = np.concatenate(([0], ends[:-1]))
     times = np.array(table.times, dtype=np.float64)[order]
     oldest, newest = np.minimum.reduceat(times, starts).tolist(), np.maximum.reduceat(times, starts).tolist()
-    fits = [inbox.takes(*span) for inbox, *span in zip(inboxes.values(), oldest, newest, strict=True)]
+    shares = list(zip(inboxes.values(), starts.tolist(), ends.tolist(), oldest, newest, strict=True))
+    fits = [
+        end - start >= WORTH_LAYING and inbox.takes(first, last) for inbox, start, end, first, last in shares
+    ]
     if not any(fits):
         return range(len(codes))
     arrays = {TIME: times, OFFSET: _whole(offsets)[order]}
     for field in table.columns:
         arrays[field] = table.array(field)[order]
     rest: list[int] = []
-    shares = zip(inboxes.values(), fits, starts.tolist(), ends.tolist(), strict=True)
-    for inbox, fitting, start, end in shares:
+    for (inbox, start, end, _, _), fitting in zip(shares, fits, strict=True):
         if fitting:
-            inbox.lay(Part(arrays, start, end))
+            # Copied: a route that is quiet from here on must not keep the calls of all others alive.
+            inbox.lay(Part({field: array[start:end].copy() for field, array in arrays.items()}))
         else:
             rest += order[start:end].tolist()
     return rest

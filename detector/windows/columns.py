@@ -86,6 +86,9 @@ class Table:
         self.columns = columns
         self._arrays: dict[str, NDArray[Any]] = {}
 
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
     def some(self, positions: Sequence[int], fields: Iterable[str]) -> "Table":
         """Some columns of the calls at these positions, without their routes and times."""
         return Table((), (), {name: [self.columns[name][i] for i in positions] for name in fields})

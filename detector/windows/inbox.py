@@ -52,7 +52,7 @@ class Inbox:
     def lay(self, part: Part) -> None:
         """Put calls behind those that wait."""
         self.parts.append(part)
-        self.laid += part.end - part.start
+        self.laid += len(part)
 
     def empty(self) -> tuple[list[Row], list[int]]:
         """Hand over the rows that wait."""

@@ -227,7 +227,7 @@ class PaneRing:
             "ages": _pack(newest - seconds),
             "cells": _pack(gaps) if sparse else None,
             "counts": _pack(cells[used] if sparse else cells),
-            "open": [(second, pane[:-1].tolist()) for second, pane in self._open.items()],
+            "open": [(second, pane[:-1].tolist()) for second, pane in sorted(self._open.items())],
         }
 
     def load(self, state: dict[str, Any]) -> None:

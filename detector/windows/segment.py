@@ -6,7 +6,7 @@ walk it record by record. A few calls are read as lists, many that have waited t
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,16 +30,20 @@ class HasArrays(Protocol):
         ...
 
 
-class Part(NamedTuple):
-    """Calls within the arrays of a batch: those at [start, end)."""
+class Part:
+    """Calls as arrays: their columns, `TIME` and `OFFSET`."""
 
-    arrays: Mapping[str, NDArray[Any]]
-    start: int
-    end: int
+    __slots__ = ("_arrays",)
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self._arrays[TIME])
 
     def array(self, field: str) -> NDArray[Any]:
         """See `HasArrays`."""
-        return self.arrays[field][self.start : self.end]
+        return self._arrays[field]
 
 
 class Segment:
@@ -52,13 +56,10 @@ class Segment:
             to the primary say how the primary is now. None: every call that the primary served does.
         boundary: the second whose pane closes next, on the route's pane clock.
         phase: what the pane clock is ahead of event time, seconds.
-        dense: whether it is made of arrays, so that `numbers` and `failed` are faster than lists.
     """
 
-    dense = False
     __slots__ = (
         "_arrays",
-        "_masks",
         "_ok",
         "_primary",
         "_seconds",
@@ -92,7 +93,6 @@ class Segment:
         self._ok: Sequence[int] | None = None
         self._seconds: Sequence[int] | None = None
         self._arrays: dict[str, NDArray[Any]] = {}
-        self._masks: dict[str, NDArray[np.bool_] | None] = {}
 
     def __len__(self) -> int:
         return len(self.times)
@@ -120,51 +120,6 @@ class Segment:
         if field == OFFSET:
             return np.array(self.offsets, dtype=np.int64)
         return array_of(field, self.columns[field])
-
-    def numbers(
-        self, field: str, *, primary: bool = True, ok: bool = True
-    ) -> tuple[Positions, NDArray[np.float64]]:
-        """Where a field that `is_number` was measured, and its values.
-
-        Args:
-            primary: only of calls that tell how the primary is.
-            ok: only of calls that did not fail.
-        """
-        values = self.array(field)
-        there = ~np.isnan(values)
-        for wanted, made in ((primary, self._of_primary), (ok, self._succeeded)):
-            if wanted and (mask := made()) is not None:
-                there &= mask
-        if there.all():
-            return range(len(values)), values
-        positions = np.flatnonzero(there)
-        return positions, values[positions]
-
-    def _of_primary(self) -> NDArray[np.bool_] | None:
-        if "primary" not in self._masks:
-            positions = self.primary()
-            self._masks["primary"] = None if len(positions) == len(self) else self._mask(positions)
-        return self._masks["primary"]
-
-    def _succeeded(self) -> NDArray[np.bool_] | None:
-        if "ok" not in self._masks:
-            failed = self.array("error").astype(np.bool_)
-            self._masks["ok"] = ~failed if failed.any() else None
-        return self._masks["ok"]
-
-    def failed(self, positions: Sequence[int]) -> Sequence[int]:
-        """Indices into `positions` of the calls that failed."""
-        succeeded = self._succeeded()
-        if succeeded is None:
-            return ()
-        some = succeeded if len(positions) == len(self) else succeeded[positions]
-        found: list[int] = np.flatnonzero(~some).tolist()
-        return found
-
-    def _mask(self, positions: Sequence[int]) -> NDArray[np.bool_]:
-        mask = np.zeros(len(self), dtype=np.bool_)
-        mask[positions] = True
-        return mask
 
     def primary(self) -> Sequence[int]:
         """Positions of the calls that tell how the primary is."""
@@ -237,13 +192,13 @@ class Gathered(Segment):
         boundary, phase: as of a `Segment`.
     """
 
-    dense = True
-    __slots__ = ("_size", "_together", "fields")
+    __slots__ = ("_masks", "_size", "_together", "fields")
 
     def __init__(
         self, parts: Sequence[HasArrays], fields: Sequence[str], boundary: int, phase: float = 0.0
     ) -> None:
         self._together = _Together(parts)
+        self._masks: dict[str, NDArray[np.bool_] | None] = {}
         self.fields = fields
         self._size = len(self.array(TIME))
         self.columns = _Lists(self._together)
@@ -278,6 +233,51 @@ class Gathered(Segment):
         """See `HasArrays`; made once."""
         return self._together.array(field)
 
+    def numbers(
+        self, field: str, *, primary: bool = True, ok: bool = True
+    ) -> tuple[Positions, NDArray[np.float64]]:
+        """Where a field that `is_number` was measured, and its values.
+
+        Args:
+            primary: only of calls that tell how the primary is.
+            ok: only of calls that did not fail.
+        """
+        values = self.array(field)
+        there = ~np.isnan(values)
+        for wanted, made in ((primary, self._of_primary), (ok, self._succeeded)):
+            if wanted and (mask := made()) is not None:
+                there &= mask
+        if there.all():
+            return range(len(values)), values
+        positions = np.flatnonzero(there)
+        return positions, values[positions]
+
+    def _of_primary(self) -> NDArray[np.bool_] | None:
+        if "primary" not in self._masks:
+            positions = self.primary()
+            self._masks["primary"] = None if len(positions) == len(self) else self._mask(positions)
+        return self._masks["primary"]
+
+    def _succeeded(self) -> NDArray[np.bool_] | None:
+        if "ok" not in self._masks:
+            failed = self.array("error").astype(np.bool_)
+            self._masks["ok"] = ~failed if failed.any() else None
+        return self._masks["ok"]
+
+    def failed(self, positions: Sequence[int]) -> Sequence[int]:
+        """Indices into `positions` of the calls that failed."""
+        succeeded = self._succeeded()
+        if succeeded is None:
+            return ()
+        some = succeeded if len(positions) == len(self) else succeeded[positions]
+        found: list[int] = np.flatnonzero(~some).tolist()
+        return found
+
+    def _mask(self, positions: Sequence[int]) -> NDArray[np.bool_]:
+        mask = np.zeros(len(self), dtype=np.bool_)
+        mask[positions] = True
+        return mask
+
     def seconds(self) -> Sequence[int]:
         """See `Segment.seconds`."""
         if self._seconds is None:
@@ -296,7 +296,7 @@ class Gathered(Segment):
 
     def _at(self, index: Any) -> "Gathered":
         arrays = {field: self.array(field)[index] for field in (TIME, OFFSET, *self.fields)}
-        return Gathered((Part(arrays, 0, len(arrays[TIME])),), self.fields, self.boundary, self.phase)
+        return Gathered((Part(arrays),), self.fields, self.boundary, self.phase)
 
 
 class _Together:

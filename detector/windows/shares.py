@@ -110,7 +110,7 @@ class DeploymentShares:
         for name, (judged, bad) in flagged:
             if len(judged) < size:
                 left_out = np.ones(size, dtype=np.bool_)
-                left_out[judged] = False
+                left_out[np.asarray(judged, dtype=np.int64)] = False
                 unjudged = [deployments[i] for i in np.flatnonzero(left_out).tolist()]
                 self._open.unjudged.setdefault(name, Counter()).update(unjudged)
             if bad:

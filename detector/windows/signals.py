@@ -235,7 +235,7 @@ class SignalWindow:
     def state(self) -> dict[str, Any]:
         """Plain values that `load` takes back; sums as little-endian doubles."""
         return {
-            "open": [(second, _packed(sums)) for second, sums in self._open.items()],
+            "open": [(second, _packed(sums)) for second, sums in sorted(self._open.items())],
             "panes": [_packed(sums) for sums in self._panes],
             "golden": [sums.tolist() for sums in self._golden],
             "blocks": [(second, _packed(sums)) for second, sums in self._blocks],

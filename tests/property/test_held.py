@@ -95,3 +95,21 @@ def test_a_tick_judges_what_waits_first():
 
     assert not pipeline.held
     assert pipeline.counts.judged == 200
+
+
+def test_what_comes_between_two_turns_of_a_tick_is_judged_in_its_order():
+    """Held behind a route that the tick has not come to yet, it goes before what comes after the tick."""
+    pipeline = Pipeline(SUBJECT)
+    rows = [record(i / 100, route) for i in range(100) for route in ("fails", "drifts")]
+    pipeline.step(rows, range(200), [each.event_time for each in rows])
+    ticks = pipeline.ticks(T0 + 12.0)
+    next(ticks)
+    next(ticks)  # the first route's
+    pipeline.take([record(11.0, "drifts")], [200], [T0 + 12.2])
+    assert pipeline.held == 1
+    for _ in ticks:
+        pass
+
+    assert pipeline.held == 0
+    pipeline.take([record(12.0 + i / 1000, "drifts") for i in range(20)], range(201, 221), [T0 + 12.3] * 20)
+    assert pipeline.route("drifts").covers[0] >= 201

@@ -6,7 +6,7 @@ import pytest
 
 from detector.modes.verdicts import HORIZON_S
 from detector.pipeline import Pipeline
-from detector.windows.inbox import Inbox
+from detector.windows.inbox import MOST, Inbox
 from tests.builders import (
     T0,
     Stream,
@@ -46,7 +46,7 @@ def laid(monkeypatch):
     lay = Inbox.lay
 
     def counting(self, part):
-        sizes.append(part.end - part.start)
+        sizes.append(len(part))
         lay(self, part)
 
     monkeypatch.setattr(Inbox, "lay", counting)
@@ -72,6 +72,74 @@ def test_large_batches_decide_what_small_ones_do(laid, size):
             del state["armed"]["silence"]  # armed from the tenth call on, which is not told call by call
         assert states[0] == states[1]
     assert {**large.armed(), "silence": 0} == {**small.armed(), "silence": 0}
+
+
+def test_what_waits_to_be_absorbed_is_bounded(laid):
+    """A call that is judged by itself takes along what was laid out before it, where time stands still."""
+    pipeline, offset = Pipeline(CONTRACT), 0
+
+    def come(size):
+        nonlocal offset
+        pipeline.step([record(1.0)] * size, range(offset, offset + size), [T0 + 1.0] * size)
+        offset += size
+
+    come(1)
+    for _ in range(3):
+        while len(pipeline.route("chat").inbox) <= MOST:
+            come(300)
+        come(1)
+
+    assert sum(laid) > 3 * MOST
+    assert sum(map(len, pipeline.route("chat")._waiting)) <= 32
+
+
+def test_a_quiet_route_does_not_keep_the_calls_of_others_alive(laid):
+    """What is laid out of a batch is a copy, and few calls are not laid out at all."""
+    pipeline = Pipeline(CONTRACT)
+    quiet = [record(1.0 + i / 1000, "quiet") for i in range(30)]
+    few = [record(1.0 + i / 1000, "few") for i in range(5)]
+    busy = [record(1.0 + i / 100_000, "busy") for i in range(400)]
+    pipeline.step(*in_order([quiet[0], few[0], busy[0]]).args())
+    pipeline.step([*quiet, *few, *busy], range(3, 438), [T0 + 2.0] * 435)
+
+    assert sorted(laid) == [30, 400]
+    (part,) = pipeline.route("quiet").inbox.parts
+    for field in ("event_time", "latency_s", "error"):
+        array = part.array(field)
+        assert (len(array), array.base) == (30, None)
+
+
+def test_what_was_not_measured_at_first_is_learnt_like_elsewhere(laid):
+    """The clock of a window starts with the first call that could have had a value, however it came."""
+    calls = in_order(
+        record(
+            i / 600,
+            output_tokens=None if i < 900 else 100 + i % 50,
+            served_by="rule" if i < 500 else "primary",
+        )
+        for i in range(3000)
+    )
+    small, large = Pipeline(CONTRACT), Pipeline(CONTRACT)
+    run(small, calls, range(7, 3000, 7))
+    run(large, calls, range(150, 3000, 150))
+
+    assert laid
+    states = [msgspec.msgpack.decode(each.snapshot("chat"), strict=False) for each in (small, large)]
+    assert states[0]["judges"]["output_drift"] == states[1]["judges"]["output_drift"]
+
+
+@pytest.mark.parametrize("size", [7, 300])
+def test_the_share_of_calls_that_had_a_verdict_is_said_whatever_the_batches(size):
+    """An activation by verdicts on their own topic says which share of the calls they are."""
+    pipeline = Pipeline(CONTRACT)
+    calls = in_order(record(i / 300, request_id=f"{i}") for i in range(3000))
+    run(pipeline, calls, range(size, 3000, size))
+    good = [evaluation(9 + i / 1000, request_id=f"{i}", failed=False) for i in range(300)]
+    bad = [evaluation(9.5 + i / 1000, request_id=f"{i}", failed=True) for i in range(300, 360)]
+    found = pipeline.step_evaluations(good + bad, range(360), [T0 + 10.0] * 360)
+
+    (said,) = [each.evidence.detail["judged_share"] for each in found if each.kind == "activated"]
+    assert said == pytest.approx(310 / 3000, abs=0.01)
 
 
 def test_a_batch_that_is_too_large_for_the_memory_is_judged(laid):

@@ -508,3 +508,14 @@ def test_groups_are_bounded_and_survive_a_snapshot():
 
     assert taken.state() == made.state()
     assert taken.verdict == made.verdict
+
+
+def test_a_text_has_the_bin_that_it_got_when_it_came():
+    """The names that are told do not depend on where calls of two seconds, out of order, were parted."""
+    calls = [record(i % 2 + i / 1000, template=f"t{i}") for i in range(40)]
+    whole, parted = judge(window_s=10.0, field="template"), judge(window_s=10.0, field="template")
+    whole.absorb(segment(calls, boundary=0))
+    for first in range(0, 40, 3):
+        parted.absorb(segment(calls[first : first + 3], boundary=0))
+
+    assert whole.state() == parted.state()

@@ -143,3 +143,14 @@ def test_a_literal_divergence_counts_records_of_the_primary_that_did_not_fail():
         judge.close(segment(good).boundary + 1 + second, frozen=False)
 
     assert judge.verdict.samples <= 2
+
+
+def test_the_literal_rate_keeps_one_count_for_each_pane():
+    """However many parts its calls come in."""
+    whole, parted = (judge_for(spec("rate", "literal", window_s=5.0, ceiling=0.3), BUDGET) for _ in range(2))
+    calls = [record(i / 50, hallucinated=i % 4 == 0) for i in range(40)]
+    whole.absorb(segment(calls, boundary=0))
+    for call in calls:
+        parted.absorb(segment([call], boundary=0))
+
+    assert whole.state() == parted.state()

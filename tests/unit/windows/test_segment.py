@@ -159,12 +159,10 @@ def test_arrays_show_what_lists_show(calls, data):
             assert list(map(type, found.columns[field])) == list(map(type, expected.columns[field]))
 
 
-@given(calls=CALLS, since=SINCE, primary=st.booleans(), ok=st.booleans())
-def test_numbers_are_the_values_that_were_measured(calls, since, primary, ok):
+@given(calls=CALLS, primary=st.booleans(), ok=st.booleans())
+def test_numbers_are_the_values_that_were_measured(calls, primary, ok):
     """With their positions: of the primary's calls or of all, of those that did not fail or of all."""
-    part = segment(calls, since=since, boundary=0)
-    if since is None:
-        part = dense(part)
+    part = dense(segment(calls, boundary=0))
     counted = set(part.primary()) if primary else set(range(len(calls)))
     wanted = [
         i
