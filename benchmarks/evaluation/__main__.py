@@ -25,7 +25,7 @@ import numpy as np
 from scipy.stats import beta, chi2
 
 from benchmarks.evaluation.methods import methods
-from benchmarks.evaluation.protocol import calibrated_on, example
+from benchmarks.evaluation.protocol import calibrated_on, example, with_first_token
 from benchmarks.evaluation.reach import Reach
 from benchmarks.evaluation.streams import EVERY_S, TUNING, UNSEEN, Cell, Stream, cells, stream
 from detector.lab.matching import Matching, longest_window_s, match
@@ -119,13 +119,14 @@ class Run:
 
 
 def evaluate(
-    commit: str, cell: Cell, *, full: bool, only: Sequence[str], laps: int
+    commit: str, cell: Cell, *, full: bool, only: Sequence[str], laps: int, first_token: bool
 ) -> tuple[Cell, int, list[Run]]:
     """All methods on one stream, calibrated on its first day."""
     data = stream(commit, cell, laps)
     gc.collect()
     gc.freeze()  # millions of records, none of them garbage
-    own, learnt = calibrated_on(example(learnt=True), data.prefix)
+    contract = example(learnt=True)
+    own, learnt = calibrated_on(with_first_token(contract) if first_token else contract, data.prefix)
     reach = Reach(own, learnt)
     within = [
         reach.covers(each, size, data.records) for each, size in zip(data.incidents, data.sizes, strict=True)
@@ -184,6 +185,9 @@ def main() -> None:
     parser.add_argument("--commit", help="whose hash seeds; default: the present one")
     parser.add_argument("--tuning", action="store_true", help="the simulator's own regimes instead")
     parser.add_argument("--only", action="append", default=[], metavar="METHOD", help="leave out the others")
+    parser.add_argument(
+        "--first-token", action="store_true", help="judge time to first token beside the whole call"
+    )
     parser.add_argument("--laps", type=int, default=1, help="how often each incident comes in a stream")
     parser.add_argument("--repeats", type=int, help="streams of each regime and rate")
     args = parser.parse_args()
@@ -196,7 +200,15 @@ def main() -> None:
     modes: dict[str, list[int]] = {}
     with args.log.open("a", encoding="utf-8") as log, ProcessPoolExecutor(os.cpu_count()) as pool:
         todo = [
-            pool.submit(evaluate, commit, cell, full=args.full, only=args.only, laps=args.laps)
+            pool.submit(
+                evaluate,
+                commit,
+                cell,
+                full=args.full,
+                only=args.only,
+                laps=args.laps,
+                first_token=args.first_token,
+            )
             for cell in cells(regimes, rates, repeats)
         ]
         for number, done in enumerate(as_completed(todo), start=1):

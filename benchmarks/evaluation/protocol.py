@@ -11,7 +11,7 @@ import msgspec
 
 from benchmarks.evaluation.traces import LONGEST_S, Case
 from detector.contract import example_text, load_contract
-from detector.contract.model import Contract, Mode, PredicateSpec
+from detector.contract.model import Condition, Contract, Mode, PredicateSpec
 from detector.lab.calibrate import calibrate
 from detector.lab.calibrate.learn import Learnt
 from detector.lab.feed import Feed
@@ -25,7 +25,7 @@ LEAST_JUDGED = 50
 JUST_BEFORE_S = 60.0
 _LINES = 100_000
 # What traffic sets, not the user: learnt where the protocol calibrates.
-LEARNT = ("hallucinations", "slow_responses", "slow_upstream")
+LEARNT = ("hallucinations", "slow_responses", "slow_first_token", "slow_upstream")
 
 
 def example(*, learnt: bool = False) -> Contract:
@@ -41,6 +41,18 @@ def example(*, learnt: bool = False) -> Contract:
         contract,
         predicates={**contract.predicates, drift.name: drift},
         modes={**contract.modes, drift.name: Mode(name=drift.name, when=drift.name)},
+    )
+
+
+def with_first_token(contract: Contract) -> Contract:
+    """The contract with time to first token judged beside the whole call, which is as long as its answer."""
+    whole = contract.predicates["slow_responses"]
+    first = replace(whole, name="slow_first_token", field="ttft_s")
+    mode = contract.modes["latency_spike"]
+    return replace(
+        contract,
+        predicates={**contract.predicates, first.name: first},
+        modes={**contract.modes, mode.name: replace(mode, when=Condition(1, (first.name, whole.name)))},
     )
 
 

@@ -7,15 +7,6 @@ from detector.lab.calibrate.learn import Learnt
 from detector.lab.incidents import Incident
 from topics.telemetry import TelemetryRecord
 
-PREDICATE = {
-    "input_drift": "input_drift",
-    "token_drift": "output_drift",
-    "hallucination_spike": "hallucinations",
-    "error_spike": "errors",
-    "latency_spike": "slow_responses",
-    "external_api_latency": "slow_upstream",
-}
-
 
 class Reach:
     """The smallest share or divergence found with 99 % power within so many seconds, per predicate."""
@@ -30,7 +21,12 @@ class Reach:
         `size` is the divergence of a drift, nats; the share of calls that another one strikes is counted in
         the `records` of its time.
         """
-        name = PREDICATE[incident.mode]
+        return any(
+            self._covers(name, incident, size, records)
+            for name in self._contract.modes[incident.mode].predicates
+        )
+
+    def _covers(self, name: str, incident: Incident, size: float, records: Sequence[TelemetryRecord]) -> bool:
         lasts = incident.end - incident.start
         needed = [least for seconds, least in self._curves.get(name, ()) if least and seconds <= lasts]
         if not needed:

@@ -45,7 +45,8 @@ TELEMETRY = "telemetry"
 EVALUATIONS = "evaluations"
 INPUTS = (TELEMETRY, EVALUATIONS)
 _KINDS: dict[str, Kind[Any]] = {TELEMETRY: Kind(TelemetryRecord), EVALUATIONS: Kind(Evaluation)}
-_CHUNK = 512  # records decoded and judged at a time: what a processor keeps close by
+_MOST_AT_ONCE = 512  # records decoded and judged at a time: what a processor keeps close by
+_LEAST_AT_ONCE = 32
 _JUDGE_S = 0.005
 CUT_OFF_S = 5.0  # a fetch answers twice a second where the broker is there
 _ORIGINS_KEPT = 10_000
@@ -97,6 +98,7 @@ class PartitionWorker:
         self._clock = clock
         self._ask_ends = ask_ends
         self._log = logger(partition=partition)
+        self._at_once = _MOST_AT_ONCE
         self._taken = {name: metrics.records.labels(name) for name in INPUTS}
         self._open = asyncio.Event()
         self._restored = False
@@ -162,14 +164,19 @@ class PartitionWorker:
         """Judge a fetched list of one input; returns when it is judged, or when the partition is gone."""
         started = perf_counter()
         turn = Turn(_JUDGE_S)
-        for first in range(0, len(fetched), _CHUNK):
+        done = 0
+        while done < len(fetched):
             while not self._open.is_set():
                 await self._open.wait()
             while self.cut_off and not self.closed:
                 await self._connected_again()
             if self.closed:
                 return
-            self._judge(name, fetched[first : first + _CHUNK])
+            some = fetched[done : done + self._at_once]
+            done += len(some)
+            began = perf_counter()
+            self._judge(name, some)
+            self._at_once = _next_size(self._at_once, perf_counter() - began)
             # What can wait does not wait for ever, where there is never time to spare.
             if self._held_too_long():
                 self.spare(Turn(_SETTLE_S))
@@ -366,3 +373,10 @@ class PartitionWorker:
         self.close()
         if self._restored:
             await self.cover.finish()
+
+
+def _next_size(size: int, took_s: float) -> int:
+    """How many records to judge at a time after so many took so long: a slow contract may not stop all else."""
+    if took_s > _JUDGE_S:
+        return max(_LEAST_AT_ONCE, size // 2)
+    return min(_MOST_AT_ONCE, size * 2) if took_s < _JUDGE_S / 4 else size

@@ -190,3 +190,15 @@ async def test_what_lies_before_the_position_is_not_judged_again() -> None:
         worker.pipeline.settle()
     assert worker.pipeline.counts.judged == 4
     assert worker.position[TELEMETRY] == 10
+
+
+@pytest.mark.parametrize("us_per_record", [1, 20, 500])
+def test_a_slow_contract_is_given_fewer_records_at_a_time(us_per_record):
+    """As many as fit into the time that others can wait, or as few as there may be; many where it is fast."""
+    size = 512
+    for _ in range(12):
+        size = _next_size(size, size * us_per_record / 1e6)
+
+    assert 32 <= size <= 512
+    assert size * us_per_record / 1e6 <= 0.005 or size == 32
+    assert us_per_record > 1 or size == 512
