@@ -376,7 +376,7 @@ class PartitionWorker:
 
 
 def _next_size(size: int, took_s: float) -> int:
-    """How many records to judge at a time after so many took so long: a slow contract may not stop all else."""
+    """How many records to judge at a time after so many took so long: a slow contract must not stop all."""
     if took_s > _JUDGE_S:
         return max(_LEAST_AT_ONCE, size // 2)
     return min(_MOST_AT_ONCE, size * 2) if took_s < _JUDGE_S / 4 else size

@@ -16,7 +16,7 @@ from detector.service.decode import ORIGIN_HEADER, Homes
 from detector.service.marks import Origins, Snapshots
 from detector.service.metrics import Metrics
 from detector.service.ownership import Phase
-from detector.service.partition import EVALUATIONS, TELEMETRY, PartitionWorker, TopicMadeAnewError
+from detector.service.partition import EVALUATIONS, TELEMETRY, PartitionWorker, TopicMadeAnewError, _next_size
 from detector.service.snapshots import breathe
 from tests.builders import contract, spec
 from topics.codec import encode
