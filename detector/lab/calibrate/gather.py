@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from detector.contract.model import Contract, PredicateSpec
+from detector.lab.calibrate import first_token
+from detector.lab.calibrate.first_token import EVERY
 from detector.lab.calibrate.tally import Floats, ShareTally, ValueTally
 from detector.lab.files import Malformed, Row
 from detector.predicates.divergence import INPUT_FIELDS
@@ -27,10 +29,10 @@ class RouteTally:
 
     Attributes:
         records: calls seen; `first` and `last` event time, Unix seconds; `minutes` that held some.
-        of: predicate -> its tally.
+        of: predicate -> its tally; also of every fourth call that of `beside`.
     """
 
-    def __init__(self, specs: Sequence[PredicateSpec]) -> None:
+    def __init__(self, specs: Sequence[PredicateSpec], beside: PredicateSpec | None = None) -> None:
         self.records = 0
         self.minutes: set[int] = set()
         self.first, self.last = np.inf, -np.inf
@@ -39,6 +41,10 @@ class RouteTally:
         for spec in specs:
             taker = self._taker(spec)
             self._takers.append(_filtered(spec, taker) if spec.where else taker)
+        if beside is not None:
+            taker = self._taker(beside)
+            some = _filtered(beside, taker) if beside.where else taker
+            self._takers.append(lambda records, times: some(records[::EVERY], times[::EVERY]))
 
     def take(self, records: list[TelemetryRecord]) -> None:
         """Count records in the order in which they came."""
@@ -114,10 +120,16 @@ def _exceedance(
 
 
 class Gathered:
-    """All that the files held, by route; `shown` are the first malformed rows."""
+    """All that the files held, by route.
+
+    Attributes:
+        specs: what is learnt; `beside`: what is not in the contract and might be, see `first_token`.
+        shown: the first malformed rows.
+    """
 
     def __init__(self, contract: Contract) -> None:
         self.specs = [spec for spec in contract.predicates.values() if learnable(spec)]
+        self.beside = first_token.candidate(contract)
         self.routes: dict[str, RouteTally] = {}
         self.records = self.malformed = self.beyond = 0
         self.shown: list[Malformed] = []
@@ -148,7 +160,7 @@ class Gathered:
             ):
                 self.beyond += len(records)
                 return
-            tally = self.routes[route] = RouteTally(self.specs)
+            tally = self.routes[route] = RouteTally(self.specs, self.beside)
         self.records += len(records)
         tally.take(records)
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
 from detector.contract.model import Contract, PredicateSpec
-from detector.lab.calibrate import bootstrap, healthy, said, shares, silent, spread
+from detector.lab.calibrate import bootstrap, first_token, healthy, limit, said, shares, silent, spread
 from detector.lab.calibrate.gather import Gathered, RouteTally, learnable
-from detector.lab.calibrate.tally import FINE, SLOT_S, Ints, ShareTally, ValueTally
+from detector.lab.calibrate.tally import Ints, ShareTally, ValueTally
 from detector.lab.columns import Columns
 from detector.lab.files import Malformed, Progress, read_rows
 from detector.predicates.base import WEEK_S, Budget
@@ -128,7 +128,7 @@ def calibrate(
             is not None
         ]
         draws -= sum(one.one.run_length is not None and one.one.basis == "estimated" for one in mine)
-        learnt += mine
+        learnt += _advised(gathered.beside, tally, mine, bad)
         predicates = {one.spec.name: one.one for one in mine}
         routes[route] = CalibratedRoute(records_per_s=float(f"{pace:.4g}"), predicates=predicates)
     if not routes:
@@ -144,6 +144,27 @@ def calibrate(
         elapsed_s=time.monotonic() - started,
         shown=tuple(gathered.shown),
     )
+
+
+def _advised(
+    beside: PredicateSpec | None, tally: RouteTally, learnt: Sequence[Learnt], left_out: Ints
+) -> list[Learnt]:
+    """The same, with a word on what might be judged beside it where slowness hides in the whole call."""
+    found = list(learnt)
+    if beside is not None:
+        first = tally.of[beside.name]
+        for place, each in enumerate(found):
+            whole = tally.of[each.spec.name]
+            if (
+                each.spec.field != first_token.WHOLE
+                or not isinstance(whole, ShareTally)
+                or not isinstance(first, ShareTally)
+            ):
+                continue
+            above_ms = each.one.proposed_above_ms or each.spec.above_ms or 0.0
+            said_so = first_token.advice(beside, first, whole, above_ms, left_out)
+            found[place] = each if said_so is None else replace(each, limits=(*each.limits, said_so))
+    return found
 
 
 def _incidents(route: str, tally: RouteTally, specs: Sequence[PredicateSpec]) -> Ints:
@@ -235,7 +256,7 @@ def _share(
         design_effect=found.design_effect,
         run_length=run_length,
         usable=usable,
-        proposed_above_ms=None if not useless else _limit(tally, spec, left_out),
+        proposed_above_ms=None if not useless else limit.kept(tally, spec, left_out),
         smallest_detectable_rate=detectable,
         false_per_week=WEEK_S * pace / wanted,
         basis="guaranteed" if found.highest <= ceiling and phi <= DEPENDENT else "estimated",
@@ -252,39 +273,6 @@ def _share(
         ),
         left_out=tuple(healthy.spans(left_out)),
     )
-
-
-def _limit(tally: ShareTally, spec: PredicateSpec, left_out: Ints) -> float | None:
-    """A limit, milliseconds, that the calls of no ten-minute slot exceed more often than stated.
-
-    With a margin for what has not been recorded: the share of slow calls wanders with the length of answers.
-    """
-    if tally.slots is None:
-        return None
-    slots, columns, counts = tally.slots.read()
-    keep = ~np.isin(slots, np.unique(left_out * 60 // SLOT_S))
-    slots, columns, counts = slots[keep], columns[keep], counts[keep]
-    limits = []
-    for slot in np.unique(slots):
-        mine = slots == slot
-        share = np.cumsum(counts[mine]) / counts[mine].sum()
-        if counts[mine].sum() >= shares.BLOCK:
-            first = int(np.searchsorted(share, 1 - spec.ceiling / shares.MARGIN**2))
-            limits.append(float(FINE[min(int(columns[mine][min(first, len(share) - 1)]), len(FINE) - 1)]))
-    if not limits:
-        return None
-    proposed = 1000.0 * max(limits) * _margin(len(limits) * SLOT_S)
-    step = 10.0 ** (np.floor(np.log10(proposed)) - 1)
-    return float(f"{np.ceil(proposed / step) * step:.6g}")
-
-
-def _margin(recorded_s: float) -> float:
-    """How many times the highest limit that so long a recording needed: 1.5 at an hour, 1.2 at a day.
-
-    Measured on 18 days of simulated traffic that nothing is wrong with: false activations a week after a
-    day's recording 3.5 without it and 1.2 with it, after an hour's 24 and 5.5.
-    """
-    return float(np.clip(1.2 * (86_400.0 / recorded_s) ** 0.07, 1.1, 1.5))
 
 
 def _series(seconds: Ints, judged: Ints, bad: Ints) -> tuple[tuple[float, float], ...]:

@@ -1,0 +1,49 @@
+"""Would time to first token show slowness that the whole call hides?
+
+A whole call takes as long as its answer, so a limit on it that healthy traffic keeps lies far above the
+typical call. The first token waits for the way there, the queue and the engine alone. Measured on simulated
+traffic at 20 calls/s, of bouts of 30 and 90 s in which calls took half a second or a second longer: the whole
+call found 4 of 32, the first token all of them.
+"""
+
+from dataclasses import replace
+
+from detector.contract.model import Contract, PredicateSpec
+from detector.lab.calibrate import limit
+from detector.lab.calibrate.tally import Ints, ShareTally
+
+NAME, FIELD, WHOLE = "slow_first_token", "ttft_s", "latency_s"
+EVERY = 4  # calls: a quarter of them says well enough where the limit would lie
+_WORTH = 2.0  # times less that calls have to slow down
+
+
+def candidate(contract: Contract) -> PredicateSpec | None:
+    """What could be judged beside the whole call; None if it is, or if the whole call is not judged."""
+    specs = contract.predicates.values()
+    whole = next((spec for spec in specs if _judges(spec, WHOLE) and spec.above_ms is not None), None)
+    if whole is None or NAME in contract.predicates or any(spec.field == FIELD for spec in specs):
+        return None
+    return replace(whole, name=NAME, field=FIELD)
+
+
+def _judges(spec: PredicateSpec, field: str) -> bool:
+    return spec.type == "exceedance" and spec.method == "default" and spec.field == field
+
+
+def advice(
+    spec: PredicateSpec, first: ShareTally, whole: ShareTally, whole_above_ms: float, left_out: Ints
+) -> str | None:
+    """In plain words, where the typical call would be over a limit on its first token much sooner."""
+    above_ms = limit.kept(first, spec, left_out)
+    usual, usual_first = limit.typical(whole), limit.typical(first)
+    if above_ms is None or usual is None or usual_first is None:
+        return None
+    needed, needed_first = whole_above_ms / 1000.0 - usual, above_ms / 1000.0 - usual_first
+    if needed_first <= 0 or needed < _WORTH * needed_first:
+        return None
+    return (
+        f"The typical call is over {whole_above_ms:g} ms only when it takes {needed:.2g} s longer than "
+        f"usual, for answers differ in length. {FIELD} is measured and judged by nothing: over {above_ms:g} "
+        f"ms, which this traffic keeps, is the typical call when it takes {needed_first:.2g} s longer. "
+        f"Consider {NAME}: {{type: exceedance, field: {FIELD}, above_ms: {above_ms:g}}}."
+    )

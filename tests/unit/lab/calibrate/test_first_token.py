@@ -1,0 +1,66 @@
+"""What is said where time to first token is measured and not judged."""
+
+import random
+
+import msgspec
+import pytest
+
+from detector.contract import load_contract
+from detector.lab.calibrate import calibrate
+from tests.unit.lab.calibrate.test_calibrate import EXAMPLE, T0
+
+JUDGED = EXAMPLE.replace(
+    "  silence: ", "  first: {type: exceedance, field: ttft_s, above_ms: 300, ceiling: 0.01}\n  silence: "
+).replace("{when: slow_responses}", "{when: {any: [first, slow_responses]}}")
+
+
+def written(path, spread, first_spread=0.1, answer_s=1.0, measured=True):
+    """An hour of calls at 10/s: answers of any length behind a first token that comes in 100 ms."""
+    draw = random.Random(4)
+    with path.open("wb") as out:
+        for i in range(36_000):
+            first = 0.1 * draw.lognormvariate(0, first_spread)
+            call = {
+                "event_time": T0 + i / 10,
+                "route": "chat",
+                "latency_s": first + answer_s * draw.lognormvariate(0, spread),
+                "output_tokens": 100,
+            }
+            out.write(msgspec.json.encode(call | ({"ttft_s": first} if measured else {})) + b"\n")
+    return path
+
+
+def said(path, text=EXAMPLE):
+    """What calibration says of slow responses and first tokens."""
+    found = calibrate([path], load_contract(text))
+    return [says for one in found.learnt for says in one.limits if "ttft_s is measured" in says]
+
+
+def test_a_limit_on_the_first_token_is_proposed_where_the_whole_call_hides_slowness(tmp_path):
+    """With the limit that this traffic keeps, and by how much later the typical call would be over it."""
+    (says,) = said(written(tmp_path / "a.jsonl", spread=0.8))
+    above_ms = float(says.rpartition("above_ms: ")[2].removesuffix("}."))
+
+    assert 150 < above_ms < 250
+    assert "slow_first_token: {type: exceedance, field: ttft_s" in says
+    proposed = EXAMPLE.replace("  silence: ", f"  {says.rpartition('Consider ')[2][:-1]}\n  silence: ")
+    assert load_contract(proposed).predicates["slow_first_token"].above_ms == above_ms
+
+
+@pytest.mark.parametrize(
+    "traffic",
+    [
+        {"spread": 0.8, "measured": False},
+        {"spread": 0.8, "first_spread": 3.0},
+        {"spread": 0.02, "answer_s": 0.03},
+    ],
+    ids=["not measured", "as wide itself", "short answers"],
+)
+def test_nothing_is_said_where_it_would_not_help(tmp_path, traffic):
+    """Where it is not measured, where it strays as far, and where whole calls stray no further."""
+    assert said(written(tmp_path / "a.jsonl", **traffic)) == []
+
+
+def test_nothing_is_said_where_it_is_judged_already(tmp_path):
+    """Under any name."""
+    assert said(written(tmp_path / "a.jsonl", spread=0.8), JUDGED) == []
