@@ -1,23 +1,17 @@
 """What a predicate can judge: the fields of a telemetry record by the type of their values."""
 
-from typing import Any, Literal
+from typing import Literal
 
-import msgspec.inspect
-
-from topics.telemetry import TelemetryRecord
+from detector.windows import kinds
 
 FieldKind = Literal["number", "boolean", "text", "feature", "list", "identity"]
 
 FEATURES = "features."
 _IDENTITY = frozenset({"event_time", "route", "request_id"})  # they say which call it is, not how it went
 ERROR = "error"  # text on the wire; as a rate it is "the call failed"
-_KINDS: dict[type, FieldKind] = {
-    msgspec.inspect.FloatType: "number",
-    msgspec.inspect.IntType: "number",
-    msgspec.inspect.BoolType: "boolean",
-    msgspec.inspect.StrType: "text",
-    msgspec.inspect.ListType: "list",
-}
+_KINDS: dict[type, FieldKind] = {int: "number", float: "number", bool: "boolean", str: "text", list: "list"}
+KINDS: dict[str, FieldKind] = {name: _KINDS[kind] for name, kind in kinds.KINDS.items()}
+KINDS |= dict.fromkeys(_IDENTITY, "identity")
 # What each type of predicate takes; a feature may be a number or text, which only its records tell.
 TAKEN: dict[str, tuple[FieldKind, ...]] = {
     "divergence": ("number", "text", "feature", "list"),
@@ -27,26 +21,6 @@ TAKEN: dict[str, tuple[FieldKind, ...]] = {
 }
 # A shortfall is of an answer, given its question: which key says how much, by field.
 SHORTFALLS = {"output_tokens": "below_share", "logprob_mean": "below_nats"}
-
-
-def _kind(declared: Any) -> FieldKind | None:
-    if isinstance(declared, msgspec.inspect.Metadata):
-        return _kind(declared.type)
-    if isinstance(declared, msgspec.inspect.UnionType):
-        return next((kind for option in declared.types if (kind := _kind(option)) is not None), None)
-    return _KINDS.get(type(declared))
-
-
-def _kinds() -> dict[str, FieldKind]:
-    record = msgspec.inspect.type_info(TelemetryRecord)
-    assert isinstance(record, msgspec.inspect.StructType)
-    kinds = {field.name: kind for field in record.fields if (kind := _kind(field.type)) is not None}
-    return kinds | dict.fromkeys(_IDENTITY, "identity")
-
-
-# No record carries it: seconds per output token after the first, from latency_s, ttft_s and output_tokens.
-DERIVED: dict[str, FieldKind] = {"tpot_s": "number"}
-KINDS: dict[str, FieldKind] = _kinds() | DERIVED
 
 
 def field_kind(name: str) -> FieldKind | None:

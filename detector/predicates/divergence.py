@@ -22,7 +22,7 @@ from detector.predicates.creep import Crept
 from detector.predicates.drift import CLEAR_EVALUATIONS, DriftStream
 from detector.predicates.limits import Limits
 from detector.predicates.strata import Strata
-from detector.windows.kinds import is_number
+from detector.windows.arrays import is_number
 from detector.windows.segment import Gathered, Segment
 
 INPUT_FIELDS = frozenset({"input_tokens", "template", "tenant", "input_class"})

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, Verdict
 from detector.predicates.bernoulli import BernoulliJudge
+from detector.windows.arrays import is_number
 from detector.windows.columns import FEATURE, LONG, Table
-from detector.windows.kinds import is_number
 from detector.windows.quantiles import QuantileWindow
 from detector.windows.segment import Gathered, Positions, Segment
 from detector.windows.shares import Flagged

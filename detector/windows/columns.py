@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from detector.windows.kinds import array_of
+from detector.windows.arrays import array_of
 from topics.telemetry import TelemetryRecord
 
 Row = tuple[Any, ...]  # of a call: route, event time, and what the contract needs

@@ -1,11 +1,6 @@
-"""What the values of each telemetry field are in Python, and which of them an array of numbers holds."""
-
-from collections.abc import Sequence
-from typing import Any
+"""What the values of each telemetry field are in Python."""
 
 import msgspec.inspect
-import numpy as np
-from numpy.typing import NDArray
 
 from topics.telemetry import TelemetryRecord
 
@@ -14,9 +9,8 @@ _TYPES: dict[type, type] = {
     msgspec.inspect.FloatType: float,
     msgspec.inspect.BoolType: bool,
     msgspec.inspect.StrType: str,
+    msgspec.inspect.ListType: list,
 }
-_NUMBERS = (int, float, bool)
-_SHARED = frozenset({"served_by", "error"})  # nearly always their default, which is one object
 
 
 def _kinds() -> dict[str, type]:
@@ -30,31 +24,3 @@ def _kinds() -> dict[str, type]:
 
 
 KINDS = _kinds() | {"tpot_s": float}  # which no record carries: it follows from others
-
-
-def is_number(field: str) -> bool:
-    """Whether all its values are numbers or yes and no; a feature may be text as well."""
-    return KINDS.get(field) in _NUMBERS
-
-
-def array_of(field: str, values: Sequence[Any]) -> NDArray[Any]:
-    """Values of a field, None where not measured, as an array: of float64 and NaN, or of objects."""
-    if is_number(field):
-        return np.array(values, dtype=np.float64)  # the largest count is 2^53, so that none is rounded
-    if KINDS.get(field) is str and field not in _SHARED:
-        # One object for each text: a thousand of them, spread over the memory, take long to look at again.
-        known: dict[Any, Any] = {}
-        values = list(map(known.setdefault, values, values))
-    return np.fromiter(values, dtype=object, count=len(values))
-
-
-def values_of(field: str, array: NDArray[Any]) -> list[Any]:
-    """What `array_of` was given."""
-    kind = KINDS.get(field)
-    if kind not in _NUMBERS:
-        objects: list[Any] = array.tolist()
-        return objects
-    if not np.isnan(array).any():
-        listed: list[Any] = array.astype(kind).tolist()
-        return listed
-    return [None if value != value else kind(value) for value in array.tolist()]  # NaN equals nothing

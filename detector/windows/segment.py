@@ -6,12 +6,12 @@ walk it record by record. A few calls are read as lists, many that have waited t
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.windows.kinds import array_of, values_of
+from detector.windows.arrays import array_of, values_of
 from topics.telemetry import PRIMARY, TelemetryRecord
 
 SLOW = "slow probe"  # column of a segment made while a scope is active: probes whose answer took too long
@@ -295,8 +295,18 @@ class Gathered(Segment):
         return self if len(positions) == len(self) else self._at(positions)
 
     def _at(self, index: Any) -> "Gathered":
-        arrays = {field: self.array(field)[index] for field in (TIME, OFFSET, *self.fields)}
-        return Gathered((Part(arrays),), self.fields, self.boundary, self.phase)
+        return Gathered((_Some(self, index),), self.fields, self.boundary, self.phase)
+
+
+class _Some(NamedTuple):
+    """Some calls of others: where is said as an array is asked."""
+
+    of: HasArrays
+    index: Any
+
+    def array(self, field: str) -> NDArray[Any]:
+        found: NDArray[Any] = self.of.array(field)[self.index]
+        return found
 
 
 class _Together:
