@@ -109,7 +109,6 @@ class Pipeline:
             return first + self.take(records[half:], offsets[half:], arrivals[half:])
         if max(table.times) > min(arrivals) + FUTURE_S and max(map(sub, table.times, arrivals)) > FUTURE_S:
             self._clamp(rows, arrivals)
-            table = self._plan.columns.of(rows)
         inboxes = {route: judge.inbox for route, judge in judges.items()}
         suspected = self._suspected(table, judges)
         left = put_off(table, rows, offsets, inboxes)

@@ -1,9 +1,12 @@
 """Calls that wait as arrays are judged like those that come one by one."""
 
+from itertools import accumulate, cycle, islice
+
 import msgspec
 import numpy as np
 import pytest
 
+from detector.modes.plan import Plan
 from detector.modes.verdicts import HORIZON_S
 from detector.pipeline import Pipeline
 from detector.windows.inbox import MOST, Inbox
@@ -18,6 +21,7 @@ from tests.builders import (
     record,
     run,
 )
+from topics.control import Override
 
 CONTRACT = core_contract()
 BUSY = faulty_stream(seed=5, seconds=20, per_s=900, routes=("chat", "code"))
@@ -53,16 +57,17 @@ def laid(monkeypatch):
     return sizes
 
 
-@pytest.mark.parametrize("size", [150, 400, 700])
-def test_large_batches_decide_what_small_ones_do(laid, size):
+@pytest.mark.parametrize("sizes", [(150,), (400,), (700,), (5, 400), (300, 11, 2, 90)])
+def test_large_batches_decide_what_small_ones_do(laid, sizes):
     """The same decisions at the same records, the same counts, and in the end the same state."""
     stream = broken(BUSY, 12, 15)
     small, large = Pipeline(CONTRACT), Pipeline(CONTRACT)
     expected = by_scope(run(small, stream, range(11, len(stream), 11)))
     assert not laid
-    found = by_scope(run(large, stream, range(size, len(stream), size)))
+    cuts = [cut for cut in accumulate(islice(cycle(sizes), len(stream))) if cut < len(stream)]
+    found = by_scope(run(large, stream, cuts))
 
-    assert sum(laid) > len(stream) / 20
+    assert sum(laid) > 500
     assert found == expected
     assert "chat" in expected
     assert large.counts == small.counts
@@ -177,3 +182,57 @@ def test_verdicts_find_calls_that_waited_in_a_batch_that_closed_a_pane(size):
     pipeline.tick(T0 + 20 + HORIZON_S)
 
     assert pipeline.counts.verdicts_skipped == 80
+
+
+def test_a_late_call_in_a_large_batch_is_late(laid):
+    """One that is older than every window is counted and not judged; those around it are."""
+    pipeline = Pipeline(CONTRACT)
+    calls = [record(1000 + i / 10_000) for i in range(100)]
+    pipeline.step(calls[:1], [0], [T0 + 1001.0])
+    pipeline.step([*calls[1:50], record(1.0), *calls[50:]], range(1, 101), [T0 + 1001.0] * 100)
+
+    assert (pipeline.counts.late, pipeline.counts.judged) == (1, 100)
+
+
+def test_the_newest_call_counts_though_it_waits(laid):
+    """Before anybody has judged it, for whoever asks how long a route has been silent."""
+    pipeline = Pipeline(CONTRACT)
+    calls = in_order(record(1 + i / 10_000) for i in range(201))
+    pipeline.step(*calls[:1].args())
+    pipeline.step(*calls[1:].args())
+
+    assert laid == [200]
+    assert pipeline.route("chat").newest == T0 + 1.02
+
+
+def test_what_ought_not_to_have_been_laid_out_is_not_lost_in_silence(laid, monkeypatch):
+    """If a judge missed a suspicion, its route would fail, which is told."""
+    monkeypatch.setattr(Plan, "suspected", lambda *_: set())
+    failed = []
+    pipeline = Pipeline(CONTRACT, on_failure=lambda route, error: failed.append((route, type(error))))
+    calls = in_order(
+        [record(i / 1000, hallucinated=False) for i in range(50)]
+        + [record(0.1 + i / 1000, hallucinated=True) for i in range(40)]
+        + [record(3.0)]
+    )
+    pipeline.step(*calls[:50].args())
+    pipeline.step(*calls[50:90].args())
+    assert laid == [40]
+    pipeline.step(*calls[90:].args())
+
+    assert failed == [("chat", AssertionError)]
+
+
+def test_an_order_finds_all_calls_judged_that_came_before_it(laid):
+    """What an operator accepts is everything up to then, whatever waits."""
+    pipeline = Pipeline(CONTRACT)
+    calls = in_order(record(1 + i / 10_000) for i in range(201))
+    pipeline.step(*calls[:1].args())
+    pipeline.step(*calls[1:].args())
+    at = T0 + 2.0
+    pipeline.accept(
+        Override(scope="chat", state="inactive", until=at, issued_at=at, accept=True, reason="new")
+    )
+
+    assert laid
+    assert not pipeline.route("chat").inbox

@@ -458,3 +458,19 @@ def test_a_change_is_found_behind_calls_that_were_within_the_ceiling():
     streams = [np.concatenate([draw.random(600) < 0.01, draw.random(500) < 0.18]) for _ in range(200)]
 
     assert [first_outcome(stream) for stream in streams].count(Outcome.BREACH) >= 198
+
+
+def test_a_recovery_that_was_undone_leaves_the_share_of_calls_with_a_verdict():
+    """Another judge flipped before: the calls absorbed next are counted like all others."""
+    judge = made("hallucinated")
+    walk(judge, calls("hallucinated", "." * 100))
+    walk(judge, calls("hallucinated", "!!!!!!!!"))
+    assert judge.latched
+    judge.restart(T0)
+    healthy = segment(calls("hallucinated", "." * 400))
+    before = judge.state()["calls"]
+    assert judge.observe(healthy) is not None
+    judge.rollback()
+    judge.absorb(healthy.head(100))
+
+    assert judge.state()["calls"] == before + 100

@@ -134,3 +134,15 @@ def test_the_argument_is_left_alone():
     ring.close()
 
     assert (counts.tolist(), ring.totals.tolist()) == ([1, 2], [[2, 4]])
+
+
+def test_what_is_saved_does_not_depend_on_which_second_came_first():
+    """Two open panes filled in either order."""
+    rings = [PaneRing(BINS, SPANS) for _ in range(2)]
+    for ring, seconds in zip(rings, [(0, 1), (1, 0)], strict=True):
+        ring.start(START)
+        for second in seconds:
+            ring.add(START + second, one(second))
+
+    assert rings[0].state() == rings[1].state()
+    assert msgspec.msgpack.encode(rings[0].state()) == msgspec.msgpack.encode(rings[1].state())

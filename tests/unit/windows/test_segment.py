@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.contract import fields as contract_fields
+from detector.windows.arrays import array_of
 from detector.windows.columns import DERIVED
 from detector.windows.kinds import KINDS
 from detector.windows.segment import join
@@ -178,3 +179,12 @@ def test_numbers_are_the_values_that_were_measured(calls, primary, ok):
     assert [part.primary()[i] for i in part.failed(part.primary())] == [
         i for i in part.primary() if calls[i].error
     ]
+
+
+def test_equal_texts_become_one_object():
+    """Thousands of names that wait take the memory of a few."""
+    names = ["".join(("ac", "me")) for _ in range(3)]
+    array = array_of("tenant", names)
+
+    assert names[0] is not names[1]
+    assert array[0] is array[1] is array[2]
