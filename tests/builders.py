@@ -13,7 +13,8 @@ from detector.contract.model import Contract, Defaults, Fallback, MatrixRow, Mod
 from detector.pipeline import Pipeline
 from detector.predicates.base import Budget, Judge
 from detector.windows.columns import Columns, Table
-from detector.windows.segment import OFFSET, TIME, Gathered, Part, Segment, made_after
+from detector.windows.gathered import Gathered, Part
+from detector.windows.segment import OFFSET, TIME, Segment, made_after
 from topics.telemetry import Evaluation, TelemetryRecord
 
 T0 = 1_700_000_000

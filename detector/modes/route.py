@@ -23,9 +23,10 @@ from detector.modes.verdicts import Coming, LateVerdicts
 from detector.modes.walk import walk
 from detector.predicates.absence import Absence
 from detector.windows.columns import Calls
+from detector.windows.gathered import Gathered
 from detector.windows.inbox import Inbox
 from detector.windows.paneclock import clock_of
-from detector.windows.segment import Gathered, HasArrays, Place, Segment
+from detector.windows.segment import HasArrays, Place, Segment
 from topics.control import Override
 from topics.scope import scope_of
 from topics.telemetry import Evaluation, TelemetryRecord

@@ -23,7 +23,8 @@ from detector.predicates.drift import CLEAR_EVALUATIONS, DriftStream
 from detector.predicates.limits import Limits
 from detector.predicates.strata import Strata
 from detector.windows.arrays import is_number
-from detector.windows.segment import Gathered, Segment
+from detector.windows.gathered import Gathered
+from detector.windows.segment import Segment
 
 INPUT_FIELDS = frozenset({"input_tokens", "template", "tenant", "input_class"})
 SPANS_S = (3, 10, 30, 60, 300)

@@ -15,8 +15,9 @@ from detector.predicates.base import Budget, Verdict
 from detector.predicates.bernoulli import BernoulliJudge
 from detector.windows.arrays import is_number
 from detector.windows.columns import FEATURE, LONG, Table
+from detector.windows.gathered import Gathered
 from detector.windows.quantiles import QuantileWindow
-from detector.windows.segment import Gathered, Positions, Segment
+from detector.windows.segment import Positions, Segment
 from detector.windows.shares import Flagged
 
 _SHOWN = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from detector.predicates.bernoulli import BernoulliJudge
 from detector.windows.columns import LONG, Table
-from detector.windows.segment import Gathered, Segment
+from detector.windows.gathered import Gathered
+from detector.windows.segment import Segment
 from detector.windows.shares import Flagged
 
 # Verdicts that say "as it should be"; all others say that something is wrong.

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.windows.columns import Row, Table
+from detector.windows.gathered import Part
 from detector.windows.inbox import Inbox
-from detector.windows.segment import OFFSET, TIME, Part
+from detector.windows.segment import OFFSET, TIME
 
 WORTH_LAYING = 20  # calls of a route in a batch; fewer are put off faster one by one
 

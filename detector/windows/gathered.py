@@ -1,0 +1,204 @@
+"""Calls that lie in several places, as one segment made of arrays."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.windows.arrays import values_of
+from detector.windows.segment import OFFSET, TIME, HasArrays, Place, Positions, Segment
+
+
+class Part:
+    """Calls as arrays: their columns, `TIME` and `OFFSET`."""
+
+    __slots__ = ("_arrays",)
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self._arrays[TIME])
+
+    def array(self, field: str) -> NDArray[Any]:
+        """See `HasArrays`."""
+        return self._arrays[field]
+
+
+class Gathered(Segment):
+    """Calls that follow each other and lie in several places, as one segment.
+
+    Lists are made only of the columns that somebody asks for.
+
+    Args:
+        parts: where they lie; at least one.
+        fields: names of the columns.
+        boundary, phase: as of a `Segment`.
+    """
+
+    __slots__ = ("_masks", "_size", "_together", "fields")
+
+    def __init__(
+        self, parts: Sequence[HasArrays], fields: Sequence[str], boundary: int, phase: float = 0.0
+    ) -> None:
+        self._together = _Together(parts)
+        self._masks: dict[str, NDArray[np.bool_] | None] = {}
+        self.fields = fields
+        self._size = len(self.array(TIME))
+        self.columns = _Lists(self._together)
+        self.fresh = None
+        self.boundary = boundary
+        self.phase = phase
+        self._forget()
+
+    def __getattr__(self, name: str) -> list[Any]:
+        # A slot that was not filled yet.
+        field = {"times": TIME, "offsets": OFFSET}.get(name)
+        if field is None:
+            raise AttributeError(name)
+        found: list[Any] = self.array(field).tolist()
+        setattr(self, name, found)
+        return found
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def newest(self) -> float:
+        """See `Segment.newest`."""
+        return float(self.array(TIME).max())
+
+    @property
+    def last(self) -> Place:
+        """See `Segment.last`."""
+        return int(self.array(OFFSET)[-1]), float(self.array(TIME)[-1])
+
+    def array(self, field: str) -> NDArray[Any]:
+        """See `HasArrays`; made once."""
+        return self._together.array(field)
+
+    def numbers(
+        self, field: str, *, primary: bool = True, ok: bool = True
+    ) -> tuple[Positions, NDArray[np.float64]]:
+        """Where a field that `is_number` was measured, and its values.
+
+        Args:
+            primary: only of calls that tell how the primary is.
+            ok: only of calls that did not fail.
+        """
+        values = self.array(field)
+        there = ~np.isnan(values)
+        for wanted, made in ((primary, self._of_primary), (ok, self._succeeded)):
+            if wanted and (mask := made()) is not None:
+                there &= mask
+        if there.all():
+            return range(len(values)), values
+        positions = np.flatnonzero(there)
+        return positions, values[positions]
+
+    def _of_primary(self) -> NDArray[np.bool_] | None:
+        if "primary" not in self._masks:
+            positions = self.primary()
+            self._masks["primary"] = None if len(positions) == len(self) else self._mask(positions)
+        return self._masks["primary"]
+
+    def _succeeded(self) -> NDArray[np.bool_] | None:
+        if "ok" not in self._masks:
+            failed = self.array("error").astype(np.bool_)
+            self._masks["ok"] = ~failed if failed.any() else None
+        return self._masks["ok"]
+
+    def failed(self, positions: Sequence[int]) -> Sequence[int]:
+        """Indices into `positions` of the calls that failed."""
+        succeeded = self._succeeded()
+        if succeeded is None:
+            return ()
+        some = succeeded if len(positions) == len(self) else succeeded[positions]
+        found: list[int] = np.flatnonzero(~some).tolist()
+        return found
+
+    def _mask(self, positions: Sequence[int]) -> NDArray[np.bool_]:
+        mask = np.zeros(len(self), dtype=np.bool_)
+        mask[positions] = True
+        return mask
+
+    def seconds(self) -> Sequence[int]:
+        """See `Segment.seconds`."""
+        if self._seconds is None:
+            seconds = (self.array(TIME) + self.phase).astype(np.int64)
+            shared = seconds.min() == seconds.max()
+            self._seconds = (int(seconds[0]),) if shared else seconds.tolist()
+        return self._seconds
+
+    def head(self, length: int) -> Segment:
+        """See `Segment.head`."""
+        return self._at(slice(length))
+
+    def only(self, positions: Sequence[int]) -> Segment:
+        """See `Segment.only`."""
+        return self if len(positions) == len(self) else self._at(positions)
+
+    def _at(self, index: Any) -> "Gathered":
+        return Gathered((_Some(self, index),), self.fields, self.boundary, self.phase)
+
+
+class _Some(NamedTuple):
+    """Some calls of others: where is said as an array is asked."""
+
+    of: HasArrays
+    index: Any
+
+    def array(self, field: str) -> NDArray[Any]:
+        found: NDArray[Any] = self.of.array(field)[self.index]
+        return found
+
+
+class _Together:
+    """Arrays of several parts, each put together when it is asked for, once."""
+
+    __slots__ = ("_arrays", "_parts")
+
+    def __init__(self, parts: Sequence[HasArrays]) -> None:
+        self._parts = parts
+        self._arrays: dict[str, NDArray[Any]] = {}
+
+    def array(self, field: str) -> NDArray[Any]:
+        found = self._arrays.get(field)
+        if found is None:
+            arrays = [part.array(field) for part in self._parts]
+            found = self._arrays[field] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        return found
+
+
+class _Lists(dict[str, Sequence[Any]]):
+    """Columns of a gathered segment, each made when it is asked for."""
+
+    __slots__ = ("_arrays",)
+
+    def __init__(self, arrays: HasArrays) -> None:
+        self._arrays = arrays
+
+    def __missing__(self, field: str) -> Sequence[Any]:
+        self[field] = found = values_of(field, self._arrays.array(field))
+        return found
+
+
+def join(segments: Sequence[Segment]) -> Segment:
+    """Segments that follow each other without an evaluation in between, as one."""
+    first = segments[0]
+    if len(segments) == 1:
+        return first
+    for each in segments:
+        if isinstance(each, Gathered):
+            return Gathered(segments, each.fields, first.boundary, first.phase)
+    flat = chain.from_iterable
+    return Segment(
+        list(flat(segment.times for segment in segments)),
+        list(flat(segment.offsets for segment in segments)),
+        {field: list(flat(segment.columns[field] for segment in segments)) for field in first.columns},
+        None if first.fresh is None else list(flat(segment.fresh or () for segment in segments)),
+        first.boundary,
+        first.phase,
+    )
