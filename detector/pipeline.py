@@ -25,10 +25,10 @@ from detector.modes.plan import Caps, Plan
 from detector.modes.route import RouteJudge
 from detector.modes.silence import CommonSilence
 from detector.modes.verdicts import believed
-from detector.windows.blocks import put_off
 from detector.windows.columns import Calls, Row, Table, retimed
 from detector.windows.held import Held
 from detector.windows.inbox import MOST
+from detector.windows.put_off import put_off
 from detector.windows.watermark import FUTURE_S
 from topics.control import Override
 from topics.scope import split_scope
@@ -107,6 +107,7 @@ class Pipeline:
             half = len(records) // 2
             first = self.take(records[:half], offsets[:half], arrivals[:half])
             return first + self.take(records[half:], offsets[half:], arrivals[half:])
+        # Seldom: so it is asked of the whole batch first.
         if max(table.times) > min(arrivals) + FUTURE_S and max(map(sub, table.times, arrivals)) > FUTURE_S:
             self._clamp(rows, arrivals)
         inboxes = {route: judge.inbox for route, judge in judges.items()}

@@ -12,8 +12,8 @@ import numpy as np
 from detector.contract.model import Contract, Defaults, Fallback, MatrixRow, Mode, PredicateSpec
 from detector.pipeline import Pipeline
 from detector.predicates.base import Budget, Judge
+from detector.windows.array_segment import ArraySegment, Part
 from detector.windows.columns import Columns, Table
-from detector.windows.gathered import Gathered, Part
 from detector.windows.segment import OFFSET, TIME, Segment, made_after
 from topics.telemetry import Evaluation, TelemetryRecord
 
@@ -47,7 +47,7 @@ def calls_of(part: Segment) -> Table:
     return Table((), part.times, part.columns)
 
 
-def dense(part: Segment, cuts: Iterable[int] = ()) -> Gathered:
+def dense(part: Segment, cuts: Iterable[int] = ()) -> ArraySegment:
     """The calls of a segment that has no `fresh`, gathered from arrays that end at `cuts`."""
     fields = (TIME, OFFSET, *part.columns)
     arrays = {field: part.array(field) for field in fields}
@@ -56,7 +56,7 @@ def dense(part: Segment, cuts: Iterable[int] = ()) -> Gathered:
         Part({field: array[first:last] for field, array in arrays.items()})
         for first, last in pairwise([0, *ends])
     ]
-    return Gathered(parts, tuple(part.columns), part.boundary, part.phase)
+    return ArraySegment(parts, tuple(part.columns), part.boundary, part.phase)
 
 
 def _fields_of(records: Sequence[TelemetryRecord]) -> set[str]:

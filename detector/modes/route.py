@@ -22,8 +22,8 @@ from detector.modes.scope import ScopeJudge
 from detector.modes.verdicts import Coming, LateVerdicts
 from detector.modes.walk import walk
 from detector.predicates.absence import Absence
+from detector.windows.array_segment import ArraySegment
 from detector.windows.columns import Calls
-from detector.windows.gathered import Gathered
 from detector.windows.inbox import Inbox
 from detector.windows.paneclock import clock_of
 from detector.windows.segment import HasArrays, Place, Segment
@@ -105,7 +105,9 @@ class RouteJudge(ScopeJudge):
         rows = [self._segment(*inbox.empty(), None)] if inbox.rows else []
         if inbox.parts:
             parts: list[HasArrays] = [*inbox.empty_parts(), *rows]
-            segment: Segment = Gathered(parts, self._columns.names, self._clock.boundary, self._clock.phase)
+            segment: Segment = ArraySegment(
+                parts, self._columns.names, self._clock.boundary, self._clock.phase
+            )
         else:
             (segment,) = rows
         segment, flipped = walk(self.walkers, segment)

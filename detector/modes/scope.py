@@ -23,8 +23,8 @@ from detector.modes.state import State
 from detector.modes.walk import walk
 from detector.predicates.base import Judge
 from detector.predicates.registry import judge_for
+from detector.windows.array_segment import join
 from detector.windows.columns import Calls, Row
-from detector.windows.gathered import join
 from detector.windows.paneclock import PaneClock
 from detector.windows.segment import Place, Segment, made_after
 from topics.control import Evidence

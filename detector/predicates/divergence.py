@@ -22,8 +22,8 @@ from detector.predicates.creep import Crept
 from detector.predicates.drift import CLEAR_EVALUATIONS, DriftStream
 from detector.predicates.limits import Limits
 from detector.predicates.strata import Strata
+from detector.windows.array_segment import ArraySegment
 from detector.windows.arrays import is_number
-from detector.windows.gathered import Gathered
 from detector.windows.segment import Segment
 
 INPUT_FIELDS = frozenset({"input_tokens", "template", "tenant", "input_class"})
@@ -62,7 +62,7 @@ class Divergence(JudgeBase):
 
     def absorb(self, segment: Segment) -> None:
         """Count a segment's values into the panes of their seconds."""
-        if self._strata is None and self._is_number and isinstance(segment, Gathered):
+        if self._strata is None and self._is_number and isinstance(segment, ArraySegment):
             self._absorb_numbers(segment)
             return
         positions = segment.succeeded() if self._is_input else segment.primary_ok()
@@ -88,7 +88,7 @@ class Divergence(JudgeBase):
         if groups is not None and self._strata is not None:
             self._strata.absorb(segment.boundary, where, groups, values, self._binner)
 
-    def _absorb_numbers(self, segment: Gathered) -> None:
+    def _absorb_numbers(self, segment: ArraySegment) -> None:
         ring = self._stream.ring
         if ring.boundary is None and (segment.succeeded() if self._is_input else segment.primary_ok()):
             ring.start(segment.boundary)

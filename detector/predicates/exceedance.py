@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, Verdict
 from detector.predicates.bernoulli import BernoulliJudge
+from detector.windows.array_segment import ArraySegment
 from detector.windows.arrays import is_number
 from detector.windows.columns import FEATURE, LONG, Table
-from detector.windows.gathered import Gathered
 from detector.windows.quantiles import QuantileWindow
 from detector.windows.segment import Positions, Segment
 from detector.windows.shares import Flagged
@@ -48,10 +48,9 @@ class Exceedance(BernoulliJudge):
     def flags(self, segment: Segment) -> Flagged:
         """See `BernoulliJudge.flags`."""
         limit = self._limit
-        if self._is_number and isinstance(segment, Gathered):
-            judged, numbers = segment.numbers(self.spec.field)
-            return judged, np.flatnonzero(numbers > limit).tolist()
-        positions, values = measured(segment, self.spec.field)
+        positions, values = self._measured(segment)
+        if isinstance(values, np.ndarray):
+            return positions, np.flatnonzero(values > limit).tolist()
         if not values or max(values) <= limit:
             return positions, ()
         return positions, [i for i, value in enumerate(values) if value > limit]
@@ -66,7 +65,7 @@ class Exceedance(BernoulliJudge):
             self.verdict = self._with_percentiles(self.verdict)
 
     def _measured(self, segment: Segment) -> tuple[Positions, Sequence[float] | NDArray[np.float64]]:
-        if self._is_number and isinstance(segment, Gathered):
+        if self._is_number and isinstance(segment, ArraySegment):
             return segment.numbers(self.spec.field)
         return measured(segment, self.spec.field)
 

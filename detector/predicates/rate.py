@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.predicates.bernoulli import BernoulliJudge
+from detector.windows.array_segment import ArraySegment
 from detector.windows.columns import LONG, Table
-from detector.windows.gathered import Gathered
 from detector.windows.segment import Segment
 from detector.windows.shares import Flagged
 
@@ -38,7 +38,7 @@ class Rate(BernoulliJudge):
 def bad_calls(segment: Segment, field: str) -> Flagged:
     """Return (positions of the judged calls of the primary, ascending indices into them of the bad ones)."""
     positions = segment.primary()
-    if isinstance(segment, Gathered):
+    if isinstance(segment, ArraySegment):
         if field == "error":
             return positions, segment.failed(positions)
         judged, numbers = segment.numbers(field, ok=False)

@@ -6,8 +6,8 @@ raises a suspicion and a judge's patience is at its end. It waits here until one
 
 import math
 
+from detector.windows.array_segment import Part
 from detector.windows.columns import Row
-from detector.windows.gathered import Part
 from detector.windows.segment import TIME
 
 MOST = 4096  # calls; a clock that stands still must not fill the memory

@@ -11,7 +11,8 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from detector.windows.segment import Positions
 
 RECENT_PANES = 10
 LEAST_DEPLOYMENTS = 3
@@ -19,7 +20,7 @@ MOST_DEPLOYMENTS = 64
 _HALVED_AT = 1_000_000  # calls of a habit; older ones count half from then on
 
 # Positions of the judged calls, indices into them of the bad.
-Flagged = tuple[Sequence[int] | NDArray[np.int64], Sequence[int]]
+Flagged = tuple[Positions, Sequence[int]]
 
 
 class Share(NamedTuple):

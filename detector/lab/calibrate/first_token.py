@@ -20,14 +20,16 @@ _WORTH = 2.0  # times less that calls have to slow down
 def candidate(contract: Contract) -> PredicateSpec | None:
     """What could be judged beside the whole call; None if it is, or if the whole call is not judged."""
     specs = contract.predicates.values()
-    whole = next((spec for spec in specs if _judges(spec, WHOLE) and spec.above_ms is not None), None)
+    whole = next((spec for spec in specs if judges_whole(spec)), None)
     if whole is None or NAME in contract.predicates or any(spec.field == FIELD for spec in specs):
         return None
     return replace(whole, name=NAME, field=FIELD)
 
 
-def _judges(spec: PredicateSpec, field: str) -> bool:
-    return spec.type == "exceedance" and spec.method == "default" and spec.field == field
+def judges_whole(spec: PredicateSpec) -> bool:
+    """Whether a predicate holds all whole calls to a limit."""
+    asked = spec.type == "exceedance" and spec.method == "default" and spec.field == WHOLE
+    return asked and spec.above_ms is not None and not spec.where
 
 
 def advice(

@@ -42,8 +42,7 @@ class RouteTally:
             taker = self._taker(spec)
             self._takers.append(_filtered(spec, taker) if spec.where else taker)
         if beside is not None:
-            taker = self._taker(beside)
-            some = _filtered(beside, taker) if beside.where else taker
+            some = self._taker(beside)
             self._takers.append(lambda records, times: some(records[::EVERY], times[::EVERY]))
 
     def take(self, records: list[TelemetryRecord]) -> None:

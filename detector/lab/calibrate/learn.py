@@ -155,15 +155,16 @@ def _advised(
         first = tally.of[beside.name]
         for place, each in enumerate(found):
             whole = tally.of[each.spec.name]
-            if (
-                each.spec.field != first_token.WHOLE
-                or not isinstance(whole, ShareTally)
-                or not isinstance(first, ShareTally)
+            if not (
+                first_token.judges_whole(each.spec)
+                and isinstance(whole, ShareTally)
+                and isinstance(first, ShareTally)
             ):
                 continue
             above_ms = each.one.proposed_above_ms or each.spec.above_ms or 0.0
-            said_so = first_token.advice(beside, first, whole, above_ms, left_out)
-            found[place] = each if said_so is None else replace(each, limits=(*each.limits, said_so))
+            advice = first_token.advice(beside, first, whole, above_ms, left_out)
+            if advice is not None:
+                found[place] = replace(each, limits=(*each.limits, advice))
     return found
 
 

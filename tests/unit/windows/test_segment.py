@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.contract import fields as contract_fields
+from detector.windows.array_segment import join
 from detector.windows.arrays import array_of
 from detector.windows.columns import DERIVED
-from detector.windows.gathered import join
 from detector.windows.kinds import KINDS
 from tests.builders import T0, dense, record, segment
 from topics.telemetry import TelemetryRecord

@@ -27,7 +27,7 @@ class Part:
         return self._arrays[field]
 
 
-class Gathered(Segment):
+class ArraySegment(Segment):
     """Calls that follow each other and lie in several places, as one segment.
 
     Lists are made only of the columns that somebody asks for.
@@ -140,8 +140,8 @@ class Gathered(Segment):
         """See `Segment.only`."""
         return self if len(positions) == len(self) else self._at(positions)
 
-    def _at(self, index: Any) -> "Gathered":
-        return Gathered((_Some(self, index),), self.fields, self.boundary, self.phase)
+    def _at(self, index: Any) -> "ArraySegment":
+        return ArraySegment((_Some(self, index),), self.fields, self.boundary, self.phase)
 
 
 class _Some(NamedTuple):
@@ -156,7 +156,11 @@ class _Some(NamedTuple):
 
 
 class _Together:
-    """Arrays of several parts, each put together when it is asked for, once."""
+    """Arrays of several parts, each put together when it is asked for, once.
+
+    Apart from the segment, which its lists must not refer to: a cycle for every segment would be garbage that
+    only the collector finds.
+    """
 
     __slots__ = ("_arrays", "_parts")
 
@@ -173,7 +177,7 @@ class _Together:
 
 
 class _Lists(dict[str, Sequence[Any]]):
-    """Columns of a gathered segment, each made when it is asked for."""
+    """Columns as lists, each made when it is asked for."""
 
     __slots__ = ("_arrays",)
 
@@ -191,8 +195,8 @@ def join(segments: Sequence[Segment]) -> Segment:
     if len(segments) == 1:
         return first
     for each in segments:
-        if isinstance(each, Gathered):
-            return Gathered(segments, each.fields, first.boundary, first.phase)
+        if isinstance(each, ArraySegment):
+            return ArraySegment(segments, each.fields, first.boundary, first.phase)
     flat = chain.from_iterable
     return Segment(
         list(flat(segment.times for segment in segments)),

@@ -1,7 +1,7 @@
 """Many calls that wait, as arrays: eight bytes a call and column instead of a tuple of Python's objects.
 
-Of a large batch the calls of each route are put together, one array for each column; a route's share is a
-part of those arrays.
+Of a large batch the calls of each route are put together, one array for each column, and each route's inbox
+is given a copy of its share.
 """
 
 import math
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.windows.array_segment import Part
 from detector.windows.columns import Row, Table
-from detector.windows.gathered import Part
 from detector.windows.inbox import Inbox
 from detector.windows.segment import OFFSET, TIME
 
