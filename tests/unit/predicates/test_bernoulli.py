@@ -13,7 +13,7 @@ from detector.contract.model import JudgeQuality, PredicateSpec
 from detector.predicates.base import Budget, Outcome
 from detector.predicates.registry import judge_for
 from detector.predicates.shiryaev_roberts import MOST_PATIENCE
-from tests.builders import BUDGET, T0, evaluation, record, segment, spec, walk
+from tests.builders import BUDGET, T0, dense, evaluation, record, segment, spec, walk
 
 # One way to be bad for each kind of judge; None is "not measured".
 KINDS = {
@@ -474,3 +474,14 @@ def test_a_recovery_that_was_undone_leaves_the_share_of_calls_with_a_verdict():
     judge.absorb(healthy.head(100))
 
     assert judge.state()["calls"] == before + 100
+
+
+@pytest.mark.parametrize("laid", [lambda part: part, dense], ids=["lists", "arrays"])
+def test_a_call_at_its_limit_keeps_it(laid):
+    """200 ms are not above 200 ms."""
+    judge = made("latency")
+    walk(judge, calls("latency", "." * 100))
+
+    assert judge.observe(laid(segment([record(2 + i / 100, latency_s=0.2) for i in range(200)]))) is None
+    assert judge.flagged is not None
+    assert len(judge.flagged[1]) == 0

@@ -10,7 +10,7 @@ from detector.contract.model import Reference
 from detector.predicates.base import Budget, Outcome
 from detector.predicates.bins import binner_for
 from detector.predicates.divergence import Divergence
-from tests.builders import T0, play, record, segment, spec
+from tests.builders import T0, dense, play, record, segment, spec
 
 STRICT = Budget(run_length=1e9, alpha=1e-9)
 LOOSE = Budget(run_length=1e9, alpha=1e-4)  # the most that any contract comes to
@@ -519,3 +519,26 @@ def test_a_text_has_the_bin_that_it_got_when_it_came():
         parted.absorb(segment(calls[first : first + 3], boundary=0))
 
     assert whole.state() == parted.state()
+
+
+@pytest.mark.parametrize("field", ["input_tokens", "output_tokens"])
+def test_whose_calls_count_does_not_depend_on_how_they_came(field):
+    """Inputs on every call that did not fail, outputs on the primary's alone; laid out as arrays or not."""
+    calls = [
+        record(
+            i / 20,
+            served_by="rule" if i % 3 == 0 else "primary",
+            error="500" if i % 7 == 0 else "",
+            **{field: i * 10},
+        )
+        for i in range(60)
+    ]
+    listed, laid = judge(window_s=10.0, field=field), judge(window_s=10.0, field=field)
+    listed.absorb(segment(calls, boundary=0))
+    laid.absorb(dense(segment(calls, boundary=0), {17}))
+
+    assert laid.state() == listed.state()
+    counted = sum(sum(counts) for _, counts in laid.state()["ring"]["open"])
+    assert counted == sum(
+        not call.error and (field == "input_tokens" or call.served_by == "primary") for call in calls
+    )

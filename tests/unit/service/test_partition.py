@@ -192,6 +192,27 @@ async def test_what_lies_before_the_position_is_not_judged_again() -> None:
     assert worker.position[TELEMETRY] == 10
 
 
+async def test_batches_become_smaller_while_judging_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every record is judged once, in ever smaller batches while each takes longer than others can wait."""
+    worker = await working(lambda *_: None)
+    now, sizes = 0.0, []
+
+    def take(records: list[Any], *_: Any) -> list[Decision]:
+        nonlocal now
+        now += len(records) * 1e-4
+        sizes.append(len(records))
+        return []
+
+    monkeypatch.setattr(partition, "perf_counter", lambda: now)
+    monkeypatch.setattr(worker.pipeline, "take", take)
+    at = time.time()
+    await worker.take(TELEMETRY, fetched([TelemetryRecord(event_time=at, route="r")] * 1100))
+
+    assert sizes[:4] == [512, 256, 128, 64]
+    assert sum(sizes) == 1100
+    assert set(sizes[4:-1]) <= {32, 64}
+
+
 @pytest.mark.parametrize("us_per_record", [1, 20, 500])
 def test_a_slow_contract_is_given_fewer_records_at_a_time(us_per_record):
     """As many as fit into the time that others can wait, or as few as there may be; many where it is fast."""

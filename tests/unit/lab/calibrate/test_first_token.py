@@ -7,14 +7,16 @@ import pytest
 
 from detector.contract import load_contract
 from detector.lab.calibrate import calibrate
+from detector.lab.calibrate.gather import Gathered
 from tests.unit.lab.calibrate.test_calibrate import EXAMPLE, T0
+from topics.telemetry import TelemetryRecord
 
 JUDGED = EXAMPLE.replace(
     "  silence: ", "  first: {type: exceedance, field: ttft_s, above_ms: 300, ceiling: 0.01}\n  silence: "
 ).replace("{when: slow_responses}", "{when: {any: [first, slow_responses]}}")
 
 
-def written(path, spread, first_spread=0.1, answer_s=1.0, measured=True):
+def written(path, spread, first_spread=0.1, answer_s=1.0, measured=True, tenant=""):
     """An hour of calls at 10/s: answers of any length behind a first token that comes in 100 ms."""
     draw = random.Random(4)
     with path.open("wb") as out:
@@ -25,6 +27,7 @@ def written(path, spread, first_spread=0.1, answer_s=1.0, measured=True):
                 "route": "chat",
                 "latency_s": first + answer_s * draw.lognormvariate(0, spread),
                 "output_tokens": 100,
+                "tenant": tenant,
             }
             out.write(msgspec.json.encode(call | ({"ttft_s": first} if measured else {})) + b"\n")
     return path
@@ -64,3 +67,32 @@ def test_nothing_is_said_where_it_would_not_help(tmp_path, traffic):
 def test_nothing_is_said_where_it_is_judged_already(tmp_path):
     """Under any name."""
     assert said(written(tmp_path / "a.jsonl", spread=0.8), JUDGED) == []
+
+
+def test_nothing_is_said_where_not_all_whole_calls_are_judged(tmp_path):
+    """A limit on one tenant's calls is not compared with the first tokens of all."""
+    some = EXAMPLE.replace("field: latency_s,", "field: latency_s, where: {tenant: [acme]},")
+    assert "where" in some
+    path = written(tmp_path / "a.jsonl", spread=0.8, tenant="acme")
+
+    assert said(path)
+    assert said(path, some) == []
+
+
+def test_a_limit_below_the_typical_first_token_is_no_advice(tmp_path):
+    """Where most calls may exceed it, a limit says nothing of the slow ones."""
+    loose = EXAMPLE.replace("above_ms: 200, ceiling: 0.01", "above_ms: 5000, ceiling: 0.7")
+    assert "5000" in loose
+
+    assert said(written(tmp_path / "a.jsonl", spread=0.2, first_spread=3.0), loose) == []
+
+
+def test_every_fourth_call_is_looked_at_in_its_own_second():
+    """Values and times that lie side by side belong together."""
+    calls = [TelemetryRecord(event_time=T0 + i, route="r", latency_s=1.0, ttft_s=0.1) for i in range(40)]
+    gathered = Gathered(load_contract(EXAMPLE))
+    gathered.take(iter(calls))
+    seconds, _, counts = gathered.routes["r"].of["slow_first_token"].cells.read()
+
+    assert (seconds - T0).tolist() == list(range(0, 40, 4))
+    assert set(counts.tolist()) == {1}
