@@ -21,15 +21,17 @@ def _learnt(draft: Draft, contract: Contract) -> list[tuple[Path, str, Calibrate
 
 def bins(draft: Draft, contract: Contract) -> None:
     """Edges ascend, categories differ, and there is one count for each bin."""
-    for here, _, one in _learnt(draft, contract):
+    for here, name, one in _learnt(draft, contract):
+        spec, counted = contract.predicates.get(name), len(one.reference or ())
+        given = spec is not None and bool(spec.given)  # then each stratum has as many bins as any other
         if one.edges is not None and one.categories is not None:
             draft.report("calibration-bins", (*here, "categories"), "both edges and categories", key=True)
         elif one.edges is not None and any(low >= high for low, high in pairwise(one.edges)):
             draft.report("calibration-bins", (*here, "edges"), "the edges do not ascend")
         elif one.categories is not None and len(set(one.categories)) < len(one.categories):
             draft.report("calibration-bins", (*here, "categories"), "a category stands twice")
-        elif one.bins is not None and len(one.reference or ()) != one.bins:
-            message = f"{len(one.reference or ())} counts for {one.bins} bins"
+        elif one.bins is not None and (counted % one.bins if given else counted != one.bins):
+            message = f"{counted} counts for {one.bins} {'strata' if given else 'bins'}"
             draft.report("calibration-bins", (*here, "reference"), message)
 
 

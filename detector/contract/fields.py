@@ -19,6 +19,7 @@ TAKEN: dict[str, tuple[FieldKind, ...]] = {
     "exceedance": ("number", "feature"),
     "repetition": ("list",),
 }
+TOKEN_COUNTS = tuple(name for name, kind in kinds.KINDS.items() if kind is int and name.endswith("_tokens"))
 # A shortfall is of an answer, given its question: which key says how much, by field.
 SHORTFALLS = {"output_tokens": "below_share", "logprob_mean": "below_nats"}
 

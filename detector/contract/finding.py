@@ -124,6 +124,7 @@ _TABLE = (
         "measure the judge on calls with known answers; leave `judge` out to take verdicts at their word",
     ),
     Rule("no-source", "a predicate without anything to judge", "name a `field`"),
+    Rule("two-ways", "both `by` and `given`", "keep one, or make two predicates"),
     Rule("two-sources", "a predicate with both a field and an evaluation", "keep one of the two"),
     Rule("no-limit", "an exceedance that does not say what it is that is exceeded", "give a limit"),
     Rule(

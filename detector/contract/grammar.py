@@ -164,6 +164,10 @@ PREDICATE: Keys = {
     "design_effect": _number("variance inflation by dependence; 1 is independent calls", least=1),
     "min_samples": Key(kind="integer", says="fewest records on which anything is judged", least=1),
     "by": Key(kind="names", says="text fields; each of their values is judged beside the whole", filled=True),
+    "given": Key(
+        kind="text",
+        says="text field or token count; token counts are compared at equal values of it, such as tenant",
+    ),
     "reference": Key(kind="section", says="what a divergence is measured from", of=REFERENCE),
     "where": Key(kind="filter", says="fields and the value, or values, that a call must have to be seen"),
 }
@@ -277,7 +281,7 @@ CONTRACT: Keys = {
 
 # Which keys of a predicate its type reads; the rest of them read the same for every type.
 READ_BY_TYPE: dict[str, frozenset[str]] = {
-    "divergence": frozenset({"field", "threshold_nats", "window_s", "by", "reference"}),
+    "divergence": frozenset({"field", "threshold_nats", "window_s", "by", "given", "reference"}),
     "rate": frozenset({"field", "evaluation", "score_below", "score_above", "ceiling", "window_s", "judge"}),
     "exceedance": frozenset(
         {
@@ -307,5 +311,6 @@ READ_BY_METHOD: dict[tuple[str, str], frozenset[str]] = {
     ("exceedance", "above_ms"): _DRIFT_DETECTORS | {"default", "literal"},
     ("exceedance", "ceiling"): _DRIFT_DETECTORS | {"default", "literal"},
     ("divergence", "by"): frozenset({"default"}),
+    ("divergence", "given"): frozenset({"default"}),
     ("divergence", "reference"): frozenset({"default"}),
 }

@@ -128,6 +128,8 @@ class PredicateSpec:
         design_effect: variance inflation by dependence, >= 1; 1 is independent calls.
         min_samples: fewest records on which anything is judged; None leaves it to the method.
         where: fields and the values that a call must have in each of them to be seen; empty: every call is.
+        by: text fields; each of their values is judged beside the whole.
+        given: field at equal values of which token counts are compared; empty: whatever it is.
         stated: keys that the file gives; only where it gives none does calibration fill in.
     """
 
@@ -153,6 +155,7 @@ class PredicateSpec:
     min_samples: int | None = None
     where: tuple[tuple[str, tuple[str | bool, ...]], ...] = ()
     by: tuple[str, ...] = ()
+    given: str = ""
     reference: Reference = dataclasses.field(default_factory=Reference)
     # Not part of what a predicate is: a default that is written out changes nothing.
     stated: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)

@@ -3,7 +3,16 @@
 from collections.abc import Iterator
 
 from detector.contract.draft import Draft, Path, nearest, shown
-from detector.contract.fields import FEATURES, KINDS, SHORTFALLS, FieldKind, field_kind, fits, fitting
+from detector.contract.fields import (
+    FEATURES,
+    KINDS,
+    SHORTFALLS,
+    TOKEN_COUNTS,
+    FieldKind,
+    field_kind,
+    fits,
+    fitting,
+)
 from detector.contract.grammar import READ_BY_ALL, READ_BY_METHOD, READ_BY_TYPE
 from detector.contract.model import Condition, Contract, Mode, PredicateSpec
 
@@ -33,6 +42,7 @@ def predicates(draft: Draft, contract: Contract) -> None:
             _filter(draft, spec)
             _unread(draft, spec)
             _strata(draft, spec)
+            _given(draft, spec)
 
 
 def _source(draft: Draft, spec: PredicateSpec) -> None:
@@ -165,6 +175,29 @@ def _strata(draft: Draft, spec: PredicateSpec) -> None:
         elif kind not in ("text", "feature"):
             advice = f"strata are told apart by: {', '.join(texts)}"
             draft.report("field-type", path, f"{name} is {_KINDS_SAID[kind]}, not a group of calls", advice)
+
+
+def _given(draft: Draft, spec: PredicateSpec) -> None:
+    """Token counts are compared at equal values of a text field, or of the other token count."""
+    if not spec.given or spec.type != "divergence" or spec.method != "default":
+        return
+    here: Path = ("predicates", spec.name, "given")
+    strata = [name for name, kind in KINDS.items() if kind == "text" or name in TOKEN_COUNTS]
+    kind = field_kind(spec.given)
+    if spec.field not in TOKEN_COUNTS:
+        message = f"{shown(spec.field)} is no token count, and only those are compared given something"
+        draft.report("field-type", here, message, f"judge {' or '.join(TOKEN_COUNTS)}", key=True)
+    elif kind is None:
+        draft.report(
+            "unknown-field", here, f"telemetry has no field {shown(spec.given)}", nearest(spec.given, strata)
+        )
+    elif spec.given == spec.field or spec.given not in strata:
+        what = "the field itself" if spec.given == spec.field else _KINDS_SAID[kind]
+        advice = f"calls are told apart by: {', '.join(name for name in strata if name != spec.field)}"
+        draft.report("field-type", here, f"{spec.given} is {what}, not what kind of call it is", advice)
+    elif spec.by:
+        message = "strata `by` are judged each by itself already; `given` judges all together"
+        draft.report("two-ways", here, message, key=True)
 
 
 def _unread(draft: Draft, spec: PredicateSpec) -> None:

@@ -83,10 +83,15 @@ class TokenBins(_Fixed):
     bins = TOKEN_BINS
     numeric = True
 
+    def places(self, values: Values) -> NDArray[np.integer[Any]]:
+        """The bin of each value."""
+        # Of a whole number the exponent is the bit length.
+        return np.minimum(np.frexp(np.asarray(values, dtype=np.float64))[1], TOKEN_BINS - 1)
+
     def count(self, values: Values) -> list[int]:
         """See `Binner.count`."""
-        if isinstance(values, np.ndarray):  # of a whole number the exponent is the bit length
-            return _counted(np.minimum(np.frexp(values)[1], TOKEN_BINS - 1), TOKEN_BINS)
+        if isinstance(values, np.ndarray):
+            return _counted(self.places(values), TOKEN_BINS)
         counts = [0] * TOKEN_BINS
         for bits, times in Counter(map(int.bit_length, values)).items():
             counts[min(bits, TOKEN_BINS - 1)] += times
@@ -191,8 +196,12 @@ class ListedBins(_Fixed):
         """See `Binner.count`."""
         counts = [0] * self.bins
         for value, times in Counter(map(str, values)).items():
-            counts[self._index.get(value, self.bins - 1)] += times
+            counts[self.place(value)] += times
         return counts
+
+    def place(self, value: str) -> int:
+        """The bin of a value."""
+        return self._index.get(value, self.bins - 1)
 
     def name(self, index: int) -> str:
         """See `Binner.name`."""
@@ -217,9 +226,13 @@ class CategoryBins:
         """See `Binner.count`."""
         counts = [0] * CATEGORIES
         for value, times in Counter(map(str, values)).items():
-            index = self._known.get(value)
-            counts[self._place(value) if index is None else index] += times
+            counts[self.place(value)] += times
         return counts
+
+    def place(self, value: str) -> int:
+        """The bin of a value, which may be new."""
+        index = self._known.get(value)
+        return self._place(value) if index is None else index
 
     def _place(self, value: str) -> int:
         if len(self._known) < NAMED:

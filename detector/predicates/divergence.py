@@ -5,10 +5,12 @@ find small shifts, the short ones find large shifts in seconds. See `DriftStream
 
 Input fields are judged on every call, whoever answered it; all others on the primary's calls alone.
 With `by`, each of at most 20 strata is judged beside the whole; what exceeds them is one of them.
+With `given`, answers are compared with answers to the like: see `GivenYardstick`.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,10 +19,11 @@ import numpy as np
 from detector.contract.calibration import CalibratedPredicate
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
-from detector.predicates.bins import TOKEN_IDS, binner_for
+from detector.predicates.bins import TOKEN_IDS, Binner, binner_for
 from detector.predicates.creep import Crept
 from detector.predicates.drift import CLEAR_EVALUATIONS, DriftStream
 from detector.predicates.limits import Limits
+from detector.predicates.pair_bins import pair_bins_for
 from detector.predicates.strata import Strata
 from detector.windows.array_segment import ArraySegment
 from detector.windows.arrays import is_number
@@ -47,8 +50,14 @@ class Divergence(JudgeBase):
     ) -> None:
         super().__init__(spec)
         self._calibrated = calibrated
-        self._binner = binner_for(spec.field, calibrated)
-        limits = limits_of(spec, budget, self._binner.bins, calibrated, known_until)
+        self._binner: Binner
+        strata = 1
+        if spec.given:
+            self._binner = pairs = pair_bins_for(spec.given, calibrated)
+            strata = pairs.strata
+        else:
+            self._binner = binner_for(spec.field, calibrated)
+        limits = replace(limits_of(spec, budget, self._binner.bins, calibrated, known_until), strata=strata)
         self._stream = DriftStream(self._binner.bins, spans_of(spec), limits)
         self._strata = Strata(self._binner.bins, spans_of(spec), limits) if spec.by else None
         self._is_number = is_number(spec.field) and self._binner.numeric
@@ -70,7 +79,7 @@ class Divergence(JudgeBase):
             return
         if self._stream.ring.boundary is None:
             self._stream.ring.start(segment.boundary)
-        values = segment.pick(self.spec.field, positions)
+        values = self._values(segment, positions)
         seconds = segment.seconds()
         groups = self._groups(segment, positions)
         if groups is None and len(seconds) == 1:
@@ -87,6 +96,14 @@ class Divergence(JudgeBase):
             self._add(second, some)
         if groups is not None and self._strata is not None:
             self._strata.absorb(segment.boundary, where, groups, values, self._binner)
+
+    def _values(self, segment: Segment, positions: Sequence[int]) -> Sequence[Any]:
+        values = segment.pick(self.spec.field, positions)
+        if not self.spec.given:
+            return values
+        given = segment.pick(self.spec.given, positions)
+        pairs = zip(given, values, strict=True)
+        return [None if one is None or value is None else (one, value) for one, value in pairs]
 
     def _absorb_numbers(self, segment: ArraySegment) -> None:
         ring = self._stream.ring
@@ -165,6 +182,8 @@ class Divergence(JudgeBase):
         }
 
     def _things(self) -> str:
+        if self.spec.given:
+            return "those calls"
         return "tokens" if self.spec.field == TOKEN_IDS else "calls"
 
     def idle(self) -> bool:

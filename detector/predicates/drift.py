@@ -28,6 +28,7 @@ for an hour, see `Harmless`.
 """
 
 import math
+from operator import sub
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ import numpy as np
 from detector.predicates.base import Outcome
 from detector.predicates.creep import Creep, Crept
 from detector.predicates.excursions import Excursions
+from detector.predicates.given import yardstick_of
 from detector.predicates.harmless import Harmless
 from detector.predicates.limits import Limits
 from detector.predicates.power import smallest_divergence
@@ -76,7 +78,7 @@ class DriftStream:
         self.ring = PaneRing(bins, spans)
         self.reference = SeasonalReference(bins) if limits.mode == "seasonal" else TrailingReference(bins)
         made = None if limits.reference is None else np.array(limits.reference, dtype=np.int64)
-        self.yardstick = None if made is None else Yardstick(made)
+        self.yardstick = None if made is None else self._measure(made)
         self.creep = Creep(self.yardstick)
         self.latched = self.settled = False
         self.clear_run = 0
@@ -96,9 +98,12 @@ class DriftStream:
         self._slow = 0.0  # how far the longest one has, beyond chance
         self._strayed = 0.0
         self._excursions = Excursions(len(spans))
-        self._harmless = Harmless()
+        self._harmless = Harmless(self._measure)
         # What it may come to later: a drift that creeps must not teach the detector to be deaf.
         self._most = [limits.threshold_nats / GATE_SHARE] * len(spans)
+
+    def _measure(self, counts: Counts) -> Yardstick:
+        return yardstick_of(counts, self.limits.strata)
 
     def close(self, boundary: int, *, frozen: bool) -> None:
         """Close the pane that ends at `boundary` and judge; see `Judge.close`."""
@@ -132,7 +137,7 @@ class DriftStream:
             return
         n = int(self.reference.totals.sum())
         if n >= LEAST_REFERENCE and self.reference.span_s >= self.ring.longest:
-            self.yardstick = Yardstick(self.reference.usual())
+            self.yardstick = self._measure(self.reference.usual())
             self.creep.learn(self.yardstick, self.reference.span_s)
 
     def judge(self, boundary: int, *, frozen: bool) -> None:
@@ -142,7 +147,8 @@ class DriftStream:
         if yardstick is None:
             self._say(Outcome.LEARNING, int(self.reference.totals.sum()))
             return
-        limits, spans, sizes = self.limits, self.spans, self.ring.sizes.tolist()
+        limits, spans = self.limits, self.spans
+        sizes = yardstick.judged(self.ring.totals, self.ring.sizes.tolist())
         if sizes[-1] < limits.least:
             self.settled = True
             self._say(Outcome.INSUFFICIENT, sizes[-1])
@@ -158,10 +164,10 @@ class DriftStream:
             return
         first = next(i for i, n in enumerate(sizes) if n)
         raw = [0.0] * first + yardstick.distances(self.ring.totals[first:], sizes[first:])
-        phi = limits.design_effect
-        corrected = [far - phi * yardstick.bias(max(n, 1)) for far, n in zip(raw, sizes, strict=True)]
+        chance = [limits.design_effect * bias for bias in yardstick.biases(self.ring.totals, sizes)]
+        corrected = list(map(sub, raw, chance))
         if boundary < self._armed_from:
-            self._learn(corrected, enough, None, phi * yardstick.bias(sizes[-1]))
+            self._learn(corrected, enough, None, chance[-1])
             floor = limits.threshold_nats / GATE_SHARE
             self._strayed = self._wander[-1]
             self._most = [max(strayed, floor) for strayed in self._wander]
@@ -177,7 +183,7 @@ class DriftStream:
             beyond = corrected[gate] > GATE_SHARE * thresholds[gate]
             found = self._breaching(raw, corrected, thresholds, sizes, enough) if beyond else None
             known = found is not None and self._harmless.is_known(
-                self.ring.totals[found], sizes[found], thresholds[found], phi, boundary
+                self.ring.totals[found], thresholds[found], limits.design_effect, boundary
             )
             if known:
                 self._harmless.again(boundary)
@@ -188,7 +194,7 @@ class DriftStream:
                 self._relapses = min(self._relapses + 1, MOST_RELAPSES) if soon else 0
             shown = max(enough, key=corrected.__getitem__) if found is None else found
             if found is None and not frozen:
-                self._learn(corrected, enough, self._most, phi * yardstick.bias(sizes[-1]))
+                self._learn(corrected, enough, self._most, chance[-1])
         self.value, self.threshold, self.window = corrected[shown], thresholds[shown], shown
         self.samples = sizes[shown]
         self.outcome = Outcome.BREACH if self.latched else Outcome.CLEAR
@@ -198,13 +204,14 @@ class DriftStream:
         yardstick, limits = self.yardstick, self.limits
         if yardstick is None or self.outcome is Outcome.LEARNING:
             return None
-        freedom = max(1, int((yardstick.counts > 0).sum()) - 1)
         found = []
         for span, threshold in zip(self.spans, self.thresholds(), strict=True):
             if per_s * span >= limits.least:
                 scale = limits.design_effect * (1 / (per_s * span) + 1 / yardstick.n)
                 found.append(
-                    smallest_divergence(freedom, scale, threshold, limits.tolerance_nats, limits.alpha)
+                    smallest_divergence(
+                        yardstick.freedom, scale, threshold, limits.tolerance_nats, limits.alpha
+                    )
                 )
         return min((each for each in found if each is not None), default=None)
 
@@ -307,7 +314,7 @@ class DriftStream:
         self._most = [self.limits.threshold_nats / GATE_SHARE] * len(self.spans)
         self._slow = 0.0
         self.latched, self.clear_run = False, 0
-        self._excursions, self._harmless = Excursions(len(self.spans)), Harmless()
+        self._excursions, self._harmless = Excursions(len(self.spans)), Harmless(self._measure)
         self.creep.begin(None)
         self._clean_since = -math.inf
         if self.ring.boundary is not None:
@@ -315,11 +322,13 @@ class DriftStream:
 
     def tolerate(self) -> None:
         """What the window of the breach holds was shown to do no harm."""
-        sizes = self.ring.sizes.tolist()
+        if self.yardstick is None or self.ring.boundary is None:
+            return
+        sizes = self.yardstick.judged(self.ring.totals, self.ring.sizes.tolist())
         # The shorter a window, the less it still holds of what was before.
         told = [i for i, n in enumerate(sizes) if n >= self.limits.least and self.spans[i] >= GATE_S]
         # While calls are diverted the windows may have run empty: then nobody knows where it went.
-        if told and self.yardstick is not None and self.ring.boundary is not None:
+        if told:
             totals = self.ring.totals[told[0]]
             self._harmless.remember(totals, self.yardstick.counts, self.ring.boundary)
 
@@ -369,7 +378,7 @@ class DriftStream:
         self.ring.load(state["ring"])
         self.reference.load(state["reference"])
         compared = state["compared"]
-        self.yardstick = None if compared is None else Yardstick(np.array(compared, dtype=np.int64))
+        self.yardstick = None if compared is None else self._measure(np.array(compared, dtype=np.int64))
         self.latched, self.clear_run = state["latched"], state["clear_run"]
         self._clean_since, self._over_since = state["clean_since"], state["over_since"]
         self._armed_from, self._breach_nats = state["armed_from"], state["breach_nats"]
@@ -378,5 +387,5 @@ class DriftStream:
         self._strayed, self._slow, self._seen_s = state["strayed"], state["slow"], state["seen_s"]
         self._excursions.load(state["excursions"])
         self._harmless.load(state["harmless"])
-        self.creep.load(state["creep"])
+        self.creep.load(state["creep"], self._measure)
         self.outcome = Outcome(state["outcome"])

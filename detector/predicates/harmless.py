@@ -4,7 +4,7 @@ A tenant that comes and goes, a job that runs every quarter of an hour: each tim
 the same place, or half of the way to it while they fill. Whatever else they move to is news as before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,16 @@ MEMORY_S = 3600
 
 
 class Harmless:
-    """Of one stream: where the last harmless drift went, until when that is remembered."""
+    """Of one stream: where the last harmless drift went, until when that is remembered.
 
-    __slots__ = ("_places", "_until")
+    Args:
+        measure: makes a yardstick of a histogram.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_measure", "_places", "_until")
+
+    def __init__(self, measure: Callable[[Counts], Yardstick]) -> None:
+        self._measure = measure
         self._places: list[Yardstick] = []
         self._until = 0
 
@@ -28,7 +33,7 @@ class Harmless:
         """The drift's own histogram, and the one that it was a drift from."""
         n = int(counts.sum())
         halfway = counts + np.round(usual * (n / max(1, int(usual.sum())))).astype(np.int64)
-        self._places = [Yardstick(counts.copy()), Yardstick(halfway)]
+        self._places = [self._measure(counts.copy()), self._measure(halfway)]
         self._until = boundary + MEMORY_S
 
     def again(self, boundary: int) -> None:
@@ -36,15 +41,12 @@ class Harmless:
         if self._places:
             self._until = boundary + MEMORY_S
 
-    def is_known(self, totals: Counts, n: int, threshold: float, phi: float, boundary: int) -> bool:
-        """Whether a window of `n` records lies within `threshold` nats of a remembered place."""
+    def is_known(self, window: Counts, threshold: float, phi: float, boundary: int) -> bool:
+        """Whether a window lies within `threshold` nats of a remembered place."""
         if not self._places or boundary >= self._until:
             self._places = []
             return False
-        window, sizes = totals[np.newaxis], [n]
-        return any(
-            place.distances(window, sizes)[0] - phi * place.bias(n) <= threshold for place in self._places
-        )
+        return any(place.beyond_chance(window, phi) <= threshold for place in self._places)
 
     def state(self) -> Any:
         """Plain values that `load` takes back."""
@@ -53,4 +55,4 @@ class Harmless:
     def load(self, state: Sequence[Any]) -> None:
         """Take over what `state` returned."""
         self._until = state[0]
-        self._places = [Yardstick(np.array(counts, dtype=np.int64)) for counts in state[1]]
+        self._places = [self._measure(np.array(counts, dtype=np.int64)) for counts in state[1]]

@@ -17,6 +17,7 @@ Sources: G. A. Miller (1955), Note on the bias of information estimates; C. J. P
 (2023), arXiv 2307.11878 (testing against a tolerance); M. Sankaran (1963), Biometrika 50 (quantile).
 """
 
+from collections.abc import Iterable
 from functools import cache
 from math import log, sqrt
 from statistics import NormalDist
@@ -85,6 +86,23 @@ class BiasTable:
         index = int(place)
         low, high = self._bias[index], self._bias[index + 1]
         return (low + (place - index) * (high - low)) / n
+
+
+def bias_tables(references: Iterable[tuple[Array, float]]) -> Array:
+    """A row for each (q, records) of a reference, as `summed_bias` reads them."""
+    rows: Array = np.stack([bias(_SIZES, q, max(n, 1.0)) * _SIZES for q, n in references])
+    return rows
+
+
+def summed_bias(tables: Array, held: npt.NDArray[np.int64]) -> Array:
+    """The sum over references of n times `bias`, shape (windows,); `held`: n, shape (windows, references)."""
+    places = np.minimum(np.log(np.maximum(held, 1)) / _STEP, _STEPS - 1e-9)
+    index = places.astype(np.int64)
+    rows = np.arange(len(tables))
+    low = tables[rows, index]
+    found = low + (places - index) * (tables[rows, index + 1] - low)
+    total: Array = np.where(held > 0, found, 0.0).sum(axis=1)
+    return total
 
 
 @cache

@@ -20,6 +20,7 @@ class Limits:
         calibrated: thresholds by window, nats; None where there is no calibration.
         reference: calibrated counts by bin.
         known_until: event time of the last record among them, Unix seconds; infinite where nobody knows.
+        strata: of how many parts a histogram consists, each compared by itself; see `GivenYardstick`.
     """
 
     threshold_nats: float
@@ -31,3 +32,4 @@ class Limits:
     calibrated: tuple[float, ...] | None = None
     reference: tuple[int, ...] | None = None
     known_until: float = math.inf
+    strata: int = 1

@@ -2,7 +2,7 @@
 
 With counts c (n in all) of a window and q of the reference, the raw distance in nats is
 sum c (ln c - ln q) / n - ln n; ln q and the bias are worked out once for a reference, the bias
-when it is first asked for.
+when it is first asked for. See `GivenYardstick` for the one that compares like with like.
 """
 
 import math
@@ -33,6 +33,15 @@ class Yardstick:
         self._occupied: Any = self.counts > 0
         self._bias: BiasTable | None = None
 
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of a window that holds what the reference does."""
+        return max(1, int(self._occupied.sum()) - 1)
+
+    def judged(self, totals: Counts, sizes: list[int]) -> list[int]:
+        """Records of each window that can be compared; here all, `sizes`."""
+        return sizes
+
     def distances(self, totals: Counts, sizes: list[int]) -> list[float]:
         """Raw KL of windows, one row of `totals` each, of sizes > 0, nats; biased upwards."""
         logs = np.log(np.maximum(totals, 1))
@@ -41,20 +50,33 @@ class Yardstick:
         sums: list[float] = logs.sum(axis=1).tolist()
         return [one / n - math.log(n) for one, n in zip(sums, sizes, strict=True)]
 
-    def bias(self, n: int) -> float:
-        """Mean raw distance of a window of n records under no change, design effect 1; nats."""
-        if self._bias is None:
-            self._bias = BiasTable(self.q, self.n)
-        return self._bias.at(n)
+    def biases(self, totals: Counts, sizes: list[int]) -> list[float]:
+        """Mean raw distance of windows like these under no change, design effect 1; nats."""
+        table = self._bias
+        if table is None:
+            table = self._bias = BiasTable(self.q, self.n)
+        return [table.at(max(n, 1)) for n in sizes]
+
+    def beyond_chance(self, counts: Counts, design_effect: float = 0.0) -> float:
+        """How far one histogram is, nats, less what chance explains at this design effect."""
+        totals = counts[np.newaxis]
+        sizes = self.judged(totals, [int(counts.sum())])
+        if not sizes[0]:
+            return 0.0
+        return self.distances(totals, sizes)[0] - design_effect * self.biases(totals, sizes)[0]
 
     def certain(
         self, raw: float, n: int, counts: Counts, *, design_effect: float, tolerance: float, alpha: float
     ) -> bool:
         """Whether neither chance (`alpha`) nor a true distance of `tolerance` nats explains a window."""
-        scale = design_effect * (1.0 / n + 1.0 / self.n)
-        freedom = max(1, int((self._occupied | (counts > 0)).sum()) - 1)
+        freedom, own = self._spread(counts, n)
+        scale = design_effect * own
         limit = noncentral_chi2_quantile(freedom, 2.0 * tolerance / scale, alpha)
         return 2.0 * raw / scale > limit
+
+    def _spread(self, counts: Counts, n: int) -> tuple[int, float]:
+        """(degrees of freedom of a window, what its raw distance is to be doubled and divided by)."""
+        return max(1, int((self._occupied | (counts > 0)).sum()) - 1), 1.0 / n + 1.0 / self.n
 
     def contributions(self, counts: Counts, n: int, most: int) -> list[tuple[int, float, float]]:
         """The bins that add most to a window's distance: (bin, its share in the window, in the reference)."""

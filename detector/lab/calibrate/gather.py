@@ -10,6 +10,7 @@ import numpy as np
 from detector.contract.model import Contract, PredicateSpec
 from detector.lab.calibrate import first_token
 from detector.lab.calibrate.first_token import EVERY
+from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.tally import Floats, ShareTally, ValueTally
 from detector.lab.files import Malformed, Row
 from detector.predicates.divergence import INPUT_FIELDS
@@ -36,7 +37,7 @@ class RouteTally:
         self.records = 0
         self.minutes: set[int] = set()
         self.first, self.last = np.inf, -np.inf
-        self.of: dict[str, ShareTally | ValueTally] = {}
+        self.of: dict[str, ShareTally | ValueTally | PairTally] = {}
         self._takers: list[Callable[[list[TelemetryRecord], Floats], None]] = []
         for spec in specs:
             taker = self._taker(spec)
@@ -56,6 +57,10 @@ class RouteTally:
 
     def _taker(self, spec: PredicateSpec) -> Callable[[list[TelemetryRecord], Floats], None]:
         value = value_of(spec.field)
+        if spec.type == "divergence" and spec.given:
+            pairs = self.of[spec.name] = PairTally(spec.given)
+            given, whoever = value_of(spec.given), spec.field in INPUT_FIELDS
+            return lambda records, times: _pairs(pairs, given, value, whoever, records, times)
         if spec.type == "divergence":
             values = self.of[spec.name] = ValueTally()
             is_input = spec.field in INPUT_FIELDS or spec.field.startswith(FEATURE)
@@ -92,6 +97,27 @@ def _values(
     kept = [each for each in found if each is not None and not isinstance(each, list | tuple)]
     if kept:
         tally.add(times if len(kept) == len(found) else times[_there(found)], kept)
+
+
+def _pairs(
+    tally: PairTally,
+    given: Callable[[Any], Any],
+    value: Callable[[Any], Any],
+    is_input: bool,
+    records: list[Any],
+    times: Floats,
+) -> None:
+    kept = [
+        (time, one, tokens)
+        for record, time in zip(records, times.tolist(), strict=True)
+        if not record.error
+        and (is_input or record.served_by == "primary")
+        and (one := given(record)) is not None
+        and (tokens := value(record)) is not None
+    ]
+    if kept:
+        at, strata, tokens = zip(*kept, strict=True)
+        tally.add(np.array(at), strata, tokens)
 
 
 def _there(found: list[Any]) -> Any:

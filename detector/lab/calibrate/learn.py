@@ -12,6 +12,7 @@ from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, 
 from detector.contract.model import Contract, PredicateSpec
 from detector.lab.calibrate import bootstrap, first_token, healthy, limit, said, shares, silent, spread
 from detector.lab.calibrate.gather import Gathered, RouteTally, learnable
+from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.tally import Ints, ShareTally, ValueTally
 from detector.lab.columns import Columns
 from detector.lab.files import Malformed, Progress, read_rows
@@ -179,7 +180,7 @@ def _incidents(route: str, tally: RouteTally, specs: Sequence[PredicateSpec]) ->
                 phi = shares.design_effect(judged, bad)
                 rise = healthy.LEAST_RISE if "ceiling" in spec.stated else healthy.LEAST_RISE_UNSTATED
                 found.append(healthy.bad_share_minutes(seconds, judged, bad, phi, rise))
-        elif counts.numeric is not None:
+        elif isinstance(counts, ValueTally) and counts.numeric is not None:
             spread.settle_bins(counts)
             seconds, table = spread.panes(counts)
             found.append(healthy.strange_minutes(seconds, table, spread.design_effect(table)))
@@ -210,16 +211,16 @@ def per_second(tally: ShareTally, left_out: Ints | None = None) -> tuple[Ints, I
 def _learn(
     route: str,
     spec: PredicateSpec,
-    tally: ShareTally | ValueTally,
+    tally: ShareTally | ValueTally | PairTally,
     left_out: Ints,
     pace: float,
     budget: Budget,
     seed: int,
     draw: bool,
 ) -> Learnt | None:
-    if isinstance(tally, ValueTally):
-        return _divergence(route, spec, tally, left_out, pace, budget)
-    return _share(route, spec, tally, left_out, budget, seed if draw else None)
+    if isinstance(tally, ShareTally):
+        return _share(route, spec, tally, left_out, budget, seed if draw else None)
+    return _divergence(route, spec, tally, left_out, pace, budget)
 
 
 def _share(
@@ -287,9 +288,14 @@ def _series(seconds: Ints, judged: Ints, bad: Ints) -> tuple[tuple[float, float]
 
 
 def _divergence(
-    route: str, spec: PredicateSpec, tally: ValueTally, left_out: Ints, pace: float, budget: Budget
+    route: str,
+    spec: PredicateSpec,
+    tally: ValueTally | PairTally,
+    left_out: Ints,
+    pace: float,
+    budget: Budget,
 ) -> Learnt | None:
-    if tally.numeric is None:
+    if isinstance(tally, ValueTally) and tally.numeric is None:
         return None
     longest = int(spec.window_s)
     found = spread.measure(tally, left_out, longest, spec.threshold_nats, spec.min_samples)

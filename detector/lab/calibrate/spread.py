@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.tally import FINE, Floats, Ints, ValueTally, quantile_edges
 from detector.predicates.divergence import LEAST_RECORDS, SPANS_S, TOLERANCE_NATS
 from detector.predicates.drift import CHANCE, LEAST_REFERENCE
+from detector.predicates.given import LEAST_IN_STRATUM
 from detector.predicates.kl import bias
 from detector.predicates.power import smallest_divergence
 from detector.predicates.wander import WANDER_MARGIN, further
@@ -31,7 +33,10 @@ _Z99 = 2.326
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """What was learnt about a distribution; `strayed` holds quantiles by window length, for plots."""
+    """What was learnt about a distribution; `strayed` holds quantiles by window length, for plots.
+
+    `reference` has a row of bins for each of its `strata`, one after the other.
+    """
 
     records: int
     edges: tuple[float, ...] | None
@@ -42,6 +47,7 @@ class Spread:
     thresholds_nats: dict[int, float]
     strayed: dict[int, tuple[float, float, float]] = field(default_factory=dict)  # median, 99 %, 99.9 %
     looks: int = 0
+    strata: int = 1
 
 
 def settle_bins(tally: ValueTally) -> tuple[tuple[float, ...] | None, tuple[str, ...] | None]:
@@ -70,7 +76,7 @@ def _categories(tally: ValueTally) -> tuple[tuple[float, ...] | None, tuple[str,
     return None, tuple(name for name, _ in chosen)
 
 
-def panes(tally: ValueTally, left_out: Ints | None = None) -> tuple[Ints, Ints]:
+def panes(tally: ValueTally | PairTally, left_out: Ints | None = None) -> tuple[Ints, Ints]:
     """(seconds with values, ascending; counts per bin, shape (seconds, bins)), without minutes left out."""
     rows, columns, counts = tally.cells.read()
     if left_out is not None and len(left_out):
@@ -82,8 +88,15 @@ def panes(tally: ValueTally, left_out: Ints | None = None) -> tuple[Ints, Ints]:
     return seconds, table
 
 
-def design_effect(table: Ints) -> float:
-    """phi >= 1 from panes of one second each, shape (panes, bins)."""
+def design_effect(table: Ints, strata: int = 1) -> float:
+    """phi >= 1 from panes of one second each, shape (panes, strata x bins); within strata."""
+    found = [_dispersion(part) for part in np.split(table, strata, axis=1)]
+    total = sum(freedom for _, freedom in found)
+    return max(1.0, sum(parts for parts, _ in found) / total) if total else 1.0
+
+
+def _dispersion(table: Ints) -> tuple[float, int]:
+    """(Pearson's X^2 of neighbouring blocks, its degrees of freedom)."""
     bins = table.shape[1]
     before = np.concatenate([[0], np.cumsum(table.sum(axis=1))])
     cuts = [0]
@@ -93,7 +106,7 @@ def design_effect(table: Ints) -> float:
             break
         cuts.append(cut)
     if len(cuts) < 10:
-        return 1.0
+        return 0.0, 0
     counts = np.add.reduceat(table, cuts[:-1], axis=0).astype(np.float64)
     # The last slice runs to the end of the table; it is no block.
     a, b = counts[:-2], counts[1:-1]
@@ -101,12 +114,12 @@ def design_effect(table: Ints) -> float:
     both = a + b
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = np.where(both > 0, (a * np.sqrt(m / n) - b * np.sqrt(n / m)) ** 2 / both, 0.0)
-    freedom = (both > 0).sum(axis=1) - 1
-    total = freedom.sum()
-    return max(1.0, float(parts.sum() / total)) if total else 1.0
+    return float(parts.sum()), int(((both > 0).sum(axis=1) - 1).sum())
 
 
-def strayed(seconds: Ints, table: Ints, longest: int, phi: float, least: float) -> dict[int, Floats]:
+def strayed(
+    seconds: Ints, table: Ints, longest: int, phi: float, least: float, strata: int = 1
+) -> dict[int, Floats]:
     """Bias-corrected KL of windows from the hour before, per length; empty where windows are too small."""
     spans = (*(span for span in SPANS_S if span < longest), longest)
     found: dict[int, list[Floats]] = {span: [] for span in spans}
@@ -114,8 +127,9 @@ def strayed(seconds: Ints, table: Ints, longest: int, phi: float, least: float) 
     whole = table.sum(axis=0).astype(np.float64)
     short = last - first < 2 * HOUR_S  # too short for an hour before: the whole stands for it
     lead = 0 if short else HOUR_S + longest
-    for begin in range(first, last, _PER_CHUNK):
-        start, end = max(first, begin - lead - longest), min(last, begin + _PER_CHUNK)
+    chunk = _PER_CHUNK if strata == 1 else _PER_CHUNK // 4
+    for begin in range(first, last, chunk):
+        start, end = max(first, begin - lead - longest), min(last, begin + chunk)
         inside = slice(*np.searchsorted(seconds, [start, end]).tolist())
         dense = np.zeros((end - start + 1, table.shape[1]), np.float64)
         dense[seconds[inside] - start + 1] = table[inside]
@@ -132,44 +146,68 @@ def strayed(seconds: Ints, table: Ints, longest: int, phi: float, least: float) 
             else:
                 newest = np.maximum(at - longest, 0)
                 reference = total[newest] - total[np.maximum(newest - HOUR_S, 0)]
-            found[span].append(_corrected(windows, reference, phi, least))
+            found[span].append(_corrected(windows, reference, phi, least, strata))
     return {span: np.concatenate(parts) if parts else np.zeros(0) for span, parts in found.items()}
 
 
-def _corrected(windows: Floats, reference: Floats, phi: float, least: float) -> Floats:
+def _corrected(windows: Floats, reference: Floats, phi: float, least: float, strata: int) -> Floats:
     n, big = windows.sum(axis=1), reference.sum(axis=1)
     enough = (n >= least) & (big >= LEAST_REFERENCE)
-    windows, reference, n, big = windows[enough], reference[enough], n[enough], big[enough]
-    if not len(n):
+    windows, reference = windows[enough], reference[enough]
+    if not len(windows):
         return np.zeros(0)
+    parts = [
+        _summed(window, past, phi)
+        for window, past in zip(
+            np.split(windows, strata, axis=1), np.split(reference, strata, axis=1), strict=True
+        )
+    ]
+    judged: Floats = np.sum([held for held, _ in parts], axis=0)
+    total: Floats = np.sum([far for _, far in parts], axis=0)
+    told = judged >= least
+    corrected: Floats = total[told] / judged[told]
+    return corrected
+
+
+def _summed(windows: Floats, reference: Floats, phi: float) -> tuple[Floats, Floats]:
+    """Of one stratum: (records judged of each window, these times their corrected distance)."""
+    n, big = windows.sum(axis=1), reference.sum(axis=1)
+    judged, far = np.zeros(len(n)), np.zeros(len(n))
+    known = (n > 0) & (big >= LEAST_IN_STRATUM)
+    if not known.any():
+        return judged, far
+    windows, reference, n, big = windows[known], reference[known], n[known], big[known]
     q = (reference + 0.5) / (big + 0.5 * windows.shape[1])[:, None]
     kl = (windows * np.log(np.where(windows > 0, windows, 1.0) / q)).sum(axis=1) / n - np.log(n)
     # The bias goes by n alone to within a percent; references of an hour hardly differ for it.
     grid = np.exp(np.linspace(np.log(n.min()), np.log(n.max()) + 1e-9, 24))
-    middle = q.mean(axis=0)
-    own = np.interp(np.log(n), np.log(grid), bias(grid, middle, float(np.median(big))) * grid) / n
-    corrected: Floats = kl - phi * own
-    return corrected
+    own = np.interp(np.log(n), np.log(grid), bias(grid, q.mean(axis=0), float(np.median(big))) * grid)
+    judged[known], far[known] = n, n * kl - phi * own
+    return judged, far
 
 
 def measure(
-    tally: ValueTally, left_out: Ints, longest: int, threshold: float, min_samples: int | None
+    tally: ValueTally | PairTally, left_out: Ints, longest: int, threshold: float, min_samples: int | None
 ) -> Spread | None:
     """Learn one distribution; None if there are no values."""
     rows, _, _ = tally.cells.read()
     keep = ~np.isin(rows // 60, left_out)
     if not keep.any():
         return None
-    edges, categories = settle_bins(tally)
+    if isinstance(tally, PairTally):
+        tally.settle()
+        edges, categories, strata = None, tally.categories, tally.strata
+    else:
+        (edges, categories), strata = settle_bins(tally), 1
     seconds, table = panes(tally, left_out)
-    phi = design_effect(table)
+    phi = design_effect(table, strata)
     least = max(min_samples or 0, LEAST_RECORDS * phi)
-    by_span = strayed(seconds, table, longest, phi, least)
+    by_span = strayed(seconds, table, longest, phi, least, strata)
     quantiles = {span: _quantiles(values) for span, values in by_span.items() if len(values) >= _LEAST_LOOKS}
     highest = quantiles[max(quantiles)][2] if quantiles else 0.0
     # Looks overlap: an excursion shows in several, what shows in few is chance or a short reference.
     farthest = float(np.sort(by_span[max(quantiles)])[-_SHOWN_IN]) if quantiles else 0.0
-    slow = _slow(seconds, table, max(quantiles), phi, farthest) if quantiles else 0.0
+    slow = _slow(seconds, table, max(quantiles), phi, farthest, strata) if quantiles else 0.0
     thresholds = {span: max(threshold, WANDER_MARGIN * q[2], slow) for span, q in quantiles.items()}
     return Spread(
         records=int(table.sum()),
@@ -181,6 +219,7 @@ def measure(
         thresholds_nats=thresholds,
         strayed=quantiles,
         looks=sum(map(len, by_span.values())),
+        strata=strata,
     )
 
 
@@ -189,13 +228,17 @@ def _quantiles(values: Floats) -> tuple[float, float, float]:
     return median, high, highest
 
 
-def _slow(seconds: Ints, table: Ints, longest: int, phi: float, farthest: float) -> float:
+def _slow(seconds: Ints, table: Ints, longest: int, phi: float, farthest: float, strata: int = 1) -> float:
     """How far the longest window will stray some day, nats, by how far it did in the time known."""
     known_s = int(seconds[-1]) + 1 - int(seconds[0])
-    totals = table.sum(axis=0).astype(np.float64)
-    reference = totals[totals > 0]
-    n = np.array([reference.sum() * longest / known_s])
-    chance = phi * float(bias(n, reference / reference.sum(), reference.sum())[0])
+    chance = total = 0.0
+    for totals in np.split(table.sum(axis=0).astype(np.float64), strata):
+        reference = totals[totals > 0]
+        if reference.sum() >= LEAST_IN_STRATUM or strata == 1:
+            n = reference.sum() * longest / known_s
+            own = bias(np.array([n]), reference / reference.sum(), reference.sum())[0]
+            chance, total = chance + phi * n * float(own), total + n
+    chance /= max(total, 1e-9)
     return further(known_s) * max(0.0, farthest - CHANCE * chance)
 
 
@@ -204,7 +247,8 @@ def smallest_detectable(spread: Spread, span: int, records_per_s: float, alpha: 
     n = records_per_s * span
     if n < LEAST_RECORDS * spread.design_effect or span not in spread.thresholds_nats:
         return None
-    freedom = max(1, int((spread.reference > 0).sum()) - 1)
+    occupied = (spread.reference > 0).reshape(spread.strata, -1).sum(axis=1)
+    freedom = max(1, int(np.maximum(occupied - 1, 0).sum()))
     reference_n = min(records_per_s * HOUR_S, float(spread.reference.sum()))
     scale = spread.design_effect * (1 / n + 1 / max(reference_n, 1.0))
     return smallest_divergence(freedom, scale, spread.thresholds_nats[span], spread.tolerance_nats, alpha)

@@ -21,7 +21,7 @@ _HALF = np.exp(np.arange(np.log(_SMALLEST), np.log(_LARGEST), np.log(RATIO)))
 # Six digits, as they are written: whoever reads the file counts by the same edges.
 _POSITIVE = np.unique([float(f"{edge:.6g}") for edge in (*_HALF.tolist(), *map(float, range(1, 34)))])
 FINE: Floats = np.concatenate([-_POSITIVE[::-1], [0.0], _POSITIVE])
-_MOST_CELLS = 4_000_000
+MOST_CELLS = 4_000_000
 _MOST_CATEGORIES = 10_000
 _MOST_BAD = 2_000_000
 SLOT_S = 600
@@ -142,7 +142,7 @@ class ValueTally:
         else:
             columns = np.array([self._category(value) for value in values], np.int64)
         self.cells.add(seconds, columns)
-        if self.numeric and self.edges is FINE and self.cells.size > _MOST_CELLS:
+        if self.numeric and self.edges is FINE and self.cells.size > MOST_CELLS:
             self.use(quantile_edges(self.totals()))
 
     def _category(self, value: str) -> int:
