@@ -25,7 +25,7 @@ import numpy as np
 from scipy.stats import beta, chi2
 
 from benchmarks.evaluation.methods import methods
-from benchmarks.evaluation.protocol import calibrated_on, example, with_first_token
+from benchmarks.evaluation.protocol import BESIDE, calibrated_on, example
 from benchmarks.evaluation.reach import Reach
 from benchmarks.evaluation.streams import EVERY_S, TUNING, UNSEEN, Cell, Stream, cells, stream
 from detector.lab.matching import Matching, longest_window_s, match
@@ -119,14 +119,16 @@ class Run:
 
 
 def evaluate(
-    commit: str, cell: Cell, *, full: bool, only: Sequence[str], laps: int, first_token: bool
+    commit: str, cell: Cell, *, full: bool, only: Sequence[str], laps: int, beside: Sequence[str]
 ) -> tuple[Cell, int, list[Run]]:
     """All methods on one stream, calibrated on its first day."""
     data = stream(commit, cell, laps)
     gc.collect()
     gc.freeze()  # millions of records, none of them garbage
     contract = example(learnt=True)
-    own, learnt = calibrated_on(with_first_token(contract) if first_token else contract, data.prefix)
+    for each in beside:
+        contract = BESIDE[each](contract)
+    own, learnt = calibrated_on(contract, data.prefix)
     reach = Reach(own, learnt)
     within = [
         reach.covers(each, size, data.records) for each, size in zip(data.incidents, data.sizes, strict=True)
@@ -186,7 +188,11 @@ def main() -> None:
     parser.add_argument("--tuning", action="store_true", help="the simulator's own regimes instead")
     parser.add_argument("--only", action="append", default=[], metavar="METHOD", help="leave out the others")
     parser.add_argument(
-        "--first-token", action="store_true", help="judge time to first token beside the whole call"
+        "--beside",
+        action="append",
+        default=[],
+        choices=BESIDE,
+        help="judge this as well: time to first token, answers given the tenant",
     )
     parser.add_argument("--laps", type=int, default=1, help="how often each incident comes in a stream")
     parser.add_argument("--repeats", type=int, help="streams of each regime and rate")
@@ -207,7 +213,7 @@ def main() -> None:
                 full=args.full,
                 only=args.only,
                 laps=args.laps,
-                first_token=args.first_token,
+                beside=args.beside,
             )
             for cell in cells(regimes, rates, repeats)
         ]

@@ -56,6 +56,22 @@ def with_first_token(contract: Contract) -> Contract:
     )
 
 
+def with_given(contract: Contract) -> Contract:
+    """The contract with answers compared with those to the same tenant, beside all answers as they come."""
+    plain = contract.predicates["output_drift"]
+    given = replace(plain, name="answer_drift", given="tenant")
+    mode = contract.modes["token_drift"]
+    return replace(
+        contract,
+        predicates={**contract.predicates, given.name: given},
+        modes={**contract.modes, mode.name: replace(mode, when=Condition(1, (given.name, plain.name)))},
+    )
+
+
+# What may be judged beside the example contract's predicates.
+BESIDE = {"first-token": with_first_token, "given-tenant": with_given}
+
+
 def _unstated(item: tuple[str, PredicateSpec]) -> tuple[str, PredicateSpec]:
     name, spec = item
     stated = tuple(key for key in spec.stated if key != "ceiling" or name not in LEARNT)

@@ -74,3 +74,28 @@ def test_a_limit_belongs_to_its_field() -> None:
     ):
         text = FRAME.format(type=kind, method="default", source=f", {source}", limit=limit)
         assert [found.rule for found in check_text(text)] == rules
+
+
+def test_what_is_given_tells_calls_apart() -> None:
+    """Token counts, given a text field or the other token count, by the default method, and without `by`."""
+    for field, given, more, rules in (
+        ("output_tokens", "tenant", "", []),
+        ("output_tokens", "input_tokens", "", []),
+        ("input_tokens", "template", "", []),
+        ("output_tokens", "output_tokens", "", ["field-type"]),
+        ("output_tokens", "latency_s", "", ["field-type"]),
+        ("output_tokens", "features.topic", "", ["field-type"]),
+        ("output_tokens", "request_id", "", ["field-type"]),
+        ("output_tokens", "tenand", "", ["unknown-field"]),
+        ("latency_s", "tenant", "", ["field-type"]),
+        ("features.size", "tenant", "", ["field-type"]),
+        ("output_tokens", "tenant", ", by: [tenant]", ["two-ways"]),
+    ):
+        text = FRAME.format(
+            type="divergence", method="default", source=f", field: {field}", limit=f", given: {given}{more}"
+        )
+        assert [found.rule for found in check_text(text)] == rules, (field, given)
+    text = FRAME.format(
+        type="divergence", method="literal", source=", field: output_tokens", limit=", given: tenant"
+    )
+    assert [found.rule for found in check_text(text)] == ["unused-key"]
