@@ -13,7 +13,6 @@ from detector.lab.calibrate import limit
 from detector.lab.calibrate.tally import Ints, ShareTally
 
 NAME, FIELD, WHOLE = "slow_first_token", "ttft_s", "latency_s"
-EVERY = 4  # calls: a quarter of them says well enough where the limit would lie
 _WORTH = 2.0  # times less that calls have to slow down
 
 

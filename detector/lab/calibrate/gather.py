@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from detector.contract.model import Contract, PredicateSpec
-from detector.lab.calibrate import first_token
-from detector.lab.calibrate.first_token import EVERY
+from detector.lab.calibrate.beside import EVERY, candidates
 from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.tally import Floats, ShareTally, ValueTally
 from detector.lab.files import Malformed, Row
@@ -30,10 +29,10 @@ class RouteTally:
 
     Attributes:
         records: calls seen; `first` and `last` event time, Unix seconds; `minutes` that held some.
-        of: predicate -> its tally; also of every fourth call that of `beside`.
+        of: predicate -> its tally; also, of every fourth call, that of each of `beside`.
     """
 
-    def __init__(self, specs: Sequence[PredicateSpec], beside: PredicateSpec | None = None) -> None:
+    def __init__(self, specs: Sequence[PredicateSpec], beside: Sequence[PredicateSpec] = ()) -> None:
         self.records = 0
         self.minutes: set[int] = set()
         self.first, self.last = np.inf, -np.inf
@@ -42,9 +41,7 @@ class RouteTally:
         for spec in specs:
             taker = self._taker(spec)
             self._takers.append(_filtered(spec, taker) if spec.where else taker)
-        if beside is not None:
-            some = self._taker(beside)
-            self._takers.append(lambda records, times: some(records[::EVERY], times[::EVERY]))
+        self._some = [self._taker(spec) for spec in beside]
 
     def take(self, records: list[TelemetryRecord]) -> None:
         """Count records in the order in which they came."""
@@ -54,6 +51,10 @@ class RouteTally:
         self.first, self.last = min(self.first, float(times.min())), max(self.last, float(times.max()))
         for take in self._takers:
             take(records, times)
+        if self._some:
+            few, when = records[::EVERY], times[::EVERY]
+            for take in self._some:
+                take(few, when)
 
     def _taker(self, spec: PredicateSpec) -> Callable[[list[TelemetryRecord], Floats], None]:
         value = value_of(spec.field)
@@ -148,13 +149,13 @@ class Gathered:
     """All that the files held, by route.
 
     Attributes:
-        specs: what is learnt; `beside`: what is not in the contract and might be, see `first_token`.
+        specs: what is learnt; `beside`: what is not in the contract and might be.
         shown: the first malformed rows.
     """
 
     def __init__(self, contract: Contract) -> None:
         self.specs = [spec for spec in contract.predicates.values() if learnable(spec)]
-        self.beside = first_token.candidate(contract)
+        self.beside = candidates(contract)
         self.routes: dict[str, RouteTally] = {}
         self.records = self.malformed = self.beyond = 0
         self.shown: list[Malformed] = []

@@ -10,7 +10,7 @@ import numpy as np
 
 from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
 from detector.contract.model import Contract, PredicateSpec
-from detector.lab.calibrate import bootstrap, first_token, healthy, limit, said, shares, silent, spread
+from detector.lab.calibrate import beside, bootstrap, healthy, limit, said, shares, silent, spread
 from detector.lab.calibrate.gather import Gathered, RouteTally, learnable
 from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.tally import Ints, ShareTally, ValueTally
@@ -129,7 +129,12 @@ def calibrate(
             is not None
         ]
         draws -= sum(one.one.run_length is not None and one.one.basis == "estimated" for one in mine)
-        learnt += _advised(gathered.beside, tally, mine, bad)
+        judged = [(one.spec, one.one) for one in mine]
+        more = beside.advice(gathered.beside, tally.of, judged, bad, pace, budget.alpha)
+        learnt += [
+            replace(one, limits=(*one.limits, more[one.spec.name])) if one.spec.name in more else one
+            for one in mine
+        ]
         predicates = {one.spec.name: one.one for one in mine}
         routes[route] = CalibratedRoute(records_per_s=float(f"{pace:.4g}"), predicates=predicates)
     if not routes:
@@ -145,28 +150,6 @@ def calibrate(
         elapsed_s=time.monotonic() - started,
         shown=tuple(gathered.shown),
     )
-
-
-def _advised(
-    beside: PredicateSpec | None, tally: RouteTally, learnt: Sequence[Learnt], left_out: Ints
-) -> list[Learnt]:
-    """The same, with a word on what might be judged beside it where slowness hides in the whole call."""
-    found = list(learnt)
-    if beside is not None:
-        first = tally.of[beside.name]
-        for place, each in enumerate(found):
-            whole = tally.of[each.spec.name]
-            if not (
-                first_token.judges_whole(each.spec)
-                and isinstance(whole, ShareTally)
-                and isinstance(first, ShareTally)
-            ):
-                continue
-            above_ms = each.one.proposed_above_ms or each.spec.above_ms or 0.0
-            advice = first_token.advice(beside, first, whole, above_ms, left_out)
-            if advice is not None:
-                found[place] = replace(each, limits=(*each.limits, advice))
-    return found
 
 
 def _incidents(route: str, tally: RouteTally, specs: Sequence[PredicateSpec]) -> Ints:

@@ -1,0 +1,165 @@
+"""Answers given the tenant: what calibration learns of them, and when it proposes them."""
+
+import math
+import random
+import sys
+
+import msgspec
+import numpy as np
+import pytest
+
+from detector.contract import load_contract
+from detector.contract.loader import check_text
+from detector.contract.model import PredicateSpec
+from detector.lab.calibrate import calibrate, spread
+from detector.lab.calibrate.pairs import PairTally
+from detector.lab.calibrate.section import with_calibration
+from detector.predicates.base import Budget
+from detector.predicates.bins import TOKEN_BINS
+from detector.predicates.registry import judge_for
+from tests.unit.lab.calibrate.test_calibrate import EXAMPLE, T0
+
+PROPOSED = "answer_drift: {type: divergence, field: output_tokens, given: tenant}"
+GIVEN = EXAMPLE.replace("  silence: ", f"  {PROPOSED}\n  silence: ").replace(
+    "{when: output_drift}", "{when: {any: [answer_drift, output_drift]}}"
+)
+LENGTHS = {"ada": 3, "bob": 40, "cyd": 300, "dan": 2000}
+
+
+def written(path, sway=0.9, tenants=LENGTHS, hours=2.0, per_s=10):
+    """Callers whose answers are far apart in length, and whose mix sways every twenty minutes."""
+    draw = random.Random(4)
+    with path.open("wb") as out:
+        for i in range(int(hours * 3600 * per_s)):
+            at = i / per_s
+            weights = [
+                1 + sway * math.sin(2 * math.pi * (at / 1200 + place / len(LENGTHS)))
+                for place in range(len(LENGTHS))
+            ]
+            name, length = draw.choices(list(LENGTHS.items()), weights)[0]
+            call = {
+                "event_time": T0 + at,
+                "route": "chat",
+                "tenant": name if name in tenants else "all",
+                "input_tokens": 100,
+                "output_tokens": int(length * draw.lognormvariate(0, 0.5)) + 1,
+            }
+            out.write(msgspec.json.encode(call) + b"\n")
+    return path
+
+
+def said(path, text=EXAMPLE):
+    """What is proposed."""
+    found = calibrate([path], load_contract(text))
+    return [says for one in found.learnt for says in one.limits if "given: tenant" in says]
+
+
+def test_it_is_proposed_where_the_mix_hides_what_answers_do(tmp_path):
+    """With what would be found; the line can be put into the contract as it stands."""
+    (says,) = said(written(tmp_path / "a.jsonl"))
+
+    assert says.endswith(f"Consider {PROPOSED}.")
+    assert not [each for each in check_text(GIVEN) if each.severity == "error"]
+
+
+@pytest.mark.parametrize(
+    ("traffic", "text"),
+    [({"sway": 0.0}, EXAMPLE), ({"tenants": ()}, EXAMPLE), ({}, GIVEN)],
+    ids=["steady mix", "one tenant", "judged already"],
+)
+def test_nothing_is_proposed_where_it_would_not_help(tmp_path, traffic, text):
+    """Where the mix is steady, where nobody tells callers apart, and where it is judged."""
+    assert said(written(tmp_path / "a.jsonl", **traffic), text) == []
+
+
+def test_what_is_learnt_of_it_can_be_judged_by(tmp_path):
+    """The section passes `check`; the judge is armed by it at once, and held to less than all answers are."""
+    contract = load_contract(GIVEN)
+    found = calibrate([written(tmp_path / "a.jsonl")], contract)
+    text, _ = with_calibration(GIVEN, found.calibration)
+    plain, given = (
+        found.calibration.routes["chat"].predicates[name] for name in ("output_drift", "answer_drift")
+    )
+
+    assert not [each for each in check_text(text) if each.severity == "error"]
+    assert given.categories == tuple(LENGTHS)
+    assert len(given.reference) == 5 * TOKEN_BINS
+    assert given.records == sum(given.reference) == plain.records
+    assert given.thresholds_nats[300] < 0.1
+    assert given.tolerance_nats == 0.035
+    assert plain.thresholds_nats[300] > 0.5
+    assert given.smallest_detectable_nats < plain.smallest_detectable_nats / 4
+    again = load_contract(text)
+    judge = judge_for(
+        again.predicates["answer_drift"], Budget(1e9, 1e-9), again.calibrated("chat", "answer_drift")
+    )
+    assert judge._stream.yardstick is not None
+    assert judge._stream.limits.strata == 5
+
+
+def test_lengths_need_no_names():
+    """Octaves of the question, in their order."""
+    tally = PairTally("input_tokens")
+    tally.add(np.array([T0, T0, T0 + 1.0]), [10, 40, 5000], [1, 2, 3])
+    tally.settle()
+    seconds, table = spread.panes(tally)
+
+    assert tally.categories is None
+    assert (seconds - T0).tolist() == [0, 1]
+    assert np.flatnonzero(table[0]).tolist() == [1, TOKEN_BINS + 2]
+    assert np.flatnonzero(table[1]).tolist() == [8 * TOKEN_BINS + 2]
+
+
+def test_the_callers_with_most_calls_are_told_apart_and_no_call_is_lost(monkeypatch):
+    """Fifteen of them, and the others together, before as after the table has grown too large to go on."""
+    draw = np.random.default_rng(5)
+    names = [f"t{min(i, 40)}" for i in draw.geometric(0.15, 9000)]
+    times, tokens = T0 + np.arange(9000) / 20, draw.integers(1, 500, 9000)
+
+    def told(tally):
+        for start in range(0, 9000, 1000):
+            part = slice(start, start + 1000)
+            tally.add(times[part], names[part], tokens[part].tolist())
+        tally.settle()
+        return tally
+
+    whole = told(PairTally("tenant"))
+    monkeypatch.setattr(sys.modules[PairTally.__module__], "MOST_CELLS", 5000)
+    early = told(PairTally("tenant"))
+
+    for tally in (whole, early):
+        assert tally.strata == 16
+        by_stratum = tally.totals().reshape(16, TOKEN_BINS).sum(axis=1)
+        assert by_stratum.sum() == 9000
+        assert by_stratum[tally.categories.index("t1")] == names.count("t1")
+    assert "t40" not in whole.categories
+
+
+def test_dependence_within_strata_is_what_counts():
+    """Callers who come in turns make no answers depend on each other; equal answers in a row do."""
+    draw = np.random.default_rng(6)
+
+    def phi(repeated):
+        rows, per_s = 20_000, 40
+        tenants = np.repeat(draw.integers(0, 2, rows // 200), 200)
+        places = np.repeat(draw.integers(0, 8, rows // repeated), repeated)
+        table = np.zeros((rows // per_s, 2 * TOKEN_BINS), np.int64)
+        np.add.at(table, (np.arange(rows) // per_s, tenants * TOKEN_BINS + places), 1)
+        return spread.design_effect(table, 2), spread.design_effect(table)
+
+    within, whole = phi(1)
+    assert within < 1.2
+    assert whole > 2
+    assert phi(4)[0] > 2.5
+
+
+def test_a_spec_of_the_other_kind_is_left_alone():
+    """Only answers as they come are compared with answers given the tenant."""
+    from detector.lab.calibrate.given_tenant import candidate, judges_answers
+
+    contract = load_contract(EXAMPLE)
+    made = candidate(contract)
+
+    assert (made.name, made.field, made.given) == ("answer_drift", "output_tokens", "tenant")
+    assert not judges_answers(PredicateSpec(name="p", type="divergence", field="input_tokens"))
+    assert candidate(load_contract(GIVEN)) is None
