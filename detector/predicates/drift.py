@@ -41,7 +41,7 @@ from detector.predicates.harmless import Harmless
 from detector.predicates.limits import Limits
 from detector.predicates.power import smallest_divergence
 from detector.predicates.wander import WANDER_MARGIN, further
-from detector.predicates.yardstick import Yardstick
+from detector.predicates.yardstick import LEAST_REFERENCE, Yardstick
 from detector.windows.panes import Counts, PaneRing
 from detector.windows.reference import BUCKET_S, SeasonalReference, TrailingReference
 
@@ -52,7 +52,6 @@ CLEAR_RECORDS = (30.0, 100.0)
 CLEAR_NATS = 9.0
 RELAPSE_FACTOR = 4.0
 MOST_RELAPSES = 3
-LEAST_REFERENCE = 300
 TOLERANCE_MARGIN = 1.5
 WANDER_HALF_LIFE_S = 3600.0
 SLOW_HALF_LIFE_S = 7 * 86_400.0  # `further` speaks of the farthest in all the time seen

@@ -4,7 +4,7 @@
 
 is what is left of the divergence of (x, y) once that of x is taken off: callers that come and go move the
 mix of answers, and none of their answers. Histograms are of pairs, stratum by stratum. A stratum of which
-the reference holds fewer than a hundred records is not judged: nothing is known of it.
+the reference holds too few records is not judged: so many are asked of each as of a whole.
 
 Source: T. M. Cover, J. A. Thomas (2006), Elements of Information Theory, theorem 2.5.3 (chain rule).
 """
@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 
 from detector.predicates.kl import bias_tables, reference_share, summed_bias
-from detector.predicates.yardstick import Yardstick
+from detector.predicates.yardstick import LEAST_REFERENCE, Yardstick
 from detector.windows.panes import Counts
-
-LEAST_IN_STRATUM = 100
 
 
 class GivenYardstick(Yardstick):
@@ -36,7 +34,7 @@ class GivenYardstick(Yardstick):
         table = self.counts.reshape(strata, -1)
         self._bins = table.shape[1]
         self._sizes: Any = table.sum(axis=1)
-        self._known: Any = self._sizes >= LEAST_IN_STRATUM
+        self._known: Any = self._sizes >= LEAST_REFERENCE
         self.n = int(self._sizes[self._known].sum())
         shares = np.stack([reference_share(row) for row in table])
         self.q = shares.ravel()

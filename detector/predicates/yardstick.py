@@ -13,6 +13,8 @@ import numpy as np
 from detector.predicates.kl import BiasTable, noncentral_chi2_quantile, reference_share
 from detector.windows.panes import Counts
 
+LEAST_REFERENCE = 300  # records: fewer say too little of what is usual
+
 
 class Yardstick:
     """One reference of `n` records, by bin.

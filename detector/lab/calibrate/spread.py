@@ -15,11 +15,11 @@ import numpy as np
 from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.tally import FINE, Floats, Ints, ValueTally, quantile_edges
 from detector.predicates.divergence import LEAST_RECORDS, SPANS_S, TOLERANCE_NATS
-from detector.predicates.drift import CHANCE, LEAST_REFERENCE
-from detector.predicates.given import LEAST_IN_STRATUM
+from detector.predicates.drift import CHANCE
 from detector.predicates.kl import bias
 from detector.predicates.power import smallest_divergence
 from detector.predicates.wander import WANDER_MARGIN, further
+from detector.predicates.yardstick import LEAST_REFERENCE
 
 TOLERANCE_MARGIN = 1.5
 CATEGORIES = 15
@@ -173,7 +173,7 @@ def _summed(windows: Floats, reference: Floats, phi: float) -> tuple[Floats, Flo
     """Of one stratum: (records judged of each window, these times their corrected distance)."""
     n, big = windows.sum(axis=1), reference.sum(axis=1)
     judged, far = np.zeros(len(n)), np.zeros(len(n))
-    known = (n > 0) & (big >= LEAST_IN_STRATUM)
+    known = (n > 0) & (big >= LEAST_REFERENCE)
     if not known.any():
         return judged, far
     windows, reference, n, big = windows[known], reference[known], n[known], big[known]
@@ -234,7 +234,7 @@ def _slow(seconds: Ints, table: Ints, longest: int, phi: float, farthest: float,
     chance = total = 0.0
     for totals in np.split(table.sum(axis=0).astype(np.float64), strata):
         reference = totals[totals > 0]
-        if reference.sum() >= LEAST_IN_STRATUM or strata == 1:
+        if reference.sum() >= LEAST_REFERENCE or strata == 1:
             n = reference.sum() * longest / known_s
             own = bias(np.array([n]), reference / reference.sum(), reference.sum())[0]
             chance, total = chance + phi * n * float(own), total + n

@@ -7,8 +7,8 @@ import pytest
 from detector.contract.calibration import CalibratedPredicate
 from detector.predicates.base import Budget, Outcome
 from detector.predicates.divergence import Divergence
-from detector.predicates.given import LEAST_IN_STRATUM, GivenYardstick, yardstick_of
-from detector.predicates.yardstick import Yardstick
+from detector.predicates.given import GivenYardstick, yardstick_of
+from detector.predicates.yardstick import LEAST_REFERENCE, Yardstick
 from tests.builders import dense, play, record, segment, spec
 
 BINS = 18
@@ -93,7 +93,7 @@ def test_a_stratum_that_the_reference_hardly_knows_is_not_judged():
     """Neither its distance nor its records count; a window of nothing else has none."""
     rng, given = np.random.default_rng(4), shares([5, 10])
     known = pairs(rng, [1, 0], given, 5000)
-    reference = known + pairs(rng, [0, 1], given, LEAST_IN_STRATUM - 1)
+    reference = known + pairs(rng, [0, 1], given, LEAST_REFERENCE - 1)
     yardstick = GivenYardstick(reference, 2)
     strange = pairs(rng, [0, 1], shares([5, 2]), 400)
     usual = pairs(rng, [1, 0], given, 300)
