@@ -30,8 +30,12 @@ def bins(draft: Draft, contract: Contract) -> None:
             draft.report("calibration-bins", (*here, "edges"), "the edges do not ascend")
         elif one.categories is not None and len(set(one.categories)) < len(one.categories):
             draft.report("calibration-bins", (*here, "categories"), "a category stands twice")
-        elif one.bins is not None and (counted % one.bins if given else counted != one.bins):
-            message = f"{counted} counts for {one.bins} {'strata' if given else 'bins'}"
+        elif given and one.categories is not None:
+            if not counted or counted % max(1, len(one.categories)):
+                message = f"{counted} counts for {len(one.categories)} strata"
+                draft.report("calibration-bins", (*here, "reference"), message)
+        elif one.bins is not None and counted != one.bins:
+            message = f"{counted} counts for {one.bins} bins"
             draft.report("calibration-bins", (*here, "reference"), message)
 
 

@@ -203,6 +203,8 @@ class DriftStream:
         yardstick, limits = self.yardstick, self.limits
         if yardstick is None or self.outcome is Outcome.LEARNING:
             return None
+        if limits.strata > 1:  # not every call belongs to one
+            per_s = min(per_s, float(self.ring.sizes[-1]) / self.spans[-1])
         found = []
         for span, threshold in zip(self.spans, self.thresholds(), strict=True):
             if per_s * span >= limits.least:

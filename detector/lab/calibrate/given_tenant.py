@@ -43,7 +43,7 @@ def advice(
 ) -> str | None:
     """In plain words, where drifts half as large would be found; `pace`: calls a second, all of them."""
     found = spread.measure(pairs, left_out, int(spec.window_s), spec.threshold_nats, spec.min_samples)
-    if found is None or found.strata <= 2:  # one tenant, and the others
+    if found is None or found.strata < 2:
         return None
     each = alpha / max(1, len(found.thresholds_nats))
     spans = found.thresholds_nats

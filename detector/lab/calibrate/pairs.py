@@ -17,19 +17,18 @@ class PairTally:
     """Of one route and predicate; memory goes with seconds x pairs that occur.
 
     Attributes:
-        strata: how many there are, once they are settled.
-        categories: those of them that have a name, once they are settled; None for lengths.
+        strata: how many there are, once they are settled; what belongs to none is counted behind them.
+        categories: their names, once they are settled; None for lengths.
     """
 
     def __init__(self, given: str) -> None:
         self._lengths = LengthStrata() if KINDS.get(given) is int else None
         self._known: dict[str, int] = {}
-        self.strata = 0
+        self._most = _MOST_STRATA
+        self.strata = 0 if self._lengths is None else self._lengths.bins
         self.categories: tuple[str, ...] | None = None
         self._tokens = TokenBins()
-        if self._lengths is not None:
-            self.strata = self._lengths.bins
-        self.cells = Cells((self.strata or _MOST_STRATA + 1) * TOKEN_BINS)
+        self.cells = Cells((1 + (self.strata or _MOST_STRATA)) * TOKEN_BINS)
 
     def add(self, times: Floats, given: Sequence[Any], tokens: Sequence[int]) -> None:
         """Count pairs, nothing in them None."""
@@ -43,14 +42,13 @@ class PairTally:
     def _stratum(self, name: str) -> int:
         found = self._known.get(name)
         if found is None:
-            others = len(self._known) if self.strata else _MOST_STRATA
-            if self.strata or len(self._known) == _MOST_STRATA:
-                return others
+            if len(self._known) == self._most:
+                return self._most
             found = self._known[name] = len(self._known)
         return found
 
     def settle(self) -> None:
-        """Keep the strata with the most calls, in the order of their names, and one for all others."""
+        """Keep the strata with the most calls, in the order of their names."""
         if self.strata:
             return
         totals = self.totals().reshape(-1, TOKEN_BINS).sum(axis=1)
@@ -62,9 +60,9 @@ class PairTally:
             place[i] = number
         self.categories = tuple(name for name, _ in chosen)
         self._known = {name: number for number, name in enumerate(self.categories)}
-        self.strata = len(chosen) + 1
+        self.strata = self._most = len(chosen)
         columns = np.repeat(place, TOKEN_BINS) * TOKEN_BINS + np.tile(np.arange(TOKEN_BINS), len(place))
-        self.cells.recode(columns, self.strata * TOKEN_BINS)
+        self.cells.recode(columns, (self.strata + 1) * TOKEN_BINS)
 
     def totals(self) -> Ints:
         """Counts per column."""

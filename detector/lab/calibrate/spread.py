@@ -14,6 +14,7 @@ import numpy as np
 
 from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.tally import FINE, Floats, Ints, ValueTally, quantile_edges
+from detector.predicates.bins import TOKEN_BINS
 from detector.predicates.divergence import LEAST_RECORDS, SPANS_S, TOLERANCE_NATS
 from detector.predicates.drift import CHANCE
 from detector.predicates.kl import bias
@@ -35,7 +36,8 @@ _Z99 = 2.326
 class Spread:
     """What was learnt about a distribution; `strayed` holds quantiles by window length, for plots.
 
-    `reference` has a row of bins for each of its `strata`, one after the other.
+    `reference` has a row of bins for each of its `strata`, one after the other; `judged_share` of the values
+    belong to one.
     """
 
     records: int
@@ -48,6 +50,7 @@ class Spread:
     strayed: dict[int, tuple[float, float, float]] = field(default_factory=dict)  # median, 99 %, 99.9 %
     looks: int = 0
     strata: int = 1
+    judged_share: float = 1.0
 
 
 def settle_bins(tally: ValueTally) -> tuple[tuple[float, ...] | None, tuple[str, ...] | None]:
@@ -200,6 +203,9 @@ def measure(
     else:
         (edges, categories), strata = settle_bins(tally), 1
     seconds, table = panes(tally, left_out)
+    values = table.sum()
+    if isinstance(tally, PairTally):
+        table = table[:, : strata * TOKEN_BINS]
     phi = design_effect(table, strata)
     least = max(min_samples or 0, LEAST_RECORDS * phi)
     by_span = strayed(seconds, table, longest, phi, least, strata)
@@ -220,6 +226,7 @@ def measure(
         strayed=quantiles,
         looks=sum(map(len, by_span.values())),
         strata=strata,
+        judged_share=float(table.sum() / values),
     )
 
 
@@ -244,6 +251,7 @@ def _slow(seconds: Ints, table: Ints, longest: int, phi: float, farthest: float,
 
 def smallest_detectable(spread: Spread, span: int, records_per_s: float, alpha: float) -> float | None:
     """Smallest divergence, nats, that a window of `span` seconds shows with 99 % power once full of it."""
+    records_per_s *= spread.judged_share
     n = records_per_s * span
     if n < LEAST_RECORDS * spread.design_effect or span not in spread.thresholds_nats:
         return None

@@ -117,3 +117,17 @@ def test_other_bins_make_another_judge() -> None:
     )
 
     assert one == same != other
+
+
+@pytest.mark.parametrize(
+    ("categories", "counts", "rules"),
+    [("[a, b]", 36, []), ("[a, b]", 35, ["calibration-bins"]), ("[a, b]", 0, ["calibration-bins"])],
+)
+def test_each_stratum_has_as_many_bins_as_any_other(categories: str, counts: int, rules: list[str]) -> None:
+    """Of a divergence given a text, categories are strata."""
+    reference = f", reference: {[1] * counts}" if counts else ""
+    text = TEXT.replace("field: input_tokens,", "field: input_tokens, given: tenant,").replace(
+        "edges: [1, 10.5], categories: null, reference: [10, 20, 30]", f"categories: {categories}{reference}"
+    )
+
+    assert [found.rule for found in check_text(text)] == rules

@@ -227,9 +227,9 @@ def test_a_snapshot_goes_on_as_if_nothing_had_been():
 
 
 def test_what_is_calibrated_counts_from_the_first_second():
-    """Categories and reference of a calibration: armed at once, tenants that it does not know are `other`."""
+    """Categories and reference of a calibration: armed at once, and of strangers nothing is known."""
     rng, given = np.random.default_rng(9), shares([USUAL[tenant] for tenant in TENANTS], 0.8)
-    reference = np.append(pairs(rng, [0.4, 0.3, 0.2, 0.1], given, 20_000), np.zeros(BINS, np.int64))
+    reference = pairs(rng, [0.4, 0.3, 0.2, 0.1], given, 20_000)
     calibrated = CalibratedPredicate(
         categories=TENANTS, reference=tuple(reference.tolist()), thresholds_nats={3: 0.3, 10: 0.1, 30: 0.07}
     )
@@ -239,7 +239,6 @@ def test_what_is_calibrated_counts_from_the_first_second():
     assert not played(made, stream(rng, 10, mix=lambda _: [0.1, 0.2, 0.3, 0.4]))
     assert made.armed
     assert played(made, stream(rng, 15, middles=shorter, start=10), 10)
-    # Of strangers nothing is known.
     alone = Divergence(spec("divergence", window_s=30.0, given="tenant"), BUDGET, calibrated)
     strangers = ([record(s + i / 40, tenant="eve", output_tokens=9) for i in range(40)] for s in range(30))
     assert not played(alone, strangers)
@@ -268,10 +267,22 @@ def test_calls_as_arrays_are_counted_like_calls_as_lists():
 
 
 def test_pairs_are_counted_in_the_order_in_which_they_come():
-    """The first fifteen tenants have a stratum each, whatever the seconds are."""
+    """The first fifteen tenants have a stratum each, whatever the seconds are; the others are no stratum."""
     made = judge(given="tenant")
     rows = [record(5.0 - i / 10, tenant=f"t{i}", output_tokens=8) for i in range(20)]
     made.absorb(segment(rows, boundary=0))
+    counted = np.sum([counts for _, counts in made.state()["ring"]["open"]], axis=0).reshape(15, BINS)
 
-    assert made._binner.name(0) == "0..0 at tenant t0"
-    assert made._binner.name(15 * BINS) == "0..0 at tenant other"
+    assert [made._binner.name(i * BINS) for i in range(15)] == [f"0..0 at tenant t{i}" for i in range(15)]
+    assert counted[:, 4].tolist() == [1] * 15
+    assert counted.sum() == 15
+
+
+def test_the_smallest_drift_is_told_by_the_calls_that_are_judged():
+    """However many calls come: of those that belong to no stratum nothing can be found."""
+    rng = np.random.default_rng(11)
+    made = judge(given="tenant")
+    assert not played(made, stream(rng, 150))
+
+    assert made.finds(1e6) == made.finds(40.0)
+    assert made.finds(10.0) > made.finds(40.0)

@@ -3,6 +3,7 @@
 import math
 import random
 import sys
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -83,7 +84,7 @@ def test_what_is_learnt_of_it_can_be_judged_by(tmp_path):
 
     assert not [each for each in check_text(text) if each.severity == "error"]
     assert given.categories == tuple(LENGTHS)
-    assert len(given.reference) == 5 * TOKEN_BINS
+    assert len(given.reference) == 4 * TOKEN_BINS
     assert given.records == sum(given.reference) == plain.records
     assert given.thresholds_nats[300] < 0.15
     assert given.tolerance_nats == 0.035
@@ -94,7 +95,7 @@ def test_what_is_learnt_of_it_can_be_judged_by(tmp_path):
         again.predicates["answer_drift"], Budget(1e9, 1e-9), again.calibrated("chat", "answer_drift")
     )
     assert judge._stream.yardstick is not None
-    assert judge._stream.limits.strata == 5
+    assert judge._stream.limits.strata == 4
 
 
 def test_lengths_need_no_names():
@@ -111,7 +112,7 @@ def test_lengths_need_no_names():
 
 
 def test_the_callers_with_most_calls_are_told_apart_and_no_call_is_lost(monkeypatch):
-    """Fifteen of them, and the others together, before as after the table has grown too large to go on."""
+    """Fifteen of them, before as after the table has grown too large to go on; the others lie behind them."""
     draw = np.random.default_rng(5)
     names = [f"t{min(i, 40)}" for i in draw.geometric(0.15, 9000)]
     times, tokens = T0 + np.arange(9000) / 20, draw.integers(1, 500, 9000)
@@ -128,11 +129,20 @@ def test_the_callers_with_most_calls_are_told_apart_and_no_call_is_lost(monkeypa
     early = told(PairTally("tenant"))
 
     for tally in (whole, early):
-        assert tally.strata == 16
+        assert tally.strata == 15
         by_stratum = tally.totals().reshape(16, TOKEN_BINS).sum(axis=1)
         assert by_stratum.sum() == 9000
         assert by_stratum[tally.categories.index("t1")] == names.count("t1")
+        found = spread.measure(tally, np.zeros(0, np.int64), 300, 0.07, None)
+        assert found.records == by_stratum[:15].sum()
+        assert found.judged_share == pytest.approx(found.records / 9000)
+        assert len(found.reference) == 15 * TOKEN_BINS
     assert "t40" not in whole.categories
+    assert 0.8 < found.judged_share < 0.95
+    some = replace(found, thresholds_nats={300: 0.07}, tolerance_nats=0.035)
+    whole_share = replace(some, judged_share=1.0)
+    least = [spread.smallest_detectable(each, 300, 10.0, 1e-8) for each in (whole_share, some)]
+    assert least[0] < least[1]
 
 
 def test_dependence_within_strata_is_what_counts():
