@@ -15,6 +15,7 @@ class CalibratedPredicate:
     """What was learnt about one predicate on one route.
 
     Attributes:
+        made_for: what the predicate judged then, see `PredicateSpec.subject`; empty: nobody knows.
         records: calls that it was learnt from.
         design_effect: variance inflation by dependence, >= 1.
         basis: `guaranteed` where the ceiling bounds the rate and calls are independent, else `estimated`.
@@ -34,6 +35,7 @@ class CalibratedPredicate:
         smallest_detectable_rate: smallest share found within 10 s with 99 % power.
     """
 
+    made_for: str = ""
     records: int = 0
     design_effect: float = 1.0
     basis: Basis = "estimated"

@@ -40,16 +40,22 @@ def bins(draft: Draft, contract: Contract) -> None:
 
 
 def known(draft: Draft, contract: Contract) -> None:
-    """Only predicates that are declared were learnt about."""
+    """Only predicates that are declared were learnt about, and they judge what they judged then."""
     declared = draft.names("predicates")
     if declared is None:
         return
     told: set[str] = set()
-    for here, name, _ in _learnt(draft, contract):
+    for here, name, one in _learnt(draft, contract):
         if name not in declared and name not in told:
             told.add(name)
             advice = nearest(name, declared)
             draft.report("stale-calibration", here, f"no predicate {shown(name)} any more", advice, key=True)
+            continue
+        spec = contract.predicates.get(name)
+        if spec is not None and one.made_for not in ("", spec.subject) and name not in told:
+            told.add(name)
+            message = f"learnt for {shown(one.made_for)}, and {shown(name)} is {shown(spec.subject)} now"
+            draft.report("stale-calibration", (*here, "made_for"), message)
 
 
 def agreement(draft: Draft, contract: Contract) -> None:

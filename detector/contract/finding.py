@@ -162,7 +162,7 @@ _TABLE = (
     ),
     Rule(
         "stale-calibration",
-        "something was learnt about a predicate that is not declared",
+        "something was learnt about a predicate that is not declared, or that judges something else now",
         "run `detector calibrate` again, or remove this part",
         "warning",
     ),
@@ -175,7 +175,7 @@ _TABLE = (
     Rule(
         "threshold-under-wander",
         "the threshold is lower than healthy windows stray",
-        "raise threshold_nats to what is meant, or split the route by what makes it wander",
+        "raise threshold_nats to what is meant, or compare like with like, such as `given: tenant`",
         "note",
     ),
     # Not wrong, but not meant either.

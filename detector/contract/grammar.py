@@ -223,6 +223,9 @@ _COUNT = Key(kind="integer", says="records", least=0)
 _NATS = _number("nats", least=0)
 
 CALIBRATED: Keys = {
+    "made_for": Key(
+        kind="text", says="what the predicate judged then; for anything else this counts no more"
+    ),
     "records": Key(kind="integer", says="calls that it was learnt from", least=0),
     "design_effect": _number("variance inflation by dependence", least=1),
     "basis": Key(

@@ -160,6 +160,22 @@ class PredicateSpec:
     # Not part of what a predicate is: a default that is written out changes nothing.
     stated: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
+    @property
+    def subject(self) -> str:
+        """What is judged, in words: all that decides what a recording teaches about the predicate."""
+        said = [self.type, "of", self.evaluation or self.field]
+        if self.given:
+            said += ["given", self.given]
+        limits = {
+            "over {:g} ms": self.above_ms,
+            "under {:g}": self.score_below,
+            "over {:g}": self.score_above,
+        }
+        said += [form.format(limit) for form, limit in limits.items() if limit is not None]
+        for name, values in self.where:
+            said += ["where", name, "is", " or ".join(map(str, values))]
+        return " ".join(said)
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -241,8 +257,13 @@ class Contract:
         return measured
 
     def calibrated(self, route: str, predicate: str) -> CalibratedPredicate | None:
-        """What was learnt from healthy traffic about a predicate on a route; None if nothing was."""
-        return self.calibration.of(route, predicate)
+        """What was learnt from healthy traffic about a predicate on a route; None if nothing was.
+
+        What was learnt while it judged something else says nothing of what it judges now.
+        """
+        one, spec = self.calibration.of(route, predicate), self.predicates.get(predicate)
+        fits = one is None or spec is None or one.made_for in ("", spec.subject)
+        return one if fits else None
 
     def route_rule(self, route: str) -> RouteRule:
         """First rule that matches, else the default one."""

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from detector.contract.draft import Draft, Path, nearest, shown
 from detector.contract.fields import (
     FEATURES,
+    GIVEN,
     KINDS,
     SHORTFALLS,
-    TOKEN_COUNTS,
     FieldKind,
     field_kind,
     fits,
@@ -178,23 +178,22 @@ def _strata(draft: Draft, spec: PredicateSpec) -> None:
 
 
 def _given(draft: Draft, spec: PredicateSpec) -> None:
-    """Token counts are compared at equal values of a text field, or of the other token count."""
-    if not spec.given or spec.type != "divergence" or spec.method != "default":
+    """Token counts are compared at equal values of what was asked."""
+    kind = field_kind(spec.given)
+    default = spec.type == "divergence" and spec.method == "default"
+    if not spec.given or not default or field_kind(spec.field) is None:  # which is said already
         return
     here: Path = ("predicates", spec.name, "given")
-    strata = [name for name, kind in KINDS.items() if kind == "text" or name in TOKEN_COUNTS]
-    kind = field_kind(spec.given)
-    if spec.field not in TOKEN_COUNTS:
+    strata = GIVEN.get(spec.field)
+    if strata is None:
         message = f"{shown(spec.field)} is no token count, and only those are compared given something"
-        draft.report("field-type", here, message, f"judge {' or '.join(TOKEN_COUNTS)}", key=True)
+        draft.report("field-type", here, message, f"judge {' or '.join(GIVEN)}", key=True)
     elif kind is None:
-        draft.report(
-            "unknown-field", here, f"telemetry has no field {shown(spec.given)}", nearest(spec.given, strata)
-        )
-    elif spec.given == spec.field or spec.given not in strata:
-        what = "the field itself" if spec.given == spec.field else _KINDS_SAID[kind]
-        advice = f"calls are told apart by: {', '.join(name for name in strata if name != spec.field)}"
-        draft.report("field-type", here, f"{spec.given} is {what}, not what kind of call it is", advice)
+        advice = nearest(spec.given, list(strata))
+        draft.report("unknown-field", here, f"telemetry has no field {shown(spec.given)}", advice)
+    elif spec.given not in strata:
+        advice = f"{spec.field} is compared given one of: {', '.join(strata)}"
+        draft.report("field-type", here, f"{spec.given} does not say what was asked before", advice)
     elif spec.by:
         message = "strata `by` are judged each by itself already; `given` judges all together"
         draft.report("two-ways", here, message, key=True)

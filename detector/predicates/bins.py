@@ -41,6 +41,13 @@ class Binner(Protocol):
         """Histogram of values, none of them None or NaN; length `bins`."""
         ...
 
+    def meet(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Give new values a place, in the order in which they come; return what is to be counted of them.
+
+        Some may be None, before and after.
+        """
+        ...
+
     def name(self, index: int) -> str:
         """What falls into a bin, for people."""
         ...
@@ -65,6 +72,10 @@ def _counted(places: NDArray[np.integer[Any]], bins: int) -> list[int]:
 
 class _Fixed:
     numeric = False
+
+    def meet(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Every value has its place."""
+        return values
 
     def settle(self) -> None:
         """Nothing is learnt."""
@@ -229,6 +240,13 @@ class CategoryBins:
             counts[self.place(value)] += times
         return counts
 
+    def meet(self, values: Sequence[Any]) -> Sequence[Any]:
+        """See `Binner.meet`."""
+        for value in dict.fromkeys(values):
+            if value is not None:
+                self.place(str(value))
+        return values
+
     def place(self, value: str) -> int:
         """The bin of a value, which may be new."""
         index = self._known.get(value)
@@ -269,6 +287,11 @@ class FeatureBins:
     def __init__(self) -> None:
         self._numbers = FloatBins()
         self._texts = CategoryBins()
+
+    def meet(self, values: Sequence[Any]) -> Sequence[Any]:
+        """See `Binner.meet`."""
+        self._texts.meet([value for value in values if isinstance(value, str)])
+        return values
 
     def count(self, values: Values) -> list[int]:
         """See `Binner.count`."""

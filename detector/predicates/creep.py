@@ -4,13 +4,13 @@ What is healthy now, the reference that windows are compared with, is itself com
 at first: the calibrated reference, or the first whole hour. That is worth a notice, never an activation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from detector.predicates.given import yardstick_of
 from detector.predicates.yardstick import Yardstick
-from detector.windows.panes import Counts
 
 HOUR_S = 3600
 
@@ -46,7 +46,7 @@ class Creep:
         first = self._calibrated or self._first
         if first is None or usual is None or usual is first:
             return None
-        far = first.beyond_chance(usual.counts)
+        far = usual.far_from(first)
         since = "what was calibrated" if self._calibrated is not None else "the first hour"
         return Crept(far, threshold, since) if far > threshold else None
 
@@ -55,9 +55,9 @@ class Creep:
         first = None if self._first is None else self._first.counts.tolist()
         return [self._calibrated is not None, first]
 
-    def load(self, state: Sequence[Any], measure: Callable[[Counts], Yardstick]) -> None:
+    def load(self, state: Sequence[Any], strata: int) -> None:
         """Take over what `state` returned."""
         if not state[0]:
             self._calibrated = None
         if state[1] is not None:
-            self._first = measure(np.array(state[1], dtype=np.int64))
+            self._first = yardstick_of(np.array(state[1], dtype=np.int64), strata)

@@ -23,7 +23,7 @@ from detector.predicates.bins import TOKEN_IDS, Binner, binner_for
 from detector.predicates.creep import Crept
 from detector.predicates.drift import CLEAR_EVALUATIONS, DriftStream
 from detector.predicates.limits import Limits
-from detector.predicates.pair_bins import pair_bins_for
+from detector.predicates.pair_bins import PairBins, pair_bins_for
 from detector.predicates.strata import Strata
 from detector.windows.array_segment import ArraySegment
 from detector.windows.arrays import is_number
@@ -80,15 +80,14 @@ class Divergence(JudgeBase):
         if self._stream.ring.boundary is None:
             self._stream.ring.start(segment.boundary)
         values = self._values(segment, positions)
+        if not self._is_number or self.spec.given:
+            values = self._binner.meet(values)
         seconds = segment.seconds()
         groups = self._groups(segment, positions)
         if groups is None and len(seconds) == 1:
             self._add(seconds[0], values)
             return
         where = [seconds[0]] * len(positions) if len(seconds) == 1 else [seconds[i] for i in positions]
-        if len(seconds) > 1:
-            # A text gets its bin when it first comes, in whichever second, not when its second is counted.
-            self._binner.count([value for value in values if value is not None])
         by_second: dict[int, list[Any]] = {}
         for second, value in zip(where, values, strict=True):
             by_second.setdefault(second, []).append(value)
@@ -169,7 +168,8 @@ class Divergence(JudgeBase):
             totals = stream.ring.totals[stream.window]
             for i, share, was in stream.yardstick.contributions(totals, stream.samples, TOP_BINS):
                 name = f"{self.spec.field} {self._binner.name(i)}"
-                detail[name] = f"{share:.1%} of {self._things()}, was {was:.1%}"
+                whose = "those calls" if self.spec.given else self._things()
+                detail[name] = f"{share:.1%} of {whose}, was {was:.1%}"
         if self._strata is not None:
             detail |= {
                 f"{'/'.join(self.spec.by)} {name}": f"{far:.2f} nats" for name, far in self._strata.top()
@@ -182,8 +182,6 @@ class Divergence(JudgeBase):
         }
 
     def _things(self) -> str:
-        if self.spec.given:
-            return "those calls"
         return "tokens" if self.spec.field == TOKEN_IDS else "calls"
 
     def idle(self) -> bool:
@@ -207,6 +205,8 @@ class Divergence(JudgeBase):
 
     def rebase(self) -> None:
         """The drift is accepted: what there is now becomes the reference."""
+        if isinstance(self._binner, PairBins) and self._binner.forget():
+            self._stream.ring.clear()
         for stream in self._streams():
             stream.rebase()
         self._tell()
@@ -238,7 +238,8 @@ class Divergence(JudgeBase):
         stream = next((each for each in self._streams() if each.latched), self._stream)
         said = f"{stream.clear_run} of {CLEAR_EVALUATIONS} evaluations clear"
         if stream.outcome is Outcome.INSUFFICIENT:
-            return f"{said}; fewer than {stream.limits.least:g} {self._things()} in {stream.spans[-1]} s"
+            things = f"{self._things()} to be compared" if self.spec.given else self._things()
+            return f"{said}; fewer than {stream.limits.least:g} {things} in {stream.spans[-1]} s"
         bound = stream.clear_span + CLEAR_EVALUATIONS
         if bound > SOON_S + CLEAR_EVALUATIONS:
             said += f"; with so few {self._things()} that takes {bound} s from the recovery"

@@ -36,7 +36,7 @@ import numpy as np
 from detector.predicates.base import Outcome
 from detector.predicates.creep import Creep, Crept
 from detector.predicates.excursions import Excursions
-from detector.predicates.given import yardstick_of
+from detector.predicates.given import tells_as_much, yardstick_of
 from detector.predicates.harmless import Harmless
 from detector.predicates.limits import Limits
 from detector.predicates.power import smallest_divergence
@@ -97,7 +97,7 @@ class DriftStream:
         self._slow = 0.0  # how far the longest one has, beyond chance
         self._strayed = 0.0
         self._excursions = Excursions(len(spans))
-        self._harmless = Harmless(self._measure)
+        self._harmless = Harmless(limits.strata)
         # What it may come to later: a drift that creeps must not teach the detector to be deaf.
         self._most = [limits.threshold_nats / GATE_SHARE] * len(spans)
 
@@ -136,8 +136,10 @@ class DriftStream:
             return
         n = int(self.reference.totals.sum())
         if n >= LEAST_REFERENCE and self.reference.span_s >= self.ring.longest:
-            self.yardstick = self._measure(self.reference.usual())
-            self.creep.learn(self.yardstick, self.reference.span_s)
+            usual = self._measure(self.reference.usual())
+            if tells_as_much(usual, self.yardstick, self.ring.totals[-1:]):
+                self.yardstick = usual
+                self.creep.learn(usual, self.reference.span_s)
 
     def judge(self, boundary: int, *, frozen: bool) -> None:
         """Judge the windows that end at `boundary`."""
@@ -182,7 +184,7 @@ class DriftStream:
             beyond = corrected[gate] > GATE_SHARE * thresholds[gate]
             found = self._breaching(raw, corrected, thresholds, sizes, enough) if beyond else None
             known = found is not None and self._harmless.is_known(
-                self.ring.totals[found], thresholds[found], limits.design_effect, boundary
+                self.ring.totals[found], sizes[found], thresholds[found], limits.design_effect, boundary
             )
             if known:
                 self._harmless.again(boundary)
@@ -203,8 +205,9 @@ class DriftStream:
         yardstick, limits = self.yardstick, self.limits
         if yardstick is None or self.outcome is Outcome.LEARNING:
             return None
-        if limits.strata > 1:  # not every call belongs to one
-            per_s = min(per_s, float(self.ring.sizes[-1]) / self.spans[-1])
+        if limits.strata > 1:  # not every call belongs to one that is known
+            (judged,) = yardstick.judged(self.ring.totals[-1:], [0])
+            per_s = min(per_s, judged / self.spans[-1])
         found = []
         for span, threshold in zip(self.spans, self.thresholds(), strict=True):
             if per_s * span >= limits.least:
@@ -315,7 +318,7 @@ class DriftStream:
         self._most = [self.limits.threshold_nats / GATE_SHARE] * len(self.spans)
         self._slow = 0.0
         self.latched, self.clear_run = False, 0
-        self._excursions, self._harmless = Excursions(len(self.spans)), Harmless(self._measure)
+        self._excursions, self._harmless = Excursions(len(self.spans)), Harmless(self.limits.strata)
         self.creep.begin(None)
         self._clean_since = -math.inf
         if self.ring.boundary is not None:
@@ -388,5 +391,5 @@ class DriftStream:
         self._strayed, self._slow, self._seen_s = state["strayed"], state["slow"], state["seen_s"]
         self._excursions.load(state["excursions"])
         self._harmless.load(state["harmless"])
-        self.creep.load(state["creep"], self._measure)
+        self.creep.load(state["creep"], self.limits.strata)
         self.outcome = Outcome(state["outcome"])

@@ -18,6 +18,8 @@ from detector.predicates.kl import bias_tables, reference_share, summed_bias
 from detector.predicates.yardstick import LEAST_REFERENCE, Yardstick
 from detector.windows.panes import Counts
 
+_AS_MUCH = 0.9
+
 
 class GivenYardstick(Yardstick):
     """One reference of pairs, (stratum, bin) flat; `n` counts the records of the strata that are judged.
@@ -25,16 +27,17 @@ class GivenYardstick(Yardstick):
     Args:
         counts: int64 array (strata x bins,).
         strata: how many.
+        least: records of a stratum that is judged.
     """
 
     __slots__ = ("_bins", "_known", "_sizes", "_tables")
 
-    def __init__(self, counts: Counts, strata: int) -> None:
+    def __init__(self, counts: Counts, strata: int, least: int = LEAST_REFERENCE) -> None:
         self.counts = np.array(counts, dtype=np.int64)
         table = self.counts.reshape(strata, -1)
         self._bins = table.shape[1]
         self._sizes: Any = table.sum(axis=1)
-        self._known: Any = self._sizes >= LEAST_REFERENCE
+        self._known: Any = self._sizes >= least
         self.n = int(self._sizes[self._known].sum())
         shares = np.stack([reference_share(row) for row in table])
         self.q = shares.ravel()
@@ -68,8 +71,7 @@ class GivenYardstick(Yardstick):
     def biases(self, totals: Counts, sizes: list[int]) -> list[float]:
         """See `Yardstick.biases`."""
         if self._tables is None:
-            shares = zip(self._strata(self.q), self._sizes.tolist(), strict=True)
-            self._tables = bias_tables(shares)
+            self._tables = bias_tables(self._strata(self.counts))
         sums: list[float] = summed_bias(self._tables, self._by_stratum(totals)).tolist()
         return [one / max(n, 1) for one, n in zip(sums, sizes, strict=True)]
 
@@ -82,14 +84,21 @@ class GivenYardstick(Yardstick):
         top = np.argsort(-parts, kind="stable")[:most]
         return [(int(i), float(share[i]), float(self.q[i])) for i in top if parts[i] > 0]
 
-    def _spread(self, counts: Counts, n: int) -> tuple[int, float]:
+    def far_from(self, first: Yardstick) -> float:
+        """See `Yardstick.far_from`; of strata that both know, less what chance explains."""
+        table = self._strata(self.counts).copy()
+        table[~self._known] = 0
+        return first.beyond_chance(table.ravel(), 1.0) or 0.0
+
+    def _spread(self, counts: Counts, n: int) -> tuple[float, float]:
         held = self._strata(counts).sum(axis=1)
         occupied = self._strata(self._occupied | (counts > 0)).sum(axis=1)
         freedom = np.where(self._known & (held > 0), occupied - 1, 0)
-        # Each stratum's part of the sum varies by its own window and its own reference.
-        total = max(1, int(freedom.sum()))
-        of_reference = float((freedom * held / np.maximum(self._sizes, 1)).sum()) / total
-        return total, (1.0 + of_reference) / n
+        # A sum of chi-squares, each with the weight of its own window and reference, has the mean and the
+        # variance of this one (F. E. Satterthwaite 1946, Biometrics Bulletin 2).
+        weight = 1.0 + held / np.maximum(self._sizes, 1)
+        mean, half = float((freedom * weight).sum()), float((freedom * weight * weight).sum())
+        return (mean * mean / half, half / mean / n) if half else (1.0, 1.0 / n)
 
     def _strata(self, cells: Any) -> Any:
         return cells.reshape(len(self._known), self._bins)
@@ -99,6 +108,18 @@ class GivenYardstick(Yardstick):
         return totals.reshape(len(totals), len(self._known), self._bins).sum(axis=2) * self._known
 
 
-def yardstick_of(counts: Counts, strata: int) -> Yardstick:
+def yardstick_of(counts: Counts, strata: int, least: int = LEAST_REFERENCE) -> Yardstick:
     """The yardstick for histograms of so many strata; 1: of a field by itself."""
-    return Yardstick(counts) if strata == 1 else GivenYardstick(counts, strata)
+    return Yardstick(counts) if strata == 1 else GivenYardstick(counts, strata, least)
+
+
+def tells_as_much(usual: Yardstick, present: Yardstick | None, window: Counts) -> bool:
+    """Whether `window`, shape (1, bins), can be compared with what is usual as with the present yardstick.
+
+    An hour may know less of a caller than a calibration does.
+    """
+    if present is None:
+        return usual.n >= LEAST_REFERENCE
+    size = [int(window.sum())]
+    known = usual.judged(window, size)[0]
+    return usual.n >= LEAST_REFERENCE and known >= _AS_MUCH * present.judged(window, size)[0]

@@ -4,28 +4,31 @@ A tenant that comes and goes, a job that runs every quarter of an hour: each tim
 the same place, or half of the way to it while they fill. Whatever else they move to is news as before.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from detector.predicates.given import yardstick_of
 from detector.predicates.yardstick import Yardstick
 from detector.windows.panes import Counts
 
 MEMORY_S = 3600
+_LEAST_IN_STRATUM = 30  # records: a place is known from some seconds
+_TOLD = 0.9  # of a window, for it to be the same drift
 
 
 class Harmless:
     """Of one stream: where the last harmless drift went, until when that is remembered.
 
     Args:
-        measure: makes a yardstick of a histogram.
+        strata: of how many parts the histograms consist.
     """
 
-    __slots__ = ("_measure", "_places", "_until")
+    __slots__ = ("_places", "_strata", "_until")
 
-    def __init__(self, measure: Callable[[Counts], Yardstick]) -> None:
-        self._measure = measure
+    def __init__(self, strata: int) -> None:
+        self._strata = strata
         self._places: list[Yardstick] = []
         self._until = 0
 
@@ -41,12 +44,20 @@ class Harmless:
         if self._places:
             self._until = boundary + MEMORY_S
 
-    def is_known(self, window: Counts, threshold: float, phi: float, boundary: int) -> bool:
-        """Whether a window lies within `threshold` nats of a remembered place."""
+    def _measure(self, counts: Counts) -> Yardstick:
+        return yardstick_of(counts, self._strata, _LEAST_IN_STRATUM)
+
+    def is_known(self, window: Counts, n: int, threshold: float, phi: float, boundary: int) -> bool:
+        """Whether a window, of which `n` records are judged, lies within `threshold` nats of such a place."""
         if not self._places or boundary >= self._until:
             self._places = []
             return False
-        return any(place.beyond_chance(window, phi) <= threshold for place in self._places)
+        for place in self._places:
+            told = place.judged(window[np.newaxis], [n])[0] >= _TOLD * n
+            left = place.beyond_chance(window, phi)
+            if told and left is not None and left <= threshold:
+                return True
+        return False
 
     def state(self) -> Any:
         """Plain values that `load` takes back."""

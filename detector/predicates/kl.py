@@ -17,7 +17,6 @@ Sources: G. A. Miller (1955), Note on the bias of information estimates; C. J. P
 (2023), arXiv 2307.11878 (testing against a tolerance); M. Sankaran (1963), Biometrika 50 (quantile).
 """
 
-from collections.abc import Iterable
 from functools import cache
 from math import log, sqrt
 from statistics import NormalDist
@@ -88,9 +87,19 @@ class BiasTable:
         return (low + (place - index) * (high - low)) / n
 
 
-def bias_tables(references: Iterable[tuple[Array, float]]) -> Array:
-    """A row for each (q, records) of a reference, as `summed_bias` reads them."""
-    rows: Array = np.stack([bias(_SIZES, q, max(n, 1.0)) * _SIZES for q, n in references])
+def bias_tables(references: npt.NDArray[np.int64]) -> Array:
+    """A row for each row of reference counts, as `summed_bias` reads them; zero where there are none.
+
+    What a reference has never seen is not expected in a window either: in a small one the half counts of its
+    empty bins would come to more than the drift that is looked for.
+    """
+    rows: Array = np.zeros((len(references), len(_SIZES)))
+    bins = references.shape[1]
+    for row, counts in zip(rows, references, strict=True):
+        n = float(counts.sum())
+        if n:
+            row[:] = bias(_SIZES, counts[counts > 0] / n, n) * _SIZES
+            row += (bins - (counts > 0).sum()) / (2.0 * n) * _SIZES
     return rows
 
 

@@ -59,13 +59,17 @@ class Yardstick:
             table = self._bias = BiasTable(self.q, self.n)
         return [table.at(max(n, 1)) for n in sizes]
 
-    def beyond_chance(self, counts: Counts, design_effect: float = 0.0) -> float:
-        """How far one histogram is, nats, less what chance explains at this design effect."""
+    def beyond_chance(self, counts: Counts, design_effect: float) -> float | None:
+        """How far one histogram is, nats, less what chance explains; None: it cannot be compared."""
         totals = counts[np.newaxis]
         sizes = self.judged(totals, [int(counts.sum())])
         if not sizes[0]:
-            return 0.0
+            return None
         return self.distances(totals, sizes)[0] - design_effect * self.biases(totals, sizes)[0]
+
+    def far_from(self, first: "Yardstick") -> float:
+        """How far the histogram that this one was made of is from another, nats."""
+        return first.distances(self.counts[np.newaxis], [self.n])[0]
 
     def certain(
         self, raw: float, n: int, counts: Counts, *, design_effect: float, tolerance: float, alpha: float
@@ -76,7 +80,7 @@ class Yardstick:
         limit = noncentral_chi2_quantile(freedom, 2.0 * tolerance / scale, alpha)
         return 2.0 * raw / scale > limit
 
-    def _spread(self, counts: Counts, n: int) -> tuple[int, float]:
+    def _spread(self, counts: Counts, n: int) -> tuple[float, float]:
         """(degrees of freedom of a window, what its raw distance is to be doubled and divided by)."""
         return max(1, int((self._occupied | (counts > 0)).sum()) - 1), 1.0 / n + 1.0 / self.n
 

@@ -11,7 +11,7 @@ SUBJECT = contract(
     [
         spec("rate", name="errors", field="error"),
         spec("divergence", name="answers", field="finish_reason", window_s=10.0),
-        spec("divergence", name="lengths", field="output_tokens", given="finish_reason", window_s=10.0),
+        spec("divergence", name="lengths", field="output_tokens", given="template", window_s=10.0),
     ],
     [
         Mode(name="errors", when="errors"),
@@ -28,7 +28,7 @@ def traffic(seconds=90, per_s=20):
         ends = ("stop", "length")[i // 2 % 2] if at < 60 else ("tool", "filter")[i // 2 % 2]
         if i % 2:
             tokens = 1 << i % 8 + (0 if at < 80 else 4)
-            yield record(at, route="drifts", finish_reason=ends, output_tokens=tokens)
+            yield record(at, route="drifts", finish_reason=ends, template=f"t{i % 3}", output_tokens=tokens)
         else:
             yield record(at, route="fails", error="500" if at >= 70 else "", finish_reason="stop")
 

@@ -322,6 +322,7 @@ def test_a_snapshot_stays_within_its_bound(kind):
     predicates = [
         spec("divergence", name="output", field="output_tokens"),
         spec("divergence", name="input", field="input_tokens"),
+        spec("divergence", name="given", field="output_tokens", given="tenant"),
         spec("rate", name="verdicts", field="", evaluation="hallucination", ceiling=0.02),
         spec("rate", name="made_up", ceiling=0.02),
         spec("exceedance", name="slow", ceiling=0.02),
@@ -335,6 +336,7 @@ def test_a_snapshot_stays_within_its_bound(kind):
             "chat",
             request_id="ü" * 190 + f"{i:010}",
             served_by="rule" if i % 2 else "primary",
+            tenant="t" * 190 + f"{i // 2 % 15}",
             input_tokens=int(2 ** rng.uniform(0, 20)),
             output_tokens=int(2 ** rng.uniform(0, 20)),
             latency_s=float(10 ** rng.uniform(-4, 3)),

@@ -12,6 +12,8 @@ from detector.contract.model import Contract, PredicateSpec
 from detector.lab.calibrate import spread
 from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.tally import Ints
+from detector.predicates.divergence import SPANS_S
+from detector.predicates.yardstick import LEAST_REFERENCE
 
 NAME, FIELD, GIVEN = "answer_drift", "output_tokens", "tenant"
 _WORTH = 2.0  # times less that answers have to drift
@@ -42,18 +44,24 @@ def advice(
     alpha: float,
 ) -> str | None:
     """In plain words, where drifts half as large would be found; `pace`: calls a second, all of them."""
-    found = spread.measure(pairs, left_out, int(spec.window_s), spec.threshold_nats, spec.min_samples)
+    if pace * spread.HOUR_S < 2 * LEAST_REFERENCE:  # an hour would know no two callers
+        return None
+    longest, least = int(spec.window_s), spec.min_samples
+    found = spread.measure(pairs, left_out, longest, spec.threshold_nats, least, shorter=False)
     if found is None or found.strata < 2:
         return None
-    each = alpha / max(1, len(found.thresholds_nats))
-    spans = found.thresholds_nats
-    shown = [nats for span in spans if (nats := spread.smallest_detectable(found, span, pace, each))]
+    shown = spread.smallest_detectable(found, longest, pace, alpha / (1 + len(SPANS_S)))
     before = plain.smallest_detectable_nats
-    if not shown or (before is not None and before < _WORTH * min(shown)):
+    if shown is None or (before is not None and before < _WORTH * shown):
         return None
     said = "no drift is found" if before is None else f"drifts from {before:.2g} nats are found"
-    proposed = f"{NAME}: {{type: divergence, field: {FIELD}, given: {GIVEN}}}"
+    usual = PredicateSpec(name=NAME, type="divergence")
+    keys = ("threshold_nats", "window_s")
+    own = "".join(
+        f", {key}: {getattr(spec, key):g}" for key in keys if getattr(spec, key) != getattr(usual, key)
+    )
+    proposed = f"{NAME}: {{type: divergence, field: {FIELD}, given: {GIVEN}{own}}}"
     return (
         f"Among all answers, whoever asks how often, {said}; among answers to the same {GIVEN} drifts from "
-        f"{min(shown):.2g} nats would be. Consider {proposed}."
+        f"{shown:.2g} nats would be. Consider {proposed}."
     )

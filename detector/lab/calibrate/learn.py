@@ -235,6 +235,7 @@ def _share(
     pace = found.records / (60.0 * len(np.unique(seconds // 60)))
     detectable = shares.smallest_detectable(ceiling, run_length, phi, pace)
     one = CalibratedPredicate(
+        made_for=spec.subject,
         records=found.records,
         rate=found.rate,
         ceiling=learnt,
@@ -290,6 +291,7 @@ def _divergence(
     )
     shown = [value for _, value in curve if value is not None]
     one = CalibratedPredicate(
+        made_for=spec.subject,
         records=found.records,
         design_effect=found.design_effect,
         tolerance_nats=found.tolerance_nats,

@@ -88,6 +88,9 @@ def of_shares(
         yield f"Within 10 s only faults of {one.smallest_detectable_rate:.0%} of calls and more are found."
 
 
+_OF_KNOWN = " of kinds of calls of which the hour before holds 300"
+
+
 def of_spread(
     spec: PredicateSpec,
     one: CalibratedPredicate,
@@ -98,7 +101,7 @@ def of_spread(
     if not found.thresholds_nats:
         yield (
             f"No window of up to {spec.window_s:g} s holds the {30 * found.design_effect:.0f} calls "
-            "that it takes: this drift cannot be judged on this traffic."
+            f"that it takes{_OF_KNOWN if spec.given else ''}: this drift cannot be judged on this traffic."
         )
         return
     contradicted = disagreement(spec, one)

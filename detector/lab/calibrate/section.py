@@ -90,7 +90,7 @@ def _flow(one: CalibratedPredicate) -> str:
     parts = []
     for each in fields(CalibratedPredicate):
         value = getattr(one, each.name)
-        if value not in (None, {}) and (is_share or each.name != "usable"):
+        if value not in (None, {}, "") and (is_share or each.name != "usable"):
             parts.append(f"{each.name}: {_value(value)}")
     return "{" + ", ".join(parts) + "}"
 

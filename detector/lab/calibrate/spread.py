@@ -8,16 +8,19 @@ thr_L    1.25 times that of windows of L seconds, at least what the contract say
          longest windows strayed beyond chance, times what the time known leaves open (`wander.further`)
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.tally import FINE, Floats, Ints, ValueTally, quantile_edges
 from detector.predicates.bins import TOKEN_BINS
 from detector.predicates.divergence import LEAST_RECORDS, SPANS_S, TOLERANCE_NATS
 from detector.predicates.drift import CHANCE
-from detector.predicates.kl import bias
+from detector.predicates.kl import bias, bias_tables, summed_bias
 from detector.predicates.power import smallest_divergence
 from detector.predicates.wander import WANDER_MARGIN, further
 from detector.predicates.yardstick import LEAST_REFERENCE
@@ -79,23 +82,56 @@ def _categories(tally: ValueTally) -> tuple[tuple[float, ...] | None, tuple[str,
     return None, tuple(name for name, _ in chosen)
 
 
+class Cells(NamedTuple):
+    """Counts of whole seconds: parallel arrays, by second and column ascending."""
+
+    seconds: Ints
+    columns: Ints
+    counts: Ints
+
+    def where(self, keep: NDArray[np.bool_]) -> "Cells":
+        """Some of them."""
+        return Cells(self.seconds[keep], self.columns[keep], self.counts[keep])
+
+    def table(self, width: int) -> tuple[Ints, Ints]:
+        """(seconds with values, ascending; counts per column, shape (seconds, width))."""
+        seconds, where = np.unique(self.seconds, return_inverse=True)
+        table = np.zeros((len(seconds), width), np.int64)
+        table[where, self.columns] = self.counts
+        return seconds, table
+
+
+def cells_of(tally: ValueTally | PairTally, left_out: Ints | None = None) -> Cells:
+    """What was counted, without minutes left out; of pairs, what belongs to a stratum."""
+    found = Cells(*tally.cells.read())
+    if left_out is not None and len(left_out):
+        found = found.where(~np.isin(found.seconds // 60, left_out))
+    return found
+
+
 def panes(tally: ValueTally | PairTally, left_out: Ints | None = None) -> tuple[Ints, Ints]:
     """(seconds with values, ascending; counts per bin, shape (seconds, bins)), without minutes left out."""
-    rows, columns, counts = tally.cells.read()
-    if left_out is not None and len(left_out):
-        keep = ~np.isin(rows // 60, left_out)
-        rows, columns, counts = rows[keep], columns[keep], counts[keep]
-    seconds, where = np.unique(rows, return_inverse=True)
-    table = np.zeros((len(seconds), tally.cells.columns), np.int64)
-    table[where, columns] = counts
-    return seconds, table
+    return cells_of(tally, left_out).table(tally.cells.columns)
 
 
-def design_effect(table: Ints, strata: int = 1) -> float:
-    """phi >= 1 from panes of one second each, shape (panes, strata x bins); within strata."""
-    found = [_dispersion(part) for part in np.split(table, strata, axis=1)]
+def design_effect(table: Ints) -> float:
+    """phi >= 1 from panes of one second each, shape (panes, bins)."""
+    return _phi([_dispersion(table)])
+
+
+def _phi(parts: Iterable[tuple[float, int]]) -> float:
+    found = list(parts)
     total = sum(freedom for _, freedom in found)
-    return max(1.0, sum(parts for parts, _ in found) / total) if total else 1.0
+    return max(1.0, sum(squares for squares, _ in found) / total) if total else 1.0
+
+
+def _within(cells: Cells, strata: int, bins: int) -> float:
+    """phi of neighbours in the same stratum, one after the other: all in one table may be too much."""
+    of_strata = cells.columns // bins
+    return _phi(
+        _dispersion(Cells(part.seconds, part.columns % bins, part.counts).table(bins)[1])
+        for part in (cells.where(of_strata == stratum) for stratum in range(strata))
+    )
 
 
 def _dispersion(table: Ints) -> tuple[float, int]:
@@ -121,21 +157,26 @@ def _dispersion(table: Ints) -> tuple[float, int]:
 
 
 def strayed(
-    seconds: Ints, table: Ints, longest: int, phi: float, least: float, strata: int = 1
+    cells: Cells, bins: int, strata: int, spans: Sequence[int], phi: float, least: float
 ) -> dict[int, Floats]:
-    """Bias-corrected KL of windows from the hour before, per length; empty where windows are too small."""
-    spans = (*(span for span in SPANS_S if span < longest), longest)
+    """Bias-corrected KL of windows from the hour before, per length; empty where windows are too small.
+
+    Args:
+        bins: of each of the `strata`, which lie one after the other.
+        spans: window lengths, seconds, ascending.
+    """
+    longest, width = spans[-1], strata * bins
     found: dict[int, list[Floats]] = {span: [] for span in spans}
-    first, last = int(seconds[0]), int(seconds[-1]) + 1
-    whole = table.sum(axis=0).astype(np.float64)
+    first, last = int(cells.seconds[0]), int(cells.seconds[-1]) + 1
+    whole = np.bincount(cells.columns, weights=cells.counts, minlength=width).astype(np.float64)
     short = last - first < 2 * HOUR_S  # too short for an hour before: the whole stands for it
     lead = 0 if short else HOUR_S + longest
     chunk = _PER_CHUNK if strata == 1 else _PER_CHUNK // 4
     for begin in range(first, last, chunk):
         start, end = max(first, begin - lead - longest), min(last, begin + chunk)
-        inside = slice(*np.searchsorted(seconds, [start, end]).tolist())
-        dense = np.zeros((end - start + 1, table.shape[1]), np.float64)
-        dense[seconds[inside] - start + 1] = table[inside]
+        inside = slice(*np.searchsorted(cells.seconds, [start, end]).tolist())
+        dense = np.zeros((end - start + 1, width), np.float64)
+        dense[cells.seconds[inside] - start + 1, cells.columns[inside]] = cells.counts[inside]
         total = np.cumsum(dense, axis=0)  # total[i]: before second start + i
         for span in spans:
             step = max(1, span // 10, (last - first) // _MOST_LOOKS)
@@ -160,7 +201,7 @@ def _corrected(windows: Floats, reference: Floats, phi: float, least: float, str
     if not len(windows):
         return np.zeros(0)
     parts = [
-        _summed(window, past, phi)
+        _summed(window, past, phi, alone=strata == 1)
         for window, past in zip(
             np.split(windows, strata, axis=1), np.split(reference, strata, axis=1), strict=True
         )
@@ -172,7 +213,7 @@ def _corrected(windows: Floats, reference: Floats, phi: float, least: float, str
     return corrected
 
 
-def _summed(windows: Floats, reference: Floats, phi: float) -> tuple[Floats, Floats]:
+def _summed(windows: Floats, reference: Floats, phi: float, *, alone: bool) -> tuple[Floats, Floats]:
     """Of one stratum: (records judged of each window, these times their corrected distance)."""
     n, big = windows.sum(axis=1), reference.sum(axis=1)
     judged, far = np.zeros(len(n)), np.zeros(len(n))
@@ -184,49 +225,68 @@ def _summed(windows: Floats, reference: Floats, phi: float) -> tuple[Floats, Flo
     kl = (windows * np.log(np.where(windows > 0, windows, 1.0) / q)).sum(axis=1) / n - np.log(n)
     # The bias goes by n alone to within a percent; references of an hour hardly differ for it.
     grid = np.exp(np.linspace(np.log(n.min()), np.log(n.max()) + 1e-9, 24))
-    own = np.interp(np.log(n), np.log(grid), bias(grid, q.mean(axis=0), float(np.median(big))) * grid)
+    usual = float(np.median(big))
+    if alone:
+        chance = bias(grid, q.mean(axis=0), usual) * grid
+    else:  # see `bias_tables`
+        shares = reference.sum(axis=0) / reference.sum()
+        (of_usual,) = bias_tables(np.round(shares[np.newaxis] * usual).astype(np.int64))
+        chance = summed_bias(of_usual[np.newaxis], np.round(grid).astype(np.int64)[:, np.newaxis])
+    own = np.interp(np.log(n), np.log(grid), chance)
     judged[known], far[known] = n, n * kl - phi * own
     return judged, far
 
 
 def measure(
-    tally: ValueTally | PairTally, left_out: Ints, longest: int, threshold: float, min_samples: int | None
+    tally: ValueTally | PairTally,
+    left_out: Ints,
+    longest: int,
+    threshold: float,
+    min_samples: int | None,
+    *,
+    shorter: bool = True,
 ) -> Spread | None:
-    """Learn one distribution; None if there are no values."""
-    rows, _, _ = tally.cells.read()
-    keep = ~np.isin(rows // 60, left_out)
-    if not keep.any():
-        return None
+    """Learn one distribution; None if there are no values. `shorter`: windows under the longest as well."""
+    edges: tuple[float, ...] | None = None
+    categories: tuple[str, ...] | None = None
     if isinstance(tally, PairTally):
         tally.settle()
-        edges, categories, strata = None, tally.categories, tally.strata
+        categories, strata, bins = tally.categories, tally.strata, TOKEN_BINS
     else:
+        if not (~np.isin(tally.cells.read()[0] // 60, left_out)).any():
+            return None
         (edges, categories), strata = settle_bins(tally), 1
-    seconds, table = panes(tally, left_out)
-    values = table.sum()
-    if isinstance(tally, PairTally):
-        table = table[:, : strata * TOKEN_BINS]
-    phi = design_effect(table, strata)
+        bins = tally.cells.columns
+    cells = cells_of(tally, left_out)
+    values = int(cells.counts.sum())
+    cells = cells.where(cells.columns < strata * bins)
+    if not len(cells.counts):
+        return None
+    phi = design_effect(cells.table(bins)[1]) if strata == 1 else _within(cells, strata, bins)
     least = max(min_samples or 0, LEAST_RECORDS * phi)
-    by_span = strayed(seconds, table, longest, phi, least, strata)
-    quantiles = {span: _quantiles(values) for span, values in by_span.items() if len(values) >= _LEAST_LOOKS}
+    spans = (*(span for span in SPANS_S if shorter and span < longest), longest)
+    by_span = strayed(cells, bins, strata, spans, phi, least)
+    quantiles = {span: _quantiles(strays) for span, strays in by_span.items() if len(strays) >= _LEAST_LOOKS}
     highest = quantiles[max(quantiles)][2] if quantiles else 0.0
     # Looks overlap: an excursion shows in several, what shows in few is chance or a short reference.
     farthest = float(np.sort(by_span[max(quantiles)])[-_SHOWN_IN]) if quantiles else 0.0
-    slow = _slow(seconds, table, max(quantiles), phi, farthest, strata) if quantiles else 0.0
+    reference = np.bincount(cells.columns, weights=cells.counts, minlength=strata * bins).astype(np.int64)
+    known_s = int(cells.seconds[-1]) + 1 - int(cells.seconds[0])
+    slow = _slow(known_s, reference, max(quantiles), phi, farthest, strata) if quantiles else 0.0
     thresholds = {span: max(threshold, WANDER_MARGIN * q[2], slow) for span, q in quantiles.items()}
+    records = int(reference.sum())
     return Spread(
-        records=int(table.sum()),
+        records=records,
         edges=edges,
         categories=categories,
-        reference=table.sum(axis=0).astype(np.int64),
+        reference=reference,
         design_effect=phi,
         tolerance_nats=max(TOLERANCE_NATS, TOLERANCE_MARGIN * highest),
         thresholds_nats=thresholds,
         strayed=quantiles,
         looks=sum(map(len, by_span.values())),
         strata=strata,
-        judged_share=float(table.sum() / values),
+        judged_share=records / values,
     )
 
 
@@ -235,15 +295,14 @@ def _quantiles(values: Floats) -> tuple[float, float, float]:
     return median, high, highest
 
 
-def _slow(seconds: Ints, table: Ints, longest: int, phi: float, farthest: float, strata: int = 1) -> float:
+def _slow(known_s: int, reference: Ints, longest: int, phi: float, farthest: float, strata: int) -> float:
     """How far the longest window will stray some day, nats, by how far it did in the time known."""
-    known_s = int(seconds[-1]) + 1 - int(seconds[0])
     chance = total = 0.0
-    for totals in np.split(table.sum(axis=0).astype(np.float64), strata):
-        reference = totals[totals > 0]
-        if reference.sum() >= LEAST_REFERENCE or strata == 1:
-            n = reference.sum() * longest / known_s
-            own = bias(np.array([n]), reference / reference.sum(), reference.sum())[0]
+    for totals in np.split(reference.astype(np.float64), strata):
+        seen = totals[totals > 0]
+        if seen.sum() >= LEAST_REFERENCE or strata == 1:
+            n = seen.sum() * longest / known_s
+            own = bias(np.array([n]), seen / seen.sum(), seen.sum())[0]
             chance, total = chance + phi * n * float(own), total + n
     chance /= max(total, 1e-9)
     return further(known_s) * max(0.0, farthest - CHANCE * chance)

@@ -131,3 +131,36 @@ def test_each_stratum_has_as_many_bins_as_any_other(categories: str, counts: int
     )
 
     assert [found.rule for found in check_text(text)] == rules
+
+
+@pytest.mark.parametrize(
+    ("name", "subject", "old", "new"),
+    [
+        ("errors", "rate of error", "field: error,", "field: refused,"),
+        ("slow_responses", "exceedance of latency_s over 200 ms", "above_ms: 200", "above_ms: 350"),
+        ("output_drift", "divergence of output_tokens", "output_tokens,", "output_tokens, given: tenant,"),
+        ("hallucinations", "rate of hallucinated", "hallucinated,", "hallucinated, where: {tenant: [a, b]},"),
+    ],
+)
+def test_what_was_learnt_of_something_else_counts_no_more(
+    name: str, subject: str, old: str, new: str
+) -> None:
+    """It is kept while the predicate judges the same, whatever else changes; else it is left out."""
+    section = (
+        f"calibration:\n  routes:\n    chat:\n      predicates:\n        {name}:\n"
+        f'          {{made_for: "{subject}", records: 5000, design_effect: 2}}\n'
+    )
+    text = example_text().replace("calibration: {}", section)
+    stricter = text.replace("false_alarms_per_week: 0.15", "false_alarms_per_week: 0.1")
+    changed = text.replace(old, new)
+    assert example_text().count(old) == 1
+
+    for same in (text, stricter):
+        learnt = load_contract(same).calibrated("chat", name)
+        assert learnt is not None
+        assert learnt.design_effect == 2
+        assert check_text(same) == []
+    (found,) = check_text(changed)
+    assert found.rule == "stale-calibration"
+    assert subject in found.message
+    assert load_contract(changed).calibrated("chat", name) is None

@@ -77,7 +77,7 @@ def test_a_limit_belongs_to_its_field() -> None:
 
 
 def test_what_is_given_tells_calls_apart() -> None:
-    """Token counts, given a text field or the other token count, by the default method, and without `by`."""
+    """Token counts, given what was asked and never what came of it, by the default method, without `by`."""
     for field, given, more, rules in (
         ("output_tokens", "tenant", "", []),
         ("output_tokens", "input_tokens", "", []),
@@ -86,9 +86,15 @@ def test_what_is_given_tells_calls_apart() -> None:
         ("output_tokens", "latency_s", "", ["field-type"]),
         ("output_tokens", "features.topic", "", ["field-type"]),
         ("output_tokens", "request_id", "", ["field-type"]),
+        ("output_tokens", "deployment", "", []),
+        ("output_tokens", "finish_reason", "", ["field-type"]),
+        ("output_tokens", "error", "", ["field-type"]),
+        ("input_tokens", "output_tokens", "", ["field-type"]),
+        ("input_tokens", "model", "", ["field-type"]),
         ("output_tokens", "tenand", "", ["unknown-field"]),
         ("latency_s", "tenant", "", ["field-type"]),
         ("features.size", "tenant", "", ["field-type"]),
+        ("output_token", "tenant", "", ["unknown-field"]),
         ("output_tokens", "tenant", ", by: [tenant]", ["two-ways"]),
     ):
         text = FRAME.format(

@@ -60,6 +60,12 @@ def test_it_is_proposed_where_the_mix_hides_what_answers_do(tmp_path):
     (says,) = said(written(tmp_path / "a.jsonl"))
 
     assert says.endswith(f"Consider {PROPOSED}.")
+    own = EXAMPLE.replace(
+        "field: output_tokens, threshold_nats: 0.07, window_s: 300",
+        "field: output_tokens, threshold_nats: 0.1, window_s: 120",
+    )
+    assert own != EXAMPLE
+    assert "given: tenant, threshold_nats: 0.1, window_s: 120}." in said(tmp_path / "a.jsonl", own)[0]
     assert not [each for each in check_text(GIVEN) if each.severity == "error"]
 
 
@@ -155,7 +161,8 @@ def test_dependence_within_strata_is_what_counts():
         places = np.repeat(draw.integers(0, 8, rows // repeated), repeated)
         table = np.zeros((rows // per_s, 2 * TOKEN_BINS), np.int64)
         np.add.at(table, (np.arange(rows) // per_s, tenants * TOKEN_BINS + places), 1)
-        return spread.design_effect(table, 2), spread.design_effect(table)
+        cells = spread.Cells(*np.nonzero(table), table[np.nonzero(table)])
+        return spread._within(cells, 2, TOKEN_BINS), spread.design_effect(table)
 
     within, whole = phi(1)
     assert within < 1.2
