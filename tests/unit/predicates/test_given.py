@@ -8,6 +8,7 @@ from detector.contract.calibration import CalibratedPredicate
 from detector.predicates.base import Budget, Outcome
 from detector.predicates.divergence import Divergence
 from detector.predicates.given import GivenYardstick, yardstick_of
+from detector.predicates.harmless import Harmless
 from detector.predicates.yardstick import LEAST_REFERENCE, Yardstick
 from tests.builders import dense, play, record, segment, spec
 
@@ -328,6 +329,85 @@ def test_an_hour_that_knows_less_does_not_take_the_place_of_a_calibration():
     assert not played(made, seconds(0, 1500))
     assert made.armed
     assert played(made, seconds(1500, 90, 3), 1500)
+
+
+def test_an_hour_that_knows_one_caller_does_not_take_the_place_of_a_calibration_of_all():
+    """Half of the calls are one caller's; what changes are the answers to the others, and it is found."""
+    rng, names = np.random.default_rng(17), tuple(f"t{i:02}" for i in range(15))
+    (share,) = shares([8], 1.0)
+    calibrated = CalibratedPredicate(
+        categories=names,
+        reference=tuple(np.tile(rng.multinomial(4000, share), 15).tolist()),
+        thresholds_nats={10: 0.3, 30: 0.2, 60: 0.1},
+    )
+    made = Divergence(spec("divergence", window_s=60.0, given="tenant"), BUDGET, calibrated)
+
+    def seconds(start, count, shift=0):
+        for s in range(start, start + count):
+            callers = [0 if rng.random() < 0.5 else int(rng.integers(1, 15)) for _ in range(5)]
+            yield [
+                record(
+                    s + i / 5,
+                    tenant=names[caller],
+                    output_tokens=1 << int(rng.choice(BINS, p=share)) + (shift if caller else 0) >> 1,
+                )
+                for i, caller in enumerate(callers)
+            ]
+
+    assert not played(made, seconds(0, 600))
+    assert played(made, seconds(600, 60, 3), 600)
+
+
+def test_too_few_calls_of_each_caller_are_learning_and_never_healthy():
+    """Uncalibrated, at a call a second of fifteen callers: no hour knows one of them."""
+    rng = np.random.default_rng(18)
+    made = Divergence(spec("divergence", window_s=30.0, given="tenant"), BUDGET)
+    seconds = (
+        [record(s + 0.5, tenant=f"t{int(rng.integers(15))}", output_tokens=int(rng.integers(1, 500)))]
+        for s in range(2400)
+    )
+
+    assert not played(made, seconds)
+    assert made.verdict.outcome is Outcome.LEARNING
+
+
+def test_a_place_that_knows_a_part_of_a_window_does_not_make_it_harmless():
+    """What was harmless was one caller's; the other one's answers were hardly seen then."""
+    rng, given = np.random.default_rng(19), shares([5, 10])
+    harmless = Harmless(2)
+    there = pairs(rng, [1, 0], given, 400) + pairs(rng, [0, 1], given, 10)
+    harmless.remember(there, pairs(rng, [0.5, 0.5], given, 4000), 0)
+    strange = pairs(rng, [1, 0], given, 400) + pairs(rng, [0, 1], shares([5, 3]), 300)
+
+    assert harmless.is_known(pairs(rng, [1, 0], given, 400), 400, 0.1, 1.0, 10)
+    assert not harmless.is_known(strange, 700, 0.1, 1.0, 10)
+
+
+def test_barely_known_strata_are_as_far_as_chance_has_it():
+    """Each of fifteen with 340 records of reference: what chance explains is all there is, on the mean."""
+    rng, given, mix = np.random.default_rng(20), shares(range(2, 17)), np.full(15, 1 / 15)
+    found = []
+    for _ in range(60):
+        reference = np.concatenate([rng.multinomial(340, row) for row in given])
+        found.append(far(GivenYardstick(reference, 15), pairs(rng, mix, given, 6000))[2])
+
+    assert abs(np.mean(found)) < 0.004
+
+
+def test_a_stratum_of_small_reference_and_much_of_the_window_is_no_certain_change():
+    """Its part of the sum varies more than the others': at most 1 in 10 where 1 in 1,000 is meant."""
+    rng, given = np.random.default_rng(21), shares(range(2, 17))
+    mix = np.array([0.7] + [0.3 / 14] * 14)
+    certain = 0
+    for _ in range(300):
+        reference = np.concatenate(
+            [rng.multinomial(20_000 if i else 310, row) for i, row in enumerate(given)]
+        )
+        yardstick, window = GivenYardstick(reference, 15), pairs(rng, mix, given, 6000)
+        judged, raw, _ = far(yardstick, window)
+        certain += yardstick.certain(raw, judged, window, design_effect=1.0, tolerance=0.0, alpha=1e-3)
+
+    assert certain <= 30
 
 
 def test_what_is_usual_has_not_crept_by_chance():
