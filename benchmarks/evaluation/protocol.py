@@ -46,25 +46,21 @@ def example(*, learnt: bool = False) -> Contract:
 
 def with_first_token(contract: Contract) -> Contract:
     """The contract with time to first token judged beside the whole call, which is as long as its answer."""
-    whole = contract.predicates["slow_responses"]
-    first = replace(whole, name="slow_first_token", field="ttft_s")
-    mode = contract.modes["latency_spike"]
-    return replace(
-        contract,
-        predicates={**contract.predicates, first.name: first},
-        modes={**contract.modes, mode.name: replace(mode, when=Condition(1, (first.name, whole.name)))},
-    )
+    return _beside(contract, "slow_responses", "latency_spike", name="slow_first_token", field="ttft_s")
 
 
 def with_given(contract: Contract) -> Contract:
     """The contract with answers compared with those to the same tenant, beside all answers as they come."""
-    plain = contract.predicates["output_drift"]
-    given = replace(plain, name="answer_drift", given="tenant")
-    mode = contract.modes["token_drift"]
+    return _beside(contract, "output_drift", "token_drift", name="answer_drift", given="tenant")
+
+
+def _beside(contract: Contract, plain: str, mode: str, *, name: str, **changed: str) -> Contract:
+    spec = replace(contract.predicates[plain], name=name, **changed)  # type: ignore[arg-type]  # text keys
+    when = Condition(1, (name, plain))
     return replace(
         contract,
-        predicates={**contract.predicates, given.name: given},
-        modes={**contract.modes, mode.name: replace(mode, when=Condition(1, (given.name, plain.name)))},
+        predicates={**contract.predicates, name: spec},
+        modes={**contract.modes, mode: replace(contract.modes[mode], when=when)},
     )
 
 

@@ -310,9 +310,9 @@ def test_a_harmless_drift_makes_nothing_else_harmless():
     assert played(made, stream(rng, 20, middles=another, start=300), 300)
 
 
-def test_an_hour_that_knows_less_does_not_take_the_place_of_a_calibration():
-    """Fifteen callers at a call a second: their own hour never holds enough of each, and a drift is found."""
-    rng, names = np.random.default_rng(14), tuple(f"t{i:02}" for i in range(15))
+def of_fifteen(rng):
+    """A judge with a calibration of fifteen callers, who they are, and what all of them get."""
+    names = tuple(f"t{i:02}" for i in range(15))
     (share,) = shares([8], 1.0)
     calibrated = CalibratedPredicate(
         categories=names,
@@ -320,6 +320,13 @@ def test_an_hour_that_knows_less_does_not_take_the_place_of_a_calibration():
         thresholds_nats={10: 0.3, 30: 0.2, 60: 0.1},
     )
     made = Divergence(spec("divergence", window_s=60.0, given="tenant"), BUDGET, calibrated)
+    return made, names, share
+
+
+def test_an_hour_that_knows_less_does_not_take_the_place_of_a_calibration():
+    """Fifteen callers at a call a second: their own hour never holds enough of each, and a drift is found."""
+    rng = np.random.default_rng(14)
+    made, names, share = of_fifteen(rng)
 
     def seconds(start, count, shift=0):
         for s in range(start, start + count):
@@ -333,14 +340,8 @@ def test_an_hour_that_knows_less_does_not_take_the_place_of_a_calibration():
 
 def test_an_hour_that_knows_one_caller_does_not_take_the_place_of_a_calibration_of_all():
     """Half of the calls are one caller's; what changes are the answers to the others, and it is found."""
-    rng, names = np.random.default_rng(17), tuple(f"t{i:02}" for i in range(15))
-    (share,) = shares([8], 1.0)
-    calibrated = CalibratedPredicate(
-        categories=names,
-        reference=tuple(np.tile(rng.multinomial(4000, share), 15).tolist()),
-        thresholds_nats={10: 0.3, 30: 0.2, 60: 0.1},
-    )
-    made = Divergence(spec("divergence", window_s=60.0, given="tenant"), BUDGET, calibrated)
+    rng = np.random.default_rng(17)
+    made, names, share = of_fifteen(rng)
 
     def seconds(start, count, shift=0):
         for s in range(start, start + count):
