@@ -223,10 +223,11 @@ def main() -> None:
                 whole.setdefault(run.method, Tally()).add(run)
                 if run.method == "ours":
                     parts.setdefault(f"{cell.regime}, {cell.calls_per_s:g}/s", Tally()).add(run)
-                    for what in (*run.found, *run.missed):
-                        counted = modes.setdefault(f"{what[0]} {what[1]:g}", [0, 0])
-                        counted[0] += what in run.found
-                        counted[1] += 1
+                    for hit, those in ((1, run.found), (0, run.missed)):
+                        for mode, incident_size in those:
+                            counted = modes.setdefault(f"{mode} {incident_size:g}", [0, 0])
+                            counted[0] += hit
+                            counted[1] += 1
                 log.write(json.dumps({"commit": commit, "seed": seed} | asdict(cell) | asdict(run)) + "\n")
             log.flush()
             print(f"{number} of {len(todo)} streams: {cell}", file=sys.stderr)
