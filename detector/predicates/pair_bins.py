@@ -201,8 +201,6 @@ class PairBins:
 
     def count(self, values: Values) -> list[int]:
         """See `Binner.count`."""
-        if not len(values):
-            return [0] * self.bins
         given, tokens = zip(*values, strict=True)
         strata = np.fromiter(map(self._strata.place, given), np.int64, len(given))
         places = strata * self._tokens.bins + self._tokens.places(tokens)

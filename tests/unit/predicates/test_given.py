@@ -376,7 +376,7 @@ def test_a_place_that_knows_a_part_of_a_window_does_not_make_it_harmless():
     """What was harmless was one caller's; the other one's answers were hardly seen then."""
     rng, given = np.random.default_rng(19), shares([5, 10])
     harmless = Harmless(2)
-    there = pairs(rng, [1, 0], given, 400) + pairs(rng, [0, 1], given, 10)
+    there = pairs(rng, [1, 0], given, 100) + pairs(rng, [0, 1], given, 10)
     harmless.remember(there, pairs(rng, [0.5, 0.5], given, 4000), 0)
     strange = pairs(rng, [1, 0], given, 400) + pairs(rng, [0, 1], shares([5, 3]), 300)
 
@@ -433,6 +433,7 @@ def test_accepting_a_drift_learns_who_calls_now():
         for s in range(150, 400)
     )
     made.rebase()
+    assert not made._stream.ring.sizes.any()
     assert not played(made, renamed, 150)
 
     assert made.armed

@@ -89,6 +89,8 @@ def test_what_is_learnt_of_it_can_be_judged_by(tmp_path):
     )
 
     assert not [each for each in check_text(text) if each.severity == "error"]
+    (strayed,) = [one.strayed for one in found.learnt if one.spec.name == "answer_drift"]
+    assert all(abs(median) < 0.01 for median, _, _ in strayed.values())
     assert given.categories == tuple(LENGTHS)
     assert len(given.reference) == 4 * TOKEN_BINS
     assert given.records == sum(given.reference) == plain.records
@@ -180,3 +182,11 @@ def test_a_spec_of_the_other_kind_is_left_alone():
     assert (made.name, made.field, made.given) == ("answer_drift", "output_tokens", "tenant")
     assert not judges_answers(PredicateSpec(name="p", type="divergence", field="input_tokens"))
     assert candidate(load_contract(GIVEN)) is None
+
+
+def test_what_chance_explains_is_no_sign_of_what_may_come() -> None:
+    """Of four strata chance alone comes to more than a hundredth of a nat in five minutes of two hours."""
+    reference = np.tile(np.full(TOKEN_BINS, 250), 4)
+
+    assert spread._slow(7200, reference, 300, 1.0, 0.01, 4) == 0.0
+    assert spread._slow(7200, reference, 300, 1.0, 0.2, 4) > 0.5
