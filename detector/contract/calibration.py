@@ -23,8 +23,8 @@ class CalibratedPredicate:
         tolerance_nats: d0, the divergence that healthy traffic wanders by.
         thresholds_nats: window length in seconds -> how far a window may stray.
         edges: ascending; bin i holds edges[i - 1] <= x < edges[i], the first and the last are open.
-        categories: one bin each, and one more for all other values.
-        reference: counts per bin, in the order of the bins.
+        categories: one bin each, and one more for all other values; where a text is `given`, its strata.
+        reference: counts per bin, in the order of the bins, stratum by stratum.
         smallest_detectable_nats: smallest divergence found within `window_s` with 99 % power.
         rate: healthy share of bad calls.
         ceiling: upper limit of the healthy share, the binomial noise removed.

@@ -166,7 +166,7 @@ PREDICATE: Keys = {
     "by": Key(kind="names", says="text fields; each of their values is judged beside the whole", filled=True),
     "given": Key(
         kind="text",
-        says="text field or token count; token counts are compared at equal values of it, such as tenant",
+        says="what was asked, or of whom, such as tenant; token counts are compared at equal values of it",
     ),
     "reference": Key(kind="section", says="what a divergence is measured from", of=REFERENCE),
     "where": Key(kind="filter", says="fields and the value, or values, that a call must have to be seen"),

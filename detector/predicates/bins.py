@@ -32,9 +32,13 @@ Values = Sequence[Any] | NDArray[np.float64]
 
 
 class Binner(Protocol):
-    """Counts values into a fixed number of bins; a `numeric` one takes arrays as well."""
+    """Counts values into a fixed number of bins; a `numeric` one takes arrays as well.
+
+    The bins lie in `strata` of equal length, each to be compared by itself; see `GivenYardstick`.
+    """
 
     bins: int
+    strata: int
     numeric: bool
 
     def count(self, values: Values) -> list[int]:
@@ -71,6 +75,7 @@ def _counted(places: NDArray[np.integer[Any]], bins: int) -> list[int]:
 
 
 class _Fixed:
+    strata = 1
     numeric = False
 
     def meet(self, values: Sequence[Any]) -> Sequence[Any]:
@@ -207,12 +212,8 @@ class ListedBins(_Fixed):
         """See `Binner.count`."""
         counts = [0] * self.bins
         for value, times in Counter(map(str, values)).items():
-            counts[self.place(value)] += times
+            counts[self._index.get(value, self.bins - 1)] += times
         return counts
-
-    def place(self, value: str) -> int:
-        """The bin of a value."""
-        return self._index.get(value, self.bins - 1)
 
     def name(self, index: int) -> str:
         """See `Binner.name`."""
@@ -226,6 +227,7 @@ class CategoryBins:
     """
 
     bins = CATEGORIES
+    strata = 1
     numeric = False
 
     def __init__(self) -> None:
@@ -282,6 +284,7 @@ class FeatureBins:
     """A feature may be a number or text: numbers as `FloatBins`, texts as `CategoryBins`, side by side."""
 
     bins = FloatBins.bins + CATEGORIES
+    strata = 1
     numeric = False
 
     def __init__(self) -> None:

@@ -10,7 +10,6 @@ With `given`, answers are compared with answers to the like: see `GivenYardstick
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +22,7 @@ from detector.predicates.bins import TOKEN_IDS, Binner, binner_for
 from detector.predicates.creep import Crept
 from detector.predicates.drift import CLEAR_EVALUATIONS, DriftStream
 from detector.predicates.limits import Limits
-from detector.predicates.pair_bins import PairBins, pair_bins_for
+from detector.predicates.pair_bins import PairBins
 from detector.predicates.strata import Strata
 from detector.windows.array_segment import ArraySegment
 from detector.windows.arrays import is_number
@@ -51,13 +50,11 @@ class Divergence(JudgeBase):
         super().__init__(spec)
         self._calibrated = calibrated
         self._binner: Binner
-        strata = 1
         if spec.given:
-            self._binner = pairs = pair_bins_for(spec.given, calibrated)
-            strata = pairs.strata
+            self._binner = PairBins(spec.given, calibrated.categories if calibrated else None)
         else:
             self._binner = binner_for(spec.field, calibrated)
-        limits = replace(limits_of(spec, budget, self._binner.bins, calibrated, known_until), strata=strata)
+        limits = limits_of(spec, budget, self._binner, calibrated, known_until)
         self._stream = DriftStream(self._binner.bins, spans_of(spec), limits)
         self._strata = Strata(self._binner.bins, spans_of(spec), limits) if spec.by else None
         self._is_number = is_number(spec.field) and self._binner.numeric
@@ -80,7 +77,7 @@ class Divergence(JudgeBase):
         if self._stream.ring.boundary is None:
             self._stream.ring.start(segment.boundary)
         values = self._values(segment, positions)
-        if not self._is_number or self.spec.given:
+        if not self._is_number:
             values = self._binner.meet(values)
         seconds = segment.seconds()
         groups = self._groups(segment, positions)
@@ -270,7 +267,7 @@ def spans_of(spec: PredicateSpec) -> tuple[int, ...]:
 def limits_of(
     spec: PredicateSpec,
     budget: Budget,
-    bins: int,
+    binner: Binner,
     calibrated: CalibratedPredicate | None,
     known_until: float | None = None,
 ) -> Limits:
@@ -289,7 +286,7 @@ def limits_of(
         }
         thresholds = tuple(learnt[shorter[span]] for span in spans) if learnt else None
         tolerance = max(tolerance, calibrated.tolerance_nats or 0.0)
-        if calibrated.reference is not None and len(calibrated.reference) == bins:
+        if calibrated.reference is not None and len(calibrated.reference) == binner.bins:
             reference = calibrated.reference
     return Limits(
         threshold_nats=spec.threshold_nats,
@@ -301,4 +298,5 @@ def limits_of(
         calibrated=thresholds,
         reference=reference,
         known_until=math.inf if known_until is None else known_until,
+        strata=binner.strata,
     )

@@ -18,7 +18,7 @@ from detector.predicates.kl import bias_tables, reference_share, summed_bias
 from detector.predicates.yardstick import LEAST_REFERENCE, Yardstick
 from detector.windows.panes import Counts
 
-_AS_MUCH = 0.9
+_AS_MUCH = 0.9  # of the records that can be compared now
 
 
 class GivenYardstick(Yardstick):
@@ -94,11 +94,11 @@ class GivenYardstick(Yardstick):
         held = self._strata(counts).sum(axis=1)
         occupied = self._strata(self._occupied | (counts > 0)).sum(axis=1)
         freedom = np.where(self._known & (held > 0), occupied - 1, 0)
-        # A sum of chi-squares, each with the weight of its own window and reference, has the mean and the
-        # variance of this one (F. E. Satterthwaite 1946, Biometrics Bulletin 2).
+        # A sum of chi-squares, each with the weight of its own window and reference, is taken for the one of
+        # the same mean and variance (F. E. Satterthwaite 1946, Biometrics Bulletin 2).
         weight = 1.0 + held / np.maximum(self._sizes, 1)
-        mean, half = float((freedom * weight).sum()), float((freedom * weight * weight).sum())
-        return (mean * mean / half, half / mean / n) if half else (1.0, 1.0 / n)
+        sums, squares = float((freedom * weight).sum()), float((freedom * weight * weight).sum())
+        return (sums * sums / squares, squares / sums / n) if squares else (1.0, 1.0 / n)
 
     def _strata(self, cells: Any) -> Any:
         return cells.reshape(len(self._known), self._bins)

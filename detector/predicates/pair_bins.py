@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from detector.contract.calibration import CalibratedPredicate
 from detector.predicates.bins import NAMED, TokenBins, Values
 from detector.windows.kinds import KINDS
 
@@ -14,8 +13,8 @@ _SHORTEST, _LONGEST = 5, 13  # bit lengths: under 32 tokens is one stratum, 4,09
 _MET_FIRST = 500  # calls
 
 
-class Strata(Protocol):
-    """Tells strata apart."""
+class Stratifier(Protocol):
+    """Tells strata apart; `bins`: how many they are."""
 
     bins: int
 
@@ -44,26 +43,10 @@ class Strata(Protocol):
         ...
 
 
-class LengthStrata:
-    """Token counts by octaves: under 32, 32-63, .. 2,048-4,095, and more."""
-
-    bins = _LONGEST - _SHORTEST + 1
-
+class _Known:
     def meet(self, values: Sequence[Any]) -> int:
-        """They are known."""
+        """Every stratum is known."""
         return 0
-
-    def place(self, value: int) -> int:
-        """See `Strata.place`."""
-        return min(max(int(value).bit_length(), _SHORTEST), _LONGEST) - _SHORTEST
-
-    def name(self, index: int) -> str:
-        """See `Strata.name`."""
-        bits = index + _SHORTEST
-        if index == 0:
-            return f"under {1 << bits}"
-        low = 1 << bits - 1
-        return f"{low} and more" if bits == _LONGEST else f"{low}..{2 * low - 1}"
 
     def settle(self) -> None:
         """Nothing is learnt."""
@@ -76,8 +59,43 @@ class LengthStrata:
         """Nothing was learnt."""
 
 
-class Callers:
-    """The fifteen values with the most of the first 500 calls; whoever else calls belongs to no stratum.
+class LengthStrata(_Known):
+    """Token counts by octaves: under 32, 32-63, .. 2,048-4,095, and more."""
+
+    bins = _LONGEST - _SHORTEST + 1
+
+    def place(self, value: int) -> int:
+        """See `Stratifier.place`."""
+        return min(max(int(value).bit_length(), _SHORTEST), _LONGEST) - _SHORTEST
+
+    def name(self, index: int) -> str:
+        """See `Stratifier.name`."""
+        bits = index + _SHORTEST
+        if index == 0:
+            return f"under {1 << bits}"
+        low = 1 << bits - 1
+        return f"{low} and more" if bits == _LONGEST else f"{low}..{2 * low - 1}"
+
+
+class ListedStrata(_Known):
+    """Values that a calibration has named; all others belong to no stratum."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = tuple(names)
+        self._index = {name: number for number, name in enumerate(names)}
+        self.bins = len(names)
+
+    def place(self, value: Any) -> int:
+        """See `Stratifier.place`."""
+        return self._index.get(value, self.bins)
+
+    def name(self, index: int) -> str:
+        """See `Stratifier.name`."""
+        return self._names[index]
+
+
+class FrequentStrata:
+    """The fifteen values with the most of the first 500 calls; all others belong to no stratum.
 
     Whoever called first would not do: health checks do. Until they are known no call belongs to one.
     """
@@ -90,7 +108,7 @@ class Callers:
         self._left = _MET_FIRST
 
     def meet(self, values: Sequence[Any]) -> int:
-        """See `Strata.meet`."""
+        """See `Stratifier.meet`."""
         if not self._left:
             return 0
         early = values[: self._left]
@@ -107,59 +125,28 @@ class Callers:
             self._met, self._left = Counter(), 0
 
     def place(self, value: Any) -> int:
-        """See `Strata.place`."""
+        """See `Stratifier.place`."""
         return self._names.get(value, NAMED)
 
     def name(self, index: int) -> str:
-        """See `Strata.name`."""
+        """See `Stratifier.name`."""
         return next((name for name, number in self._names.items() if number == index), "")
 
     def state(self) -> list[Any]:
-        """See `Binner.state`."""
+        """See `Stratifier.state`."""
         return [list(self._names), list(self._met.items()), self._left]
 
     def load(self, state: list[Any]) -> None:
-        """See `Binner.load`."""
+        """See `Stratifier.load`."""
         self._names = {name: number for number, name in enumerate(state[0])}
         self._met, self._left = Counter(dict(state[1])), state[2]
-
-
-class Listed:
-    """Callers that a calibration has named; whoever else calls belongs to no stratum."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = tuple(names)
-        self._index = {name: number for number, name in enumerate(names)}
-        self.bins = len(names)
-
-    def meet(self, values: Sequence[Any]) -> int:
-        """They are known."""
-        return 0
-
-    def place(self, value: Any) -> int:
-        """See `Strata.place`."""
-        return self._index.get(value, self.bins)
-
-    def name(self, index: int) -> str:
-        """See `Strata.name`."""
-        return self._names[index]
-
-    def settle(self) -> None:
-        """Nothing is learnt."""
-
-    def state(self) -> list[Any]:
-        """Nothing is learnt."""
-        return []
-
-    def load(self, state: list[Any]) -> None:
-        """Nothing was learnt."""
 
 
 class PairBins:
     """See `Binner`; a value is (what is given, token count), and pairs lie stratum by stratum.
 
-    Callers beyond fifteen are not counted: all of them together are a mix again, which in simulated traffic
-    strayed ten times as far as the fifteen did.
+    What belongs to no stratum is not counted: all such calls together are a mix again, which in simulated
+    traffic strayed ten times as far as the fifteen most frequent tenants did.
 
     Args:
         given: name of the field that is given.
@@ -175,11 +162,11 @@ class PairBins:
     def __init__(self, given: str, categories: Sequence[str] | None = None) -> None:
         self._given = given
         self._tokens = TokenBins()
-        self._strata: Strata
+        self._strata: Stratifier
         if KINDS.get(given) is int:
             self._strata = LengthStrata()
         else:
-            self._strata = Listed(categories) if categories else Callers()
+            self._strata = ListedStrata(categories) if categories else FrequentStrata()
         self.strata = self._strata.bins
         self.bins = self.strata * self._tokens.bins
 
@@ -194,9 +181,9 @@ class PairBins:
 
     def forget(self) -> bool:
         """Learn anew who calls, if that was learnt; what was counted so far is of others then."""
-        if not isinstance(self._strata, Callers):
+        if not isinstance(self._strata, FrequentStrata):
             return False
-        self._strata = Callers()
+        self._strata = FrequentStrata()
         return True
 
     def count(self, values: Values) -> list[int]:
@@ -223,8 +210,3 @@ class PairBins:
     def load(self, state: list[Any]) -> None:
         """See `Binner.load`."""
         self._strata.load(state)
-
-
-def pair_bins_for(given: str, calibrated: CalibratedPredicate | None = None) -> PairBins:
-    """The bins of token counts given a field, with its calibrated categories if there are any."""
-    return PairBins(given, None if calibrated is None else calibrated.categories)

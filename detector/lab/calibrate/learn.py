@@ -167,6 +167,8 @@ def _incidents(route: str, tally: RouteTally, specs: Sequence[PredicateSpec]) ->
             spread.settle_bins(counts)
             seconds, table = spread.panes(counts)
             found.append(healthy.strange_minutes(seconds, table, spread.design_effect(table)))
+        else:
+            continue
         if healthy.recurs(found[-1], len(tally.minutes)):
             found.pop()
             continue

@@ -82,16 +82,16 @@ def _categories(tally: ValueTally) -> tuple[tuple[float, ...] | None, tuple[str,
     return None, tuple(name for name, _ in chosen)
 
 
-class Cells(NamedTuple):
-    """Counts of whole seconds: parallel arrays, by second and column ascending."""
+class Counted(NamedTuple):
+    """What a tally's cells hold: parallel arrays, by second and column ascending."""
 
     seconds: Ints
     columns: Ints
     counts: Ints
 
-    def where(self, keep: NDArray[np.bool_]) -> "Cells":
+    def where(self, keep: NDArray[np.bool_]) -> "Counted":
         """Some of them."""
-        return Cells(self.seconds[keep], self.columns[keep], self.counts[keep])
+        return Counted(self.seconds[keep], self.columns[keep], self.counts[keep])
 
     def table(self, width: int) -> tuple[Ints, Ints]:
         """(seconds with values, ascending; counts per column, shape (seconds, width))."""
@@ -101,17 +101,9 @@ class Cells(NamedTuple):
         return seconds, table
 
 
-def cells_of(tally: ValueTally | PairTally, left_out: Ints | None = None) -> Cells:
-    """What was counted, without minutes left out; of pairs, what belongs to a stratum."""
-    found = Cells(*tally.cells.read())
-    if left_out is not None and len(left_out):
-        found = found.where(~np.isin(found.seconds // 60, left_out))
-    return found
-
-
-def panes(tally: ValueTally | PairTally, left_out: Ints | None = None) -> tuple[Ints, Ints]:
-    """(seconds with values, ascending; counts per bin, shape (seconds, bins)), without minutes left out."""
-    return cells_of(tally, left_out).table(tally.cells.columns)
+def panes(tally: ValueTally | PairTally) -> tuple[Ints, Ints]:
+    """(seconds with values, ascending; counts per bin, shape (seconds, bins))."""
+    return Counted(*tally.cells.read()).table(tally.cells.columns)
 
 
 def design_effect(table: Ints) -> float:
@@ -125,11 +117,11 @@ def _phi(parts: Iterable[tuple[float, int]]) -> float:
     return max(1.0, sum(squares for squares, _ in found) / total) if total else 1.0
 
 
-def _within(cells: Cells, strata: int, bins: int) -> float:
+def _within(cells: Counted, strata: int, bins: int) -> float:
     """phi of neighbours in the same stratum, one after the other: all in one table may be too much."""
     of_strata = cells.columns // bins
     return _phi(
-        _dispersion(Cells(part.seconds, part.columns % bins, part.counts).table(bins)[1])
+        _dispersion(Counted(part.seconds, part.columns % bins, part.counts).table(bins)[1])
         for part in (cells.where(of_strata == stratum) for stratum in range(strata))
     )
 
@@ -157,7 +149,7 @@ def _dispersion(table: Ints) -> tuple[float, int]:
 
 
 def strayed(
-    cells: Cells, bins: int, strata: int, spans: Sequence[int], phi: float, least: float
+    cells: Counted, bins: int, strata: int, spans: Sequence[int], phi: float, least: float
 ) -> dict[int, Floats]:
     """Bias-corrected KL of windows from the hour before, per length; empty where windows are too small.
 
@@ -253,11 +245,10 @@ def measure(
         tally.settle()
         categories, strata, bins = tally.categories, tally.strata, TOKEN_BINS
     else:
-        if not (~np.isin(tally.cells.read()[0] // 60, left_out)).any():
-            return None
         (edges, categories), strata = settle_bins(tally), 1
         bins = tally.cells.columns
-    cells = cells_of(tally, left_out)
+    cells = Counted(*tally.cells.read())
+    cells = cells.where(~np.isin(cells.seconds // 60, left_out))
     values = int(cells.counts.sum())
     cells = cells.where(cells.columns < strata * bins)
     if not len(cells.counts):

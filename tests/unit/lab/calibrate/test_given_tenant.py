@@ -163,7 +163,7 @@ def test_dependence_within_strata_is_what_counts():
         places = np.repeat(draw.integers(0, 8, rows // repeated), repeated)
         table = np.zeros((rows // per_s, 2 * TOKEN_BINS), np.int64)
         np.add.at(table, (np.arange(rows) // per_s, tenants * TOKEN_BINS + places), 1)
-        cells = spread.Cells(*np.nonzero(table), table[np.nonzero(table)])
+        cells = spread.Counted(*np.nonzero(table), table[np.nonzero(table)])
         return spread._within(cells, 2, TOKEN_BINS), spread.design_effect(table)
 
     within, whole = phi(1)
@@ -190,3 +190,19 @@ def test_what_chance_explains_is_no_sign_of_what_may_come() -> None:
 
     assert spread._slow(7200, reference, 300, 1.0, 0.01, 4) == 0.0
     assert spread._slow(7200, reference, 300, 1.0, 0.2, 4) > 0.5
+
+
+def test_answers_to_questions_of_the_same_length_are_learnt_and_judged(tmp_path):
+    """A token count that is given has octaves for strata; its calibration can be judged by."""
+    text = GIVEN.replace("given: tenant", "given: input_tokens")
+    found = calibrate([written(tmp_path / "a.jsonl")], load_contract(text))
+    filled, _ = with_calibration(text, found.calibration)
+    again = load_contract(filled)
+    one = again.calibrated("chat", "answer_drift")
+    judge = judge_for(again.predicates["answer_drift"], Budget(1e9, 1e-9), one)
+
+    assert not [each for each in check_text(filled) if each.severity == "error"]
+    assert one.categories is None
+    assert one.made_for == "divergence of output_tokens given input_tokens"
+    assert len(one.reference) == 9 * TOKEN_BINS
+    assert judge._stream.yardstick.n == one.records == 72_000
