@@ -7,6 +7,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import pytest
@@ -80,7 +81,7 @@ def histories(routes: Sequence[str]) -> list[bytes]:
     [(8, 512), (100, 512), (100, 20)],
     ids=lambda value: str(value),
 )
-def test_decode_and_judge(benchmark, routes, size):
+def test_decode_and_judge(benchmark: Any, routes: int, size: int) -> None:
     """Routes of one partition, records of one batch: 512 are judged at a time, 20 come in a quiet moment."""
     stream = Stream.over(routes)
     rounds = max(20, 100_000 // size)

@@ -1,5 +1,7 @@
 """What a gateway pays: one decision from memory, and catching up with ten minutes of a busy control topic."""
 
+from typing import Any
+
 import pytest
 
 from detector.gateway.decision import Decider
@@ -52,7 +54,7 @@ def _caught_up(messages: list[Message]) -> ControlView:
     return view
 
 
-def test_catch_up(benchmark):
+def test_catch_up(benchmark: Any) -> None:
     """Every record decoded, fenced and folded; Kafka's own part comes on top."""
     messages = _topic()
     view = benchmark.pedantic(_caught_up, args=(messages,), rounds=3)
@@ -62,7 +64,7 @@ def test_catch_up(benchmark):
 
 
 @pytest.mark.parametrize("route", ["route-7", "healthy"])
-def test_decide(benchmark, route):
+def test_decide(benchmark: Any, route: str) -> None:
     """A route that is diverted and one that is not."""
     decider = Decider(_caught_up(_topic()), "gateway-1")
     decider.heard = True

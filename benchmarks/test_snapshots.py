@@ -1,6 +1,7 @@
 """A partition of 1,000 routes: the longest turn that a snapshot takes, and a whole restore."""
 
 import time
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def stream() -> Stream:
     return Stream.over(ROUTES)
 
 
-def test_snapshot_of_a_route(benchmark, stream):
+def test_snapshot_of_a_route(benchmark: Any, stream: Stream) -> None:
     """One route is the least that a turn can take."""
     names = iter(list(stream.pipeline.routes))
     sizes: list[int] = []
@@ -28,7 +29,7 @@ def test_snapshot_of_a_route(benchmark, stream):
         print(f"\nlongest snapshot {longest * 1e3:.2f} ms of {ROUTES}; largest {max(sizes):,} bytes")
 
 
-def test_restore_of_a_partition(benchmark, stream):
+def test_restore_of_a_partition(benchmark: Any, stream: Stream) -> None:
     """Everything that a takeover has to load before it may judge."""
     saved = [stream.pipeline.snapshot(route) for route in stream.pipeline.routes]
 
@@ -45,7 +46,7 @@ def test_restore_of_a_partition(benchmark, stream):
     print(f"\nrestore of {ROUTES} routes, {size:.1f} MiB: {(time.perf_counter() - began) / 3:.2f} s")
 
 
-def test_tick_of_a_partition(benchmark, stream):
+def test_tick_of_a_partition(benchmark: Any, stream: Stream) -> None:
     """What time alone costs while nothing comes in: twenty such ticks a second."""
     at = iter(stream.at + 3 + number * 0.05 for number in range(200))
     benchmark.pedantic(lambda: stream.pipeline.tick(next(at)), rounds=200)

@@ -8,6 +8,7 @@ Each call has 32 token ids, and comes from one of 8 deployments and 20 tenants.
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ def _judge(pipeline: Pipeline, raws: list[bytes], first: int) -> None:
 
 
 @pytest.mark.parametrize("size", [512, 20])
-def test_decode_and_judge_all(benchmark, size):
+def test_decode_and_judge_all(benchmark: Any, size: int) -> None:
     """512 is a turn of a busy partition, 20 a quiet moment."""
     draw = random.Random(7)
     tails = [_tail(draw) for _ in range(TAILS)]

@@ -60,7 +60,8 @@ def window_rates(regime: Regime, population: Population, seed: int, days: float)
     per_window = int(WINDOW_S / GRID_S)
     steps = int(days * 86_400 / GRID_S) // per_window * per_window
     path = np.array([wander.at(step * GRID_S) for step in range(steps)])
-    return path.reshape(-1, per_window, regime.tenants).mean(axis=1)
+    means: Floats = path.reshape(-1, per_window, regime.tenants).mean(axis=1)
+    return means
 
 
 def tenant_mixes(
@@ -93,7 +94,8 @@ def _trailing(mix: Floats) -> Floats:
     q = reference / reference.sum(axis=1, keepdims=True)
     p = mix[TRAILING:] / mix[TRAILING:].sum(axis=1, keepdims=True)
     terms = np.where(p > 0, p * np.log(np.maximum(p, 1e-12) / np.maximum(q, 1e-12)), 0.0)
-    return terms.sum(axis=1)
+    found: Floats = terms.sum(axis=1)
+    return found
 
 
 def main() -> None:

@@ -78,7 +78,8 @@ def _tilted(usual: Flags, nats: float) -> Flags:
 
     def at(slope: float) -> Flags:
         weights = usual * np.exp(slope * np.arange(len(usual)))
-        return weights / weights.sum()
+        tilted: Flags = weights / weights.sum()
+        return tilted
 
     def excess(slope: float) -> float:
         p = at(slope)
@@ -123,7 +124,9 @@ def runs() -> Iterator[str]:
         minutes = [(6000, np.flatnonzero(each)) for each in flags.reshape(-1, 6000)]
         cells = []
         for wanted in (1e4, 1e5, 1e6):
-            ceiling = silent_ceiling(minutes, found.ceiling, wanted, found.design_effect, HIGHEST / 2)
+            ceiling = silent_ceiling(
+                minutes, found.ceiling(shares.LEAST_SLOW), wanted, found.design_effect, HIGHEST / 2
+            )
             threshold = wanted
             if found.design_effect > 1.05:
                 needed = bootstrap.run_length_threshold(minutes, ceiling, found.design_effect, wanted)
@@ -156,7 +159,8 @@ def _correlated(rho: float) -> "Callable[[np.random.Generator, int], Flags]":
     def make(rng: np.random.Generator, count: int) -> Flags:
         noise = rng.standard_normal(count) * np.sqrt(1 - rho**2)
         values = lfilter([1.0], [1.0, -rho], noise) if rho else rng.standard_normal(count)
-        return values > norm.ppf(0.99)
+        found: Flags = values > norm.ppf(0.99)
+        return found
 
     return make
 

@@ -108,7 +108,10 @@ def _watch(
     for record, value in values:
         if value is None:
             continue
-        detector.update(value)
+        if isinstance(detector, BinaryDriftDetector):
+            detector.update(bool(value))
+        else:
+            detector.update(value)
         seen += 1
         slow += (value - slow) / min(seen, 2000)
         fast += (value - fast) / min(seen, 50)
