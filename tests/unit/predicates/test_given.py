@@ -310,6 +310,22 @@ def test_a_harmless_drift_makes_nothing_else_harmless():
     assert played(made, stream(rng, 20, middles=another, start=300), 300)
 
 
+def test_calls_that_cannot_be_compared_are_too_little_and_never_healthy():
+    """The calibration knows one caller from a hundred calls: where he alone calls, nothing is judged."""
+    rng, given = np.random.default_rng(22), shares([USUAL[tenant] for tenant in TENANTS], 0.8)
+    reference = pairs(rng, [0.4, 0.3, 0.3, 0], given, 20_000) + pairs(rng, [0, 0, 0, 1], given, 100)
+    calibrated = CalibratedPredicate(
+        categories=TENANTS, reference=tuple(reference.tolist()), thresholds_nats={3: 0.3, 10: 0.1, 30: 0.07}
+    )
+    made = Divergence(spec("divergence", window_s=30.0, given="tenant"), BUDGET, calibrated)
+
+    assert not played(made, stream(rng, 20, mix=lambda _: [0, 0, 0, 1]))
+    assert made.verdict.outcome is Outcome.INSUFFICIENT
+    assert made.verdict.samples == 0
+    assert not played(made, stream(rng, 20, mix=lambda _: [0.5, 0, 0, 0.5], start=20), 20)
+    assert made.verdict.outcome is Outcome.CLEAR
+
+
 def of_fifteen(rng):
     """A judge with a calibration of fifteen callers, who they are, and what all of them get."""
     names = tuple(f"t{i:02}" for i in range(15))

@@ -13,12 +13,14 @@ from detector.contract import load_contract
 from detector.contract.loader import check_text
 from detector.contract.model import PredicateSpec
 from detector.lab.calibrate import calibrate, spread
+from detector.lab.calibrate.gather import Gathered
 from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.section import with_calibration
 from detector.predicates.base import Budget
 from detector.predicates.bins import TOKEN_BINS
 from detector.predicates.registry import judge_for
 from tests.unit.lab.calibrate.test_calibrate import EXAMPLE, T0
+from topics.telemetry import TelemetryRecord
 
 PROPOSED = "answer_drift: {type: divergence, field: output_tokens, given: tenant}"
 GIVEN = EXAMPLE.replace("  silence: ", f"  {PROPOSED}\n  silence: ").replace(
@@ -206,3 +208,28 @@ def test_answers_to_questions_of_the_same_length_are_learnt_and_judged(tmp_path)
     assert one.made_for == "divergence of output_tokens given input_tokens"
     assert len(one.reference) == 9 * TOKEN_BINS
     assert judge._stream.yardstick.n == one.records == 72_000
+
+
+def test_only_answers_of_the_primary_are_learnt_and_questions_whoever_answers():
+    """A failed call has no answer; a fallback's answer says nothing of the primary, its question does."""
+    text = GIVEN.replace(
+        "  silence: ", "  asked: {type: divergence, field: input_tokens, given: tenant}\n  silence: "
+    ).replace("{when: input_drift}", "{when: {any: [asked, input_drift]}}")
+    calls = [
+        TelemetryRecord(event_time=T0 + i, route="r", tenant="ada", input_tokens=9, output_tokens=5, **how)
+        for i, how in enumerate(
+            [
+                {},
+                {"error": "500"},
+                {"served_by": "rule"},
+                {"probe": True},
+                {"served_by": "rule", "error": "500"},
+            ]
+        )
+    ]
+    gathered = Gathered(load_contract(text))
+    gathered.take(iter(calls))
+    of = gathered.routes["r"].of
+
+    assert (of["answer_drift"].cells.read()[0] - T0).tolist() == [0, 3]
+    assert (of["asked"].cells.read()[0] - T0).tolist() == [0, 2, 3]
