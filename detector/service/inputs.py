@@ -4,6 +4,11 @@ aiokafka fetches in Python: it needs the interpreter several times for each fetc
 while the other thread judges, which costs a decision more than judging does. So the group, its commits and
 the ends of the log stay with Faust's consumer, all of whose partitions are paused, and the records come from
 a consumer here that is told its partitions and offsets and joins no group.
+
+Only one side uses that consumer at a time. A thread waits with it for the first record that comes; then it
+is the event loop's, which takes what lies ready, judges it and takes again, and nobody interrupts it: records
+made in another thread would be out of its processor's reach, and every one of them would be waited for.
+When little is left the loop lets the thread wait again.
 """
 
 import asyncio
@@ -11,8 +16,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -20,7 +26,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from faust.types import TP
 
 from detector.service.logs import logger
-from detector.service.stock import Stock
 
 _OPTIONS: dict[str, Any] = {
     "client.id": "inputs",
@@ -32,7 +37,7 @@ _OPTIONS: dict[str, Any] = {
     "check.crcs": True,
     "fetch.min.bytes": 1,
     "max.partition.fetch.bytes": 512 * 1024,
-    # How much lies ready beside the stock; at its limit the library looks again after the back-off.
+    # How much lies ready; at its limit the library looks again after the back-off.
     "queued.min.messages": 20_000,
     "queued.max.messages.kbytes": 32 * 1024,
     "fetch.queue.backoff.ms": 5,
@@ -46,7 +51,8 @@ _OPTIONS: dict[str, Any] = {
     "socket.keepalive.enable": True,
 }
 _LOOK_S = 0.05
-_AT_ONCE = 500  # messages: they are made without letting go of the interpreter
+_LOOK_AGAIN_S = 1.0
+MOST = 4000  # messages taken at once: they are made without letting go of the interpreter
 _FATAL = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError._BAD_MSG,
@@ -54,7 +60,6 @@ _FATAL = {
     KafkaError._FATAL,
 }
 _COMPLAIN_EVERY_S = 5.0
-_NOWHERE = TP("", -1)
 _LOGGER = logging.getLogger("librdkafka")
 _CREATED = 1  # in the library, a stamp of the producer's; 0 in the protocol
 
@@ -70,6 +75,14 @@ class Fetched(msgspec.Struct, gc=False):
     headers: list[tuple[str, bytes | None]] | tuple[()]
 
 
+class Chunk(NamedTuple):
+    """Records of one partition, fetched after its `round`-th seek."""
+
+    tp: TP
+    round: int
+    records: Sequence[Any]
+
+
 class _Order(NamedTuple):
     starts: dict[TP, int]
     rounds: dict[TP, int]
@@ -77,10 +90,11 @@ class _Order(NamedTuple):
 
 
 class InputReader:
-    """Puts what it reads into `stock`.
+    """Brings the records of the partitions that it is told of, in order.
 
     Attributes:
-        stock: what was read and not taken yet; while it is full nothing more is read.
+        waiting: whether something lies ready to be taken.
+        taken: how often the loop has taken something.
         failed: set to the error that ended the reading.
     """
 
@@ -93,43 +107,99 @@ class InputReader:
             wait_ms: how long a fetch waits at a broker for records.
         """
         self._loop = asyncio.get_running_loop()
-        self.stock = Stock()
+        self.waiting = False
+        self.taken = 0
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._options = {**options, **_OPTIONS, "group.id": group, "fetch.wait.max.ms": wait_ms}
         self._orders: deque[_Order] = deque()
         self._rounds: dict[TP, int] = {}
         self._over = False
         self._thread: threading.Thread | None = None
+        self._consumer: Consumer | None = None
+        # Set: the consumer is the thread's. The loop sets it, the thread clears it.
+        self._listening = threading.Event()
+        self._first: Message | None = None
+        self._arrived = asyncio.Event()
         self._complained_s = -_COMPLAIN_EVERY_S
         self._log = logger(part="inputs")
+
+    # The loop that judges.
 
     def read(self, starts: Mapping[TP, int], rounds: Mapping[TP, int], *, whole: bool) -> None:
         """Read on from these offsets; `whole`: these partitions and no others.
 
-        What is put from there on is marked with the partition's round.
+        What comes from there on is marked with the partition's round.
         """
         self._orders.append(_Order(dict(starts), dict(rounds), whole))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="inputs", daemon=True)
             self._thread.start()
+        self.listen()
 
     def close(self) -> None:
         """Read no more."""
         self._over = True
+        self.listen()
+
+    def listen(self) -> None:
+        """Let the thread wait for what comes next, unless something is to be taken first."""
+        if self._listening.is_set():
+            return  # it does, and may be about to say that something is here
+        if not self.waiting or self._orders or self._over:
+            self.waiting = False
+            self._listening.set()
+
+    async def arrived(self, timeout_s: float) -> None:
+        """Wait until something lies ready or somebody wakes us, for so long at most."""
+        if self.waiting:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._arrived.wait()
+        self._arrived.clear()
+
+    def wake(self) -> None:
+        """Let who waits for something look again."""
+        self._arrived.set()
+
+    def wake_from_afar(self) -> None:
+        """As `wake`, from any thread."""
+        with suppress(RuntimeError):  # the loop has ended: nobody takes any more
+            self._loop.call_soon_threadsafe(self._arrived.set)
+
+    def take(self) -> list[Chunk]:
+        """What lies ready, some thousand records at most; nothing while the thread waits for more.
+
+        Raises:
+            KafkaException: reading cannot go on.
+        """
+        if self._orders:
+            self.listen()
+        if self._listening.is_set() or self._consumer is None or self._over:
+            return []
+        self.taken += 1
+        messages = [] if self._first is None else [self._first]
+        self._first = None
+        messages += self._consumer.consume(MOST, 0)
+        self.waiting = len(messages) >= MOST
+        return self._chunks(messages)
 
     # In the thread.
 
     def _run(self) -> None:
         try:
-            consumer = Consumer(self._options, logger=_LOGGER)
+            self._consumer = consumer = Consumer(self._options, logger=_LOGGER)
             try:
                 while not self._over:
-                    self._obey(consumer)
-                    if not self.stock.room(_LOOK_S):
+                    if not self._listening.wait(_LOOK_AGAIN_S):
                         continue
+                    self._obey(consumer)
                     first = consumer.poll(_LOOK_S)
                     if first is not None:
-                        self._put([first, *consumer.consume(_AT_ONCE, 0)])
+                        self._first = first
+                        self.waiting = True
+                        self._listening.clear()
+                        self.wake_from_afar()
             finally:
                 consumer.close()
         except Exception as error:
@@ -149,32 +219,38 @@ class InputReader:
                     consumer.incremental_unassign(gone)
                 consumer.incremental_assign(places)
             # The library hands out nothing any more that was fetched before.
+            self._first = None
             self._rounds |= rounds
 
-    def _put(self, messages: list[Message]) -> None:
-        found: dict[TP, list[Fetched]] = {}
-        place: tuple[str | None, int | None] = (None, None)
-        add = found.setdefault(_NOWHERE, []).append
-        # Where a name is no text the library returns what must not be touched, with its error pending. The
-        # interpreter calls methods without a look at that; `map` looks, and goes on with the next one.
-        all_headers = map(Message.headers, messages)
-        for message in messages:
-            try:
-                headers: Any = next(all_headers) or ()
-            except (UnicodeDecodeError, SystemError):
-                headers = ()
-            if (error := message.error()) is not None:
+    # Where the consumer is.
+
+    def _chunks(self, messages: list[Message]) -> list[Chunk]:
+        """Records by partition; they come in runs."""
+        errors = [error for error in map(Message.error, messages) if error is not None]
+        if errors:
+            for error in errors:
                 self._complain(error)
-                continue
-            here = message.topic(), message.partition()
-            if here != place:  # they come in runs
-                place = here
-                add = found.setdefault(TP(*cast(tuple[str, int], here)), []).append
-            kind, stamp = message.timestamp()
-            offset: Any = message.offset()
-            add(Fetched(offset, stamp, kind - _CREATED, message.key(), message.value(), headers))
-        del found[_NOWHERE]
-        self.stock.put(found, self._rounds)
+            messages = [message for message in messages if message.error() is None]
+        kinds, stamps = zip(*map(Message.timestamp, messages), strict=True) if messages else ((), ())
+        records = list(
+            map(
+                Fetched,
+                map(Message.offset, messages),
+                stamps,
+                [kind - _CREATED for kind in kinds],
+                map(Message.key, messages),
+                map(Message.value, messages),
+                _headers(messages),
+            )
+        )
+        chunks, first = [], 0
+        places = zip(map(Message.topic, messages), map(Message.partition, messages), strict=True)
+        for place, run in groupby(places):
+            end = first + sum(1 for _ in run)
+            tp = TP(*cast(tuple[str, int], place))
+            chunks.append(Chunk(tp, self._rounds.get(tp, 0), records[first:end]))
+            first = end
+        return chunks
 
     def _complain(self, error: KafkaError) -> None:
         if error.code() in _FATAL:
@@ -184,10 +260,22 @@ class InputReader:
             self._complained_s = now
             self._log.warning("reading_waits", error=str(error))
 
-    # In the loop again.
-
     def _fail(self, error: Exception) -> None:
         if not self.failed.done():
             self.failed.set_exception(error)
             self.failed.exception()  # whoever asks is told; nobody needs to
-            self.stock.wake()
+            self.wake()
+
+
+def _headers(messages: Sequence[Message]) -> Iterator[Any]:
+    """Those of each message.
+
+    Where a name is no text the library returns what must not be touched, with its error pending. The
+    interpreter calls methods without a look at that; `map` looks, and goes on with the next one.
+    """
+    found = map(Message.headers, messages)
+    for _ in messages:
+        try:
+            yield next(found) or ()
+        except (UnicodeDecodeError, SystemError):
+            yield ()

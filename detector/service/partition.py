@@ -37,6 +37,7 @@ from detector.service.marks import Snapshots
 from detector.service.metrics import Metrics
 from detector.service.outbox import Outbox
 from detector.service.ownership import Phase
+from detector.service.portion import Portion
 from detector.service.refused import Refused
 from detector.service.snapshots import Turn, breathe
 from topics.telemetry import Evaluation, TelemetryRecord
@@ -45,8 +46,6 @@ TELEMETRY = "telemetry"
 EVALUATIONS = "evaluations"
 INPUTS = (TELEMETRY, EVALUATIONS)
 _KINDS: dict[str, Kind[Any]] = {TELEMETRY: Kind(TelemetryRecord), EVALUATIONS: Kind(Evaluation)}
-_MOST_AT_ONCE = 512  # records decoded and judged at a time: what a processor keeps close by
-_LEAST_AT_ONCE = 32
 _JUDGE_S = 0.005
 CUT_OFF_S = 5.0  # a fetch answers twice a second where the broker is there
 _ORIGINS_KEPT = 10_000
@@ -98,7 +97,7 @@ class PartitionWorker:
         self._clock = clock
         self._ask_ends = ask_ends
         self._log = logger(partition=partition)
-        self._at_once = _MOST_AT_ONCE
+        self._portion = Portion(_JUDGE_S)
         self._taken = {name: metrics.records.labels(name) for name in INPUTS}
         self._open = asyncio.Event()
         self._restored = False
@@ -172,11 +171,11 @@ class PartitionWorker:
                 await self._connected_again()
             if self.closed:
                 return
-            some = fetched[done : done + self._at_once]
+            some = fetched[done : done + self._portion.size]
             done += len(some)
             began = perf_counter()
             self._judge(name, some)
-            self._at_once = _next_size(self._at_once, perf_counter() - began)
+            self._portion.took(len(some), perf_counter() - began)
             # What can wait does not wait for ever, where there is never time to spare.
             if self._held_too_long():
                 self.spare(Turn(_SETTLE_S))
@@ -373,10 +372,3 @@ class PartitionWorker:
         self.close()
         if self._restored:
             await self.cover.finish()
-
-
-def _next_size(size: int, took_s: float) -> int:
-    """How many records to judge at a time after so many took so long: a slow contract must not stop all."""
-    if took_s > _JUDGE_S:
-        return max(_LEAST_AT_ONCE, size // 2)
-    return min(_MOST_AT_ONCE, size * 2) if took_s < _JUDGE_S / 4 else size

@@ -25,8 +25,7 @@ from faust.types import TP, ConsumerMessage
 from mode import Service
 
 from detector.service.garbage import in_a_spare_moment
-from detector.service.inputs import InputReader
-from detector.service.stock import Chunk, Stock
+from detector.service.inputs import Chunk, InputReader
 
 _LOOK_S = 0.05
 _ENDS_S = 0.2
@@ -96,14 +95,16 @@ class BatchThread(driver.AIOKafkaConsumerThread):
 
     async def look_at_ends(self) -> None:
         """Ask for the ends of what is assigned, on and on; raises what Faust's own fetching raises."""
-        consumer = self._ensure_consumer()
+        consumer, taken = self._ensure_consumer(), 0
         while True:
             await asyncio.sleep(_ENDS_S)
             # Nobody waits for a fetch here, to whom the group's trouble would be told.
             consumer._coordinator.check_errors()
             places = consumer.assignment()
-            if not cast(BatchConsumer, self.consumer).reader.stock.full:
+            reader = cast(BatchConsumer, self.consumer).reader
+            if not reader.waiting or reader.taken != taken:
                 # It brings nothing. Without it the group is left in the end: nobody seems to be at work here.
+                taken = reader.taken
                 await self._fetch_records(consumer, set(places), timeout=0)
             if not places or not self.consumer.flow_active:
                 continue
@@ -233,22 +234,24 @@ class BatchConsumer(driver.Consumer):
         """Hand on what the thread brings, each time all that has come since the last was judged."""
         stopped = self._stopped.is_set
         fetcher_stopped = fetcher._stopped.is_set
-        thread, stock, failed = cast(BatchThread, self._thread), self.reader.stock, self.reader.failed
+        thread, reader = cast(BatchThread, self._thread), self.reader
         looking = asyncio.run_coroutine_threadsafe(thread.look_at_ends(), thread.thread_loop)
-        looking.add_done_callback(lambda _: stock.wake_from_afar())
+        looking.add_done_callback(lambda _: reader.wake_from_afar())
         try:
             while not (stopped() or fetcher_stopped()):
                 if not self.flow_active:
                     await self.wait(cast(Any, self.can_resume_flow))
                     continue
                 active = self._get_active_partitions()
-                await self._use_spare_time(stock)
-                await stock.arrived(1.0)
-                for other in (looking, failed):
+                if not reader.waiting:
+                    reader.listen()
+                    await self._use_spare_time()
+                    await reader.arrived(1.0)
+                for other in (looking, reader.failed):
                     if other.done() and not other.cancelled():
                         other.result()
                 # What was fetched while the flow stopped is fetched again: a resume always seeks.
-                found = self._current(stock.take())
+                found = self._current(reader.take())
                 if found and self.flow_active:
                     await self._deliver(found, active)
                     await self._worked_off()
@@ -261,7 +264,7 @@ class BatchConsumer(driver.Consumer):
     @property
     def busy(self) -> bool:
         """Whether records that were fetched are not judged yet."""
-        return bool(self._in_work) or len(self.reader.stock) > 0
+        return bool(self._in_work) or self.reader.waiting
 
     async def lull(self, end: float) -> None:
         """Let what was fetched be judged first, up to `end` of the monotonic clock."""
@@ -273,12 +276,13 @@ class BatchConsumer(driver.Consumer):
                 async with asyncio.timeout(left_s):
                     await self._idle.wait()
 
-    async def _use_spare_time(self, stock: Stock) -> None:
-        if not len(stock):
+    async def _use_spare_time(self) -> None:
+        reader = self.reader
+        if not reader.waiting:
             self._idle.set()
-        while not len(stock) and self.flow_active and await self.offsets.spare():
+        while not reader.waiting and self.flow_active and await self.offsets.spare():
             pass
-        if not len(stock):
+        if not reader.waiting:
             in_a_spare_moment()
 
     def _current(self, chunks: list[Chunk]) -> dict[TP, list[Any]]:

@@ -2,20 +2,53 @@
 
 import asyncio
 import random
+import threading
 from collections import defaultdict
+from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from faust.types import TP
 
-from detector.service.inputs import InputReader
+from detector.service import inputs
+from detector.service.inputs import Chunk, InputReader
 from detector.service.settings import Settings
-from detector.service.stock import Chunk
 from tests.harness.brokers import TestKafka
 from tests.integration.kit import producer
 
 MANY = 3_000
+
+
+class Watched(Consumer):
+    """Notes whoever uses it while another does."""
+
+    crowds: list[str] = []  # noqa: RUF012
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._lock = threading.Lock()
+
+    def _alone(self, name: str, *args: Any) -> Any:
+        if not self._lock.acquire(blocking=False):
+            self.crowds.append(name)
+            return getattr(super(), name)(*args)
+        try:
+            return getattr(super(), name)(*args)
+        finally:
+            self._lock.release()
+
+    def poll(self, *args: Any) -> Any:
+        return self._alone("poll", *args)
+
+    def consume(self, *args: Any) -> Any:
+        return self._alone("consume", *args)
+
+    def assign(self, *args: Any) -> Any:
+        return self._alone("assign", *args)
+
+    def incremental_assign(self, *args: Any) -> Any:
+        return self._alone("incremental_assign", *args)
 
 
 @pytest.fixture
@@ -42,8 +75,9 @@ async def taken(reader: InputReader, last: dict[TP, int]) -> list[Chunk]:
     left = set(last)
     async with asyncio.timeout(30):
         while left:
-            await reader.stock.arrived(1.0)
-            found = reader.stock.take()
+            reader.listen()
+            await reader.arrived(1.0)
+            found = reader.take()
             chunks += found
             left -= {chunk.tp for chunk in found if chunk.records[-1].offset == last[chunk.tp]}
     return chunks
@@ -101,8 +135,16 @@ async def test_one_partition_may_be_told_of_before_all_are(real_kafka: TestKafka
     assert not reader.failed.done()
 
 
-async def test_nothing_from_before_a_seek_comes_behind_it(real_kafka: TestKafka, places: list[TP]) -> None:
-    """Told again and again while it reads, each round begins where it was told and leaves nothing out."""
+async def test_nothing_from_before_a_seek_comes_behind_it(
+    real_kafka: TestKafka, places: list[TP], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told again and again while it reads, each round begins where it was told and leaves nothing out.
+
+    And the thread and the loop never use the consumer at the same time.
+    """
+    monkeypatch.setattr(inputs, "Consumer", Watched)
+    monkeypatch.setattr(Watched, "crowds", [])
+    monkeypatch.setattr(inputs, "MOST", 100)
     draw = random.Random(5)
     reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=places[0].topic)
     rounds, told = dict.fromkeys(places, 0), dict.fromkeys(places, 0)
@@ -117,8 +159,9 @@ async def test_nothing_from_before_a_seek_comes_behind_it(real_kafka: TestKafka,
             reader.read(mine, {tp: rounds[tp] for tp in some}, whole=number % 3 == 0)
             due = dict(mine)
             while due.keys() & set(some[:1]):
-                await reader.stock.arrived(1.0)
-                for chunk in reader.stock.take():
+                reader.listen()
+                await reader.arrived(1.0)
+                for chunk in reader.take():
                     if chunk.round != rounds[chunk.tp]:
                         continue
                     first = told[chunk.tp]
@@ -129,6 +172,50 @@ async def test_nothing_from_before_a_seek_comes_behind_it(real_kafka: TestKafka,
         reader.close()
 
     assert begun >= 60
+    assert not Watched.crowds
+
+
+async def test_of_many_records_some_are_taken_at_a_time(
+    real_kafka: TestKafka, places: list[TP], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While more lie ready the loop goes on by itself; then it has to let the thread wait for the next."""
+    monkeypatch.setattr(inputs, "MOST", 100)
+    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=places[0].topic)
+    sizes: list[int] = []
+    try:
+        reader.read(dict.fromkeys(places, 0), dict.fromkeys(places, 1), whole=True)
+        async with asyncio.timeout(30):
+            while sum(sizes) < 2 * MANY:
+                reader.listen()
+                await reader.arrived(1.0)
+                before = reader.taken
+                size = sum(len(chunk.records) for chunk in reader.take())
+                assert reader.taken == before + bool(size)
+                assert reader.waiting == (size >= 100)
+                sizes += [size] if size else []
+            reader.listen()
+        assert reader.take() == []
+        assert not reader.waiting
+    finally:
+        reader.close()
+
+    assert sum(sizes) == 2 * MANY
+    assert max(sizes) <= 101
+
+
+async def test_a_closed_reader_ends_though_something_waits(real_kafka: TestKafka, places: list[TP]) -> None:
+    """Whoever has the consumer then, the thread closes it."""
+    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=places[0].topic)
+    reader.read(dict.fromkeys(places, 0), dict.fromkeys(places, 1), whole=True)
+    async with asyncio.timeout(30):
+        await reader.arrived(30)
+    assert reader.waiting
+    reader.close()
+    assert reader._thread is not None
+    await asyncio.to_thread(reader._thread.join, 10)
+
+    assert not reader._thread.is_alive()
+    assert reader.take() == []
 
 
 async def test_a_reader_that_cannot_go_on_says_so(real_kafka: TestKafka) -> None:

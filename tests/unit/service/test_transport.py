@@ -1,6 +1,7 @@
 """Faust's consumer keeps the group and fetches nothing, and what it is told reaches who has to know."""
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from detector.service import transport
-from detector.service.inputs import Fetched
+from detector.service.inputs import Chunk, Fetched
 from detector.service.shell import Shell
 from detector.service.transport import Batch, BatchConsumer, BatchThread
 
@@ -62,10 +63,10 @@ def thread(consumer: Aiokafka, monkeypatch: pytest.MonkeyPatch) -> BatchThread:
         fetched.append(timeout)
         return {}
 
-    stock = SimpleNamespace(full=False)
+    reader = SimpleNamespace(waiting=False, taken=0)
     vars(made).update(
         _seen={},
-        consumer=SimpleNamespace(reader=SimpleNamespace(stock=stock), flow_active=True),
+        consumer=SimpleNamespace(reader=reader, flow_active=True),
         _ensure_consumer=lambda: consumer,
         _fetch_records=fetch,
         fetched=fetched,
@@ -130,10 +131,10 @@ async def test_the_group_hears_of_work_unless_nobody_takes_what_comes(thread: Ba
     assert noted[0] == 0
 
     whole: Any = thread.consumer
-    whole.reader.stock.full = True
+    whole.reader.waiting, whole.reader.taken = True, 1
     noted.clear()
     await looked(thread, lambda: False)
-    assert not noted
+    assert noted == [0]  # for what was taken; since then nothing was
 
 
 async def test_nothing_is_read_from_a_revocation_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,3 +230,65 @@ async def test_what_was_fetched_before_a_partition_was_begun_again_is_not_judged
     await shell.take(SimpleNamespace(topic="a", generation_id=2, value=batches))
 
     assert judged == [("telemetry", "new"), ("telemetry", "other")]
+
+
+def test_what_was_fetched_before_a_seek_is_dropped() -> None:
+    """Another partition's records are left alone, and chunks of one partition come together."""
+    here, other = TP("t", 3), TP("t", 4)
+    consumer: Any = SimpleNamespace(_sought={here: 1})
+    chunks = [Chunk(here, 0, [7]), Chunk(here, 1, [5]), Chunk(other, 0, [9]), Chunk(here, 1, [6])]
+
+    assert BatchConsumer._current(consumer, chunks) == {here: [5, 6], other: [9]}
+
+
+async def test_a_round_is_over_as_soon_as_its_batches_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust acknowledges without a word to the consumer: waiting must not rest on that."""
+    monkeypatch.setattr(transport, "_LOOK_S", 3600.0)
+    stopped = SimpleNamespace(is_set=lambda: False)
+    message = object()
+    consumer: Any = SimpleNamespace(
+        _in_work={message}, _all_done=asyncio.Event(), flow_active=True, _stopped=stopped
+    )
+    waiting = asyncio.create_task(BatchConsumer._worked_off(consumer))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    BatchConsumer.done(consumer, message)
+
+    await asyncio.wait_for(waiting, 5)
+    assert not consumer._in_work
+
+
+async def test_what_is_not_urgent_waits_until_all_that_was_fetched_is_judged() -> None:
+    """Whether it lies there or is in an agent's hands; and not for ever."""
+    reader, message = SimpleNamespace(waiting=False), object()
+
+    class Bare(BatchConsumer):
+        flow_active = True
+
+        def __init__(self) -> None:
+            self.reader: Any = reader
+            self._in_work = {message}
+            self._idle = asyncio.Event()
+            self.offsets: Any = SimpleNamespace(spare=nothing_to_do)
+
+    async def nothing_to_do() -> bool:
+        return False
+
+    consumer, far = Bare(), time.monotonic() + 3600.0
+    assert consumer.busy
+    await asyncio.wait_for(consumer.lull(time.monotonic() + 0.001), 5)
+    reader.waiting = True
+    waiting = asyncio.create_task(consumer.lull(far))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    consumer._in_work.discard(message)
+    assert consumer.busy
+    await consumer._use_spare_time()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    reader.waiting = False
+    await consumer._use_spare_time()
+
+    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(consumer.lull(far), 5)
