@@ -277,8 +277,8 @@ def serve(settings: Settings, contract: Contract, reread: Callable[[], Contract]
     Returns:
         0 after a signal, 1 if it cannot go on.
     """
-    # The thread that fetches asks for the interpreter some times per fetch, and waits this long for it each
-    # time while the other one judges.
+    # Other threads, who tell of a first record or of the group, wait this long for the interpreter while the
+    # loop judges.
     sys.setswitchinterval(_SWITCH_S)
     with contextlib.suppress(ImportError):
         import uvloop

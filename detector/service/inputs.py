@@ -93,8 +93,8 @@ class InputReader:
     """Brings the records of the partitions that it is told of, in order.
 
     Attributes:
-        waiting: whether something lies ready to be taken.
-        taken: how often the loop has taken something.
+        waiting: whether something may lie ready to be taken: it does, or did when it was last looked for.
+        taken: how often the loop has looked for it.
         failed: set to the error that ended the reading.
     """
 
@@ -168,11 +168,13 @@ class InputReader:
             self._loop.call_soon_threadsafe(self._arrived.set)
 
     def take(self) -> list[Chunk]:
-        """What lies ready, some thousand records at most; nothing while the thread waits for more.
+        """What lies ready, MOST records and one more; nothing while the thread waits for them.
 
         Raises:
             KafkaException: reading cannot go on.
         """
+        if self._over:
+            self.waiting = False
         if self._orders:
             self.listen()
         if self._listening.is_set() or self._consumer is None or self._over:
@@ -181,7 +183,7 @@ class InputReader:
         messages = [] if self._first is None else [self._first]
         self._first = None
         messages += self._consumer.consume(MOST, 0)
-        self.waiting = len(messages) >= MOST
+        self.waiting = bool(messages)
         return self._chunks(messages)
 
     # In the thread.
@@ -194,9 +196,9 @@ class InputReader:
                     if not self._listening.wait(_LOOK_AGAIN_S):
                         continue
                     self._obey(consumer)
-                    first = consumer.poll(_LOOK_S)
-                    if first is not None:
-                        self._first = first
+                    if self._first is None:
+                        self._first = consumer.poll(_LOOK_S)
+                    if self._first is not None and not self._orders:
                         self.waiting = True
                         self._listening.clear()
                         self.wake_from_afar()
@@ -218,8 +220,10 @@ class InputReader:
                 if gone := [place for place in places if (place.topic, place.partition) in held]:
                     consumer.incremental_unassign(gone)
                 consumer.incremental_assign(places)
-            # The library hands out nothing any more that was fetched before.
-            self._first = None
+            # Of these partitions the library hands out nothing any more that was fetched before; of others it
+            # hands nothing out twice.
+            if (first := self._first) is not None and (whole or _place(first) in starts):
+                self._first = None
             self._rounds |= rounds
 
     # Where the consumer is.
@@ -265,6 +269,10 @@ class InputReader:
             self.failed.set_exception(error)
             self.failed.exception()  # whoever asks is told; nobody needs to
             self.wake()
+
+
+def _place(message: Message) -> TP:
+    return TP(*cast(tuple[str, int], (message.topic(), message.partition())))
 
 
 def _headers(messages: Sequence[Message]) -> Iterator[Any]:

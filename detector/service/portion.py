@@ -1,7 +1,7 @@
 """How many records are judged before others get their turn: as many as a turn has time for.
 
-What one takes is a mean over thousands: a batch during which the machine did something else says little. If
-it counted, fewer at a time would make each one dearer, and a busy machine would be kept busier.
+What one takes is a mean over thousands: a batch during which the machine did something else for a moment says
+little, and is soon forgotten. Fewer at a time make each one dearer, and would keep a busy machine busier.
 """
 
 MOST = 512  # records: what a processor keeps close by

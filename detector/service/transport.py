@@ -231,7 +231,7 @@ class BatchConsumer(driver.Consumer):
         """Faust's check takes an idle topic for a hang; readiness says what is wrong instead."""
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Hand on what the thread brings, each time all that has come since the last was judged."""
+        """Hand on what lies ready, each time that what came before is judged."""
         stopped = self._stopped.is_set
         fetcher_stopped = fetcher._stopped.is_set
         thread, reader = cast(BatchThread, self._thread), self.reader
@@ -255,6 +255,7 @@ class BatchConsumer(driver.Consumer):
                 if found and self.flow_active:
                     await self._deliver(found, active)
                     await self._worked_off()
+                await asyncio.sleep(0)  # whatever came of it, others have their turn
         except self.consumer_stopped_errors:
             if not self.transport.app.should_stop:
                 raise
@@ -263,7 +264,7 @@ class BatchConsumer(driver.Consumer):
 
     @property
     def busy(self) -> bool:
-        """Whether records that were fetched are not judged yet."""
+        """Whether records are in an agent's hands, or may lie ready."""
         return bool(self._in_work) or self.reader.waiting
 
     async def lull(self, end: float) -> None:
