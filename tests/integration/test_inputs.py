@@ -229,6 +229,25 @@ async def test_an_order_about_one_partition_takes_nothing_from_another(
     assert offsets(found)[here, 1] == list(range(MANY - 20, MANY + 20))
 
 
+@pytest.mark.parametrize("whole", [True, False])
+async def test_what_the_thread_holds_is_not_of_the_round_that_begins(
+    real_kafka: TestKafka, places: list[TP], whole: bool
+) -> None:
+    """Whether all is read anew or that partition alone."""
+    here = places[0]
+    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=here.topic)
+    try:
+        reader.read({here: 7}, {here: 1}, whole=True)
+        async with asyncio.timeout(30):
+            await reader.arrived(30)
+        reader.read({here: MANY - 3}, {here: 2}, whole=whole)
+        found = await taken(reader, {here: MANY - 1})
+    finally:
+        reader.close()
+
+    assert offsets(found) == {(here, 2): [MANY - 3, MANY - 2, MANY - 1]}
+
+
 async def test_a_closed_reader_ends_though_something_waits(real_kafka: TestKafka, places: list[TP]) -> None:
     """Whoever has the consumer then, the thread closes it."""
     reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=places[0].topic)
