@@ -15,7 +15,7 @@ from detector.service import inputs
 from detector.service.inputs import Chunk, InputReader
 from detector.service.settings import Settings
 from tests.harness.brokers import TestKafka
-from tests.integration.kit import producer
+from tests.integration.kit import producer, until
 
 MANY = 3_000
 
@@ -246,6 +246,52 @@ async def test_what_the_thread_holds_is_not_of_the_round_that_begins(
         reader.close()
 
     assert offsets(found) == {(here, 2): [MANY - 3, MANY - 2, MANY - 1]}
+
+
+async def test_an_order_is_obeyed_though_nobody_takes(
+    real_kafka: TestKafka, places: list[TP], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may read no more must not go on fetching while the flow is stopped: also if it comes late."""
+    here, other = places
+
+    class Interrupted(Consumer):
+        def poll(self, *args: Any) -> Any:
+            found = super().poll(*args)
+            if found is not None and orders:
+                reader.read(*orders.pop(), whole=True)
+            return found
+
+    monkeypatch.setattr(inputs, "Consumer", Interrupted)
+    orders: list[Any] = [({other: MANY - 1}, {other: 1})]
+    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=here.topic)
+    try:
+        reader.read({here: 0}, {here: 1}, whole=True)
+        await until(lambda: not orders and not reader._orders)
+        found = await taken(reader, {other: MANY - 1})
+    finally:
+        reader.close()
+
+    assert offsets(found) == {(other, 1): [MANY - 1]}
+
+
+async def test_nothing_is_taken_before_an_order_that_is_there(
+    real_kafka: TestKafka, places: list[TP]
+) -> None:
+    """It may have come just as the thread handed over: however much lies ready, it is obeyed first."""
+    here = places[0]
+    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=here.topic)
+    try:
+        reader.read({here: 0}, {here: 1}, whole=True)
+        async with asyncio.timeout(30):
+            await reader.arrived(30)
+        reader._orders.append(inputs._Order({here: MANY - 1}, {here: 2}, whole=True))
+        assert reader.take() == []
+        await until(lambda: not reader._orders)
+        found = await taken(reader, {here: MANY - 1})
+    finally:
+        reader.close()
+
+    assert offsets(found) == {(here, 2): [MANY - 1]}
 
 
 async def test_a_closed_reader_ends_though_something_waits(real_kafka: TestKafka, places: list[TP]) -> None:
