@@ -8,7 +8,7 @@ a consumer here that is told its partitions and offsets and joins no group.
 Only one side uses that consumer at a time. A thread waits with it for the first record that comes; then it
 is the event loop's, which takes what lies ready, judges it and takes again, and nobody interrupts it: records
 made in another thread would be out of its processor's reach, and every one of them would be waited for.
-When little is left the loop lets the thread wait again.
+When nothing is left the loop lets the thread wait again.
 """
 
 import asyncio
@@ -168,7 +168,7 @@ class InputReader:
             self._loop.call_soon_threadsafe(self._arrived.set)
 
     def take(self) -> list[Chunk]:
-        """What lies ready, MOST records and one more; nothing while the thread waits for them.
+        """What lies ready, at most MOST records and one more; nothing while the thread waits for them.
 
         Raises:
             KafkaException: reading cannot go on.

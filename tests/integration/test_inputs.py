@@ -4,7 +4,8 @@ import asyncio
 import random
 import threading
 from collections import defaultdict
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -23,7 +24,7 @@ MANY = 3_000
 class Watched(Consumer):
     """Notes whoever uses it while another does."""
 
-    crowds: list[str] = []  # noqa: RUF012
+    crowds: ClassVar[list[str]] = []
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -69,6 +70,14 @@ async def places(real_kafka: TestKafka, topic_prefix: str) -> list[TP]:
     return [TP(topic, 0), TP(topic, 1)]
 
 
+@pytest.fixture
+async def reader(real_kafka: TestKafka, places: list[TP]) -> AsyncIterator[InputReader]:
+    """Told of nothing yet; closed in the end."""
+    made = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=places[0].topic)
+    yield made
+    made.close()
+
+
 async def taken(reader: InputReader, last: dict[TP, int]) -> list[Chunk]:
     """Chunks up to these offsets."""
     chunks: list[Chunk] = []
@@ -92,21 +101,16 @@ def offsets(chunks: list[Chunk]) -> dict[tuple[TP, int], list[int]]:
 
 
 async def test_each_partition_is_read_from_its_start_and_again_when_told(
-    real_kafka: TestKafka, places: list[TP]
+    reader: InputReader, places: list[TP]
 ) -> None:
     """Going back with one leaves the other where it is; going to others forgets those left out."""
     here, other = places
-    options = Settings(bootstrap=real_kafka.bootstrap).librdkafka_options()
-    reader = InputReader(options, group=here.topic)
-    try:
-        reader.read({here: 0, other: 10}, {here: 1, other: 1}, whole=True)
-        first = await taken(reader, dict.fromkeys(places, MANY - 1))
-        reader.read({here: MANY - 5}, {here: 2}, whole=False)
-        again = await taken(reader, {here: MANY - 1})
-        reader.read({other: MANY - 2}, {other: 2}, whole=True)
-        others = await taken(reader, {other: MANY - 1})
-    finally:
-        reader.close()
+    reader.read({here: 0, other: 10}, {here: 1, other: 1}, whole=True)
+    first = await taken(reader, dict.fromkeys(places, MANY - 1))
+    reader.read({here: MANY - 5}, {here: 2}, whole=False)
+    again = await taken(reader, {here: MANY - 1})
+    reader.read({other: MANY - 2}, {other: 2}, whole=True)
+    others = await taken(reader, {other: MANY - 1})
 
     assert offsets(first) == {(here, 1): list(range(MANY)), (other, 1): list(range(10, MANY))}
     assert offsets(again) == {(here, 2): list(range(MANY - 5, MANY))}
@@ -117,18 +121,14 @@ async def test_each_partition_is_read_from_its_start_and_again_when_told(
     assert record.timestamp > 1.7e12
 
 
-async def test_one_partition_may_be_told_of_before_all_are(real_kafka: TestKafka, places: list[TP]) -> None:
+async def test_one_partition_may_be_told_of_before_all_are(reader: InputReader, places: list[TP]) -> None:
     """A contract that is read anew while an assignment is restored; then nothing is left to read."""
     here, other = places
-    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=here.topic)
-    try:
-        reader.read({here: MANY - 2}, {here: 1}, whole=False)
-        first = await taken(reader, {here: MANY - 1})
-        reader.read({}, {}, whole=True)
-        reader.read({other: MANY - 1}, {other: 1}, whole=False)
-        then = await taken(reader, {other: MANY - 1})
-    finally:
-        reader.close()
+    reader.read({here: MANY - 2}, {here: 1}, whole=False)
+    first = await taken(reader, {here: MANY - 1})
+    reader.read({}, {}, whole=True)
+    reader.read({other: MANY - 1}, {other: 1}, whole=False)
+    then = await taken(reader, {other: MANY - 1})
 
     assert offsets(first) == {(here, 1): [MANY - 2, MANY - 1]}
     assert offsets(then) == {(other, 1): [MANY - 1]}
@@ -136,7 +136,7 @@ async def test_one_partition_may_be_told_of_before_all_are(real_kafka: TestKafka
 
 
 async def test_nothing_from_before_a_seek_comes_behind_it(
-    real_kafka: TestKafka, places: list[TP], monkeypatch: pytest.MonkeyPatch
+    reader: InputReader, places: list[TP], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Told again and again while it reads, each round begins where it was told and leaves nothing out.
 
@@ -146,110 +146,94 @@ async def test_nothing_from_before_a_seek_comes_behind_it(
     monkeypatch.setattr(Watched, "crowds", [])
     monkeypatch.setattr(inputs, "MOST", 100)
     draw = random.Random(5)
-    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=places[0].topic)
     rounds, told = dict.fromkeys(places, 0), dict.fromkeys(places, 0)
     begun = 0
-    try:
-        for number in range(60):
-            some = places if number % 3 == 0 else [draw.choice(places)]
-            for tp in some:
-                rounds[tp] += 1
-                told[tp] = draw.randrange(MANY)
-            mine = {tp: told[tp] for tp in some}
-            reader.read(mine, {tp: rounds[tp] for tp in some}, whole=number % 3 == 0)
-            due = dict(mine)
-            while due.keys() & set(some[:1]):
-                reader.listen()
-                await reader.arrived(1.0)
-                for chunk in reader.take():
-                    if chunk.round != rounds[chunk.tp]:
-                        continue
-                    first = told[chunk.tp]
-                    told[chunk.tp] = first + len(chunk.records)
-                    assert [record.offset for record in chunk.records] == list(range(first, told[chunk.tp]))
-                    begun += due.pop(chunk.tp, None) is not None
-    finally:
-        reader.close()
+    for number in range(60):
+        some = places if number % 3 == 0 else [draw.choice(places)]
+        for tp in some:
+            rounds[tp] += 1
+            told[tp] = draw.randrange(MANY)
+        mine = {tp: told[tp] for tp in some}
+        reader.read(mine, {tp: rounds[tp] for tp in some}, whole=number % 3 == 0)
+        due = dict(mine)
+        while due.keys() & set(some[:1]):
+            reader.listen()
+            await reader.arrived(1.0)
+            for chunk in reader.take():
+                if chunk.round != rounds[chunk.tp]:
+                    continue
+                first = told[chunk.tp]
+                told[chunk.tp] = first + len(chunk.records)
+                assert [record.offset for record in chunk.records] == list(range(first, told[chunk.tp]))
+                begun += due.pop(chunk.tp, None) is not None
 
     assert begun >= 60
     assert not Watched.crowds
 
 
 async def test_of_many_records_some_are_taken_at_a_time(
-    real_kafka: TestKafka, places: list[TP], monkeypatch: pytest.MonkeyPatch
+    reader: InputReader, places: list[TP], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While more lie ready the loop goes on by itself; then it has to let the thread wait for the next."""
     monkeypatch.setattr(inputs, "MOST", 100)
-    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=places[0].topic)
     sizes: list[int] = []
-    try:
-        reader.read(dict.fromkeys(places, 0), dict.fromkeys(places, 1), whole=True)
-        async with asyncio.timeout(30):
-            while sum(sizes) < 2 * MANY:
-                reader.listen()
-                await reader.arrived(1.0)
-                size = sum(len(chunk.records) for chunk in reader.take())
-                assert reader.waiting >= (size > 0)
-                sizes += [size] if size else []
-            assert reader.take() == []
+    reader.read(dict.fromkeys(places, 0), dict.fromkeys(places, 1), whole=True)
+    async with asyncio.timeout(30):
+        while sum(sizes) < 2 * MANY:
             reader.listen()
+            await reader.arrived(1.0)
+            size = sum(len(chunk.records) for chunk in reader.take())
+            assert reader.waiting or not size
+            sizes += [size] if size else []
         assert reader.take() == []
-        assert not reader.waiting
-    finally:
-        reader.close()
+        reader.listen()
+    assert reader.take() == []
+    assert not reader.waiting
 
     assert sum(sizes) == 2 * MANY
     assert max(sizes) <= 101
 
 
 async def test_an_order_about_one_partition_takes_nothing_from_another(
-    real_kafka: TestKafka, places: list[TP]
+    real_kafka: TestKafka, reader: InputReader, places: list[TP]
 ) -> None:
     """What the thread holds already is handed out by the library only once."""
     here, other = places
-    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=here.topic)
     found: list[Chunk] = []
-    try:
-        reader.read({here: MANY - 20}, {here: 1}, whole=True)
-        async with asyncio.timeout(30):
-            for turn in range(20):
+    reader.read({here: MANY - 20}, {here: 1}, whole=True)
+    async with asyncio.timeout(30):
+        for turn in range(20):
+            reader.listen()
+            await reader.arrived(5.0)
+            reader.read({other: MANY - 1}, {other: turn}, whole=False)
+            while not any(chunk.tp == other and chunk.round == turn for chunk in found):
                 reader.listen()
-                await reader.arrived(5.0)
-                reader.read({other: MANY - 1}, {other: turn}, whole=False)
-                while not any(chunk.tp == other and chunk.round == turn for chunk in found):
-                    reader.listen()
-                    await reader.arrived(1.0)
-                    found += reader.take()
-                async with producer(real_kafka.bootstrap) as to:
-                    await to.send_and_wait(here.topic, b"more", partition=here.partition)
-        found += await taken(reader, {here: MANY + 19})
-    finally:
-        reader.close()
+                await reader.arrived(1.0)
+                found += reader.take()
+            async with producer(real_kafka.bootstrap) as to:
+                await to.send_and_wait(here.topic, b"more", partition=here.partition)
+    found += await taken(reader, {here: MANY + 19})
 
     assert offsets(found)[here, 1] == list(range(MANY - 20, MANY + 20))
 
 
 @pytest.mark.parametrize("whole", [True, False])
 async def test_what_the_thread_holds_is_not_of_the_round_that_begins(
-    real_kafka: TestKafka, places: list[TP], whole: bool
+    reader: InputReader, places: list[TP], whole: bool
 ) -> None:
     """Whether all is read anew or that partition alone."""
     here = places[0]
-    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=here.topic)
-    try:
-        reader.read({here: 7}, {here: 1}, whole=True)
-        async with asyncio.timeout(30):
-            await reader.arrived(30)
-        reader.read({here: MANY - 3}, {here: 2}, whole=whole)
-        found = await taken(reader, {here: MANY - 1})
-    finally:
-        reader.close()
+    reader.read({here: 7}, {here: 1}, whole=True)
+    async with asyncio.timeout(30):
+        await reader.arrived(30)
+    reader.read({here: MANY - 3}, {here: 2}, whole=whole)
+    found = await taken(reader, {here: MANY - 1})
 
     assert offsets(found) == {(here, 2): [MANY - 3, MANY - 2, MANY - 1]}
 
 
 async def test_an_order_is_obeyed_though_nobody_takes(
-    real_kafka: TestKafka, places: list[TP], monkeypatch: pytest.MonkeyPatch
+    reader: InputReader, places: list[TP], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever may read no more must not go on fetching while the flow is stopped: also if it comes late."""
     here, other = places
@@ -263,40 +247,29 @@ async def test_an_order_is_obeyed_though_nobody_takes(
 
     monkeypatch.setattr(inputs, "Consumer", Interrupted)
     orders: list[Any] = [({other: MANY - 1}, {other: 1})]
-    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=here.topic)
-    try:
-        reader.read({here: 0}, {here: 1}, whole=True)
-        await until(lambda: not orders and not reader._orders)
-        found = await taken(reader, {other: MANY - 1})
-    finally:
-        reader.close()
+    reader.read({here: 0}, {here: 1}, whole=True)
+    await until(lambda: not orders and not reader._orders)
+    found = await taken(reader, {other: MANY - 1})
 
     assert offsets(found) == {(other, 1): [MANY - 1]}
 
 
-async def test_nothing_is_taken_before_an_order_that_is_there(
-    real_kafka: TestKafka, places: list[TP]
-) -> None:
+async def test_nothing_is_taken_before_an_order_that_is_there(reader: InputReader, places: list[TP]) -> None:
     """It may have come just as the thread handed over: however much lies ready, it is obeyed first."""
     here = places[0]
-    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=here.topic)
-    try:
-        reader.read({here: 0}, {here: 1}, whole=True)
-        async with asyncio.timeout(30):
-            await reader.arrived(30)
-        reader._orders.append(inputs._Order({here: MANY - 1}, {here: 2}, whole=True))
-        assert reader.take() == []
-        await until(lambda: not reader._orders)
-        found = await taken(reader, {here: MANY - 1})
-    finally:
-        reader.close()
+    reader.read({here: 0}, {here: 1}, whole=True)
+    async with asyncio.timeout(30):
+        await reader.arrived(30)
+    reader._orders.append(inputs._Order({here: MANY - 1}, {here: 2}, whole=True))
+    assert reader.take() == []
+    await until(lambda: not reader._orders)
+    found = await taken(reader, {here: MANY - 1})
 
     assert offsets(found) == {(here, 2): [MANY - 1]}
 
 
-async def test_a_closed_reader_ends_though_something_waits(real_kafka: TestKafka, places: list[TP]) -> None:
+async def test_a_closed_reader_ends_though_something_waits(reader: InputReader, places: list[TP]) -> None:
     """Whoever has the consumer then, the thread closes it."""
-    reader = InputReader(Settings(bootstrap=real_kafka.bootstrap).librdkafka_options(), group=places[0].topic)
     reader.read(dict.fromkeys(places, 0), dict.fromkeys(places, 1), whole=True)
     async with asyncio.timeout(30):
         await reader.arrived(30)
