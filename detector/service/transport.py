@@ -243,10 +243,9 @@ class BatchConsumer(driver.Consumer):
                     await self.wait(cast(Any, self.can_resume_flow))
                     continue
                 active = self._get_active_partitions()
-                if not reader.waiting:
-                    reader.listen()
-                    await self._use_spare_time()
-                    await reader.arrived(1.0)
+                reader.listen()
+                await self._use_spare_time()
+                await reader.arrived(1.0)
                 for other in (looking, reader.failed):
                     if other.done() and not other.cancelled():
                         other.result()

@@ -292,3 +292,44 @@ async def test_what_is_not_urgent_waits_until_all_that_was_fetched_is_judged() -
 
     await asyncio.wait_for(waiting, 5)
     await asyncio.wait_for(consumer.lull(far), 5)
+
+
+async def test_others_have_their_turn_though_what_lies_ready_is_of_no_use(thread: BatchThread) -> None:
+    """Records from before a seek, one portion after the other: heartbeats must not wait behind them."""
+    place, most = TP("t", 3), 10_000
+    taken: list[int] = []
+
+    def take() -> list[Chunk]:
+        taken.append(len(taken))
+        return [Chunk(place, 0, [7])]
+
+    async def at_once(_: float) -> None:
+        """Something waits."""
+
+    class Bare(BatchConsumer):
+        flow_active = True
+        consumer_stopped_errors = ()
+
+        def __init__(self) -> None:
+            self.reader: Any = SimpleNamespace(
+                waiting=True,
+                failed=asyncio.get_running_loop().create_future(),
+                take=take,
+                arrived=at_once,
+                listen=lambda: None,
+                wake_from_afar=lambda: None,
+            )
+            self._sought, self._in_work, self._thread = {place: 1}, set(), thread
+            self._stopped: Any = SimpleNamespace(is_set=lambda: len(taken) >= most)
+
+        def _get_active_partitions(self) -> set[TP]:
+            return {place}
+
+    vars(thread)["thread_loop"] = asyncio.get_running_loop()
+    fetcher = SimpleNamespace(_stopped=SimpleNamespace(is_set=lambda: False))
+    draining = asyncio.ensure_future(Bare()._drain_messages(fetcher))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert 0 < len(taken) < most
+    draining.cancel()
+    await asyncio.gather(draining, return_exceptions=True)
