@@ -19,7 +19,7 @@ from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.tally import FINE, Floats, Ints, ValueTally, quantile_edges
 from detector.predicates.bins import TOKEN_BINS
 from detector.predicates.divergence import LEAST_RECORDS, SPANS_S, TOLERANCE_NATS
-from detector.predicates.drift import CHANCE
+from detector.predicates.drift import CHANCE, GATE_S, GATE_SHARE
 from detector.predicates.kl import bias, bias_tables, summed_bias
 from detector.predicates.power import smallest_divergence
 from detector.predicates.wander import WANDER_MARGIN, further
@@ -300,13 +300,37 @@ def _slow(known_s: int, reference: Ints, longest: int, phi: float, farthest: flo
 
 
 def smallest_detectable(spread: Spread, span: int, records_per_s: float, alpha: float) -> float | None:
-    """Smallest divergence, nats, that a window of `span` seconds shows with 99 % power once full of it."""
+    """Smallest divergence, nats, that a window of `span` seconds shows with 99 % power within as many.
+
+    It need not begin with a second: one of the window's may lack it. Of a window that holds a share f of a
+    drift, some f^2 of its distance is seen. A short window waits for the gate window as well.
+    """
+    own = _shown(spread, span, span - 1, records_per_s, 1.0, spread.tolerance_nats, alpha)
+    gate = min((each for each in spread.thresholds_nats if each >= GATE_S), default=span)
+    if own is None or span >= gate:
+        return own
+    happening = _shown(spread, gate, span - 1, records_per_s, GATE_SHARE, 0.0, 0.5)
+    return None if happening is None else max(own, happening)
+
+
+def _shown(
+    spread: Spread,
+    span: int,
+    drift_s: int,
+    records_per_s: float,
+    share: float,
+    tolerance: float,
+    alpha: float,
+) -> float | None:
+    """What brings a window that holds `drift_s` seconds of it over `share` of its threshold."""
     records_per_s *= spread.judged_share
     n = records_per_s * span
-    if n < LEAST_RECORDS * spread.design_effect or span not in spread.thresholds_nats:
+    known = span in spread.thresholds_nats and drift_s > 0
+    if n < LEAST_RECORDS * spread.design_effect or not known:
         return None
     occupied = (spread.reference > 0).reshape(spread.strata, -1).sum(axis=1)
     freedom = max(1, int(np.maximum(occupied - 1, 0).sum()))
     reference_n = min(records_per_s * HOUR_S, float(spread.reference.sum()))
     scale = spread.design_effect * (1 / n + 1 / max(reference_n, 1.0))
-    return smallest_divergence(freedom, scale, spread.thresholds_nats[span], spread.tolerance_nats, alpha)
+    found = smallest_divergence(freedom, scale, share * spread.thresholds_nats[span], tolerance, alpha)
+    return None if found is None else found * (span / drift_s) ** 2

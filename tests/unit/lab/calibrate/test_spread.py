@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
+from detector.contract.calibration import CalibratedPredicate
 from detector.lab.calibrate import spread
 from detector.lab.calibrate.tally import FINE, QUANTILES, ValueTally, quantile_edges
+from detector.predicates.divergence import Divergence
+from tests.builders import play, spec
+from tests.unit.predicates.test_divergence import STRICT, USUAL, calibrated, seconds, tilted
 
 
 def tally_of(values: np.typing.NDArray[np.float64], per_s: int) -> ValueTally:
@@ -73,6 +77,43 @@ def test_what_is_tolerated_grows_with_the_wander() -> None:
     assert some.thresholds_nats[300] > 3 * some.strayed[300][2]
     smallest = [spread.smallest_detectable(each, 300, 20.0, 1e-8) or 99 for each in (calm, some, much)]
     assert smallest == sorted(smallest)
+
+
+@pytest.mark.parametrize(("span", "per_s"), [(3, 100), (10, 20), (60, 20)])
+def test_a_drift_that_is_said_to_be_found_is_found(span: int, per_s: int) -> None:
+    """Within the seconds named, wherever in a second it begins, nearly always; a quarter of it seldom."""
+    one = calibrated()
+    learnt = spread.Spread(
+        records=one.records,
+        edges=None,
+        categories=None,
+        reference=np.array(one.reference),
+        design_effect=1.0,
+        tolerance_nats=0.035,
+        thresholds_nats=one.thresholds_nats,
+    )
+    alpha = judge_of(one)._stream.limits.alpha
+    nats = spread.smallest_detectable(learnt, span, float(per_s), alpha)
+    assert nats is not None
+
+    def found(size: float) -> float:
+        hits = 0
+        for seed in range(40):
+            random, made = np.random.default_rng(seed), judge_of(one)
+            for _ in play(made, seconds(random, [USUAL] * 60, per_s)):
+                pass
+            before = random.random()  # the part of its first second that it leaves out
+            first = before * USUAL + (1 - before) * tilted(size)
+            drift = seconds(random, [first] + [tilted(size)] * (span - 1), per_s, 60)
+            hits += any(made.latched for _ in play(made, drift, 60))
+        return hits / 40
+
+    assert found(nats) >= 0.95
+    assert found(nats / 4) < 0.3
+
+
+def judge_of(one: CalibratedPredicate) -> Divergence:
+    return Divergence(spec("divergence", window_s=60.0), STRICT, one)
 
 
 def test_categories_are_the_most_frequent_values_and_all_others_share_a_bin() -> None:
