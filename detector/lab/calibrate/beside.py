@@ -13,8 +13,8 @@ EVERY = 4  # calls: a quarter of them says well enough what it would bring
 
 def candidates(contract: Contract) -> list[PredicateSpec]:
     """What is worth a look."""
-    found = (first_token.candidate(contract), given_tenant.candidate(contract))
-    return [spec for spec in found if spec is not None]
+    first = first_token.candidate(contract)
+    return [*([] if first is None else [first]), *given_tenant.candidates(contract)]
 
 
 def advice(
@@ -40,7 +40,7 @@ def advice(
         there = tallies[each.name]
         for spec, one in judged:
             whole, found = tallies[spec.name], None
-            if isinstance(there, PairTally) and given_tenant.judges_answers(spec):
+            if isinstance(there, PairTally) and given_tenant.judges_all(spec, each.field):
                 found = given_tenant.advice(each, there, one, left_out, pace, alpha)
             elif (
                 isinstance(there, ShareTally)

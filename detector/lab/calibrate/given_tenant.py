@@ -1,4 +1,4 @@
-"""Would answers to the same tenant show a change that the mix of tenants hides?
+"""Would answers to the same tenant, or its questions, show a change that the mix of tenants hides?
 
 Each tenant's answers stay much as they are while tenants come and go, so a drift's threshold need not allow
 for the mix. Measured on simulated traffic at 20 calls/s, calibrated on a day, of 24 drifts of 0.3 and 0.7
@@ -15,23 +15,27 @@ from detector.lab.calibrate.tally import Ints
 from detector.predicates.divergence import SPANS_S
 from detector.predicates.yardstick import LEAST_REFERENCE
 
-NAME, FIELD, GIVEN = "answer_drift", "output_tokens", "tenant"
-_WORTH = 2.0  # times less that answers have to drift
+GIVEN = "tenant"
+NAMES = {"output_tokens": "answer_drift", "input_tokens": "question_drift"}
+_CALLED = {"output_tokens": "answers to", "input_tokens": "questions of"}
+_WORTH = 2.0  # times less that they have to drift
 
 
-def candidate(contract: Contract) -> PredicateSpec | None:
-    """What could be judged beside all answers; None if something is, or if they are not judged."""
+def candidates(contract: Contract) -> list[PredicateSpec]:
+    """What could be judged beside all answers and questions, where they are judged and nothing like it is."""
     specs = contract.predicates.values()
-    plain = next((spec for spec in specs if judges_answers(spec)), None)
-    given = any(spec.given or GIVEN in spec.by for spec in specs if spec.field == FIELD)
-    if plain is None or given or NAME in contract.predicates:
-        return None
-    return replace(plain, name=NAME, given=GIVEN)
+    found = []
+    for field, name in NAMES.items():
+        plain = next((spec for spec in specs if judges_all(spec, field)), None)
+        given = any(spec.given or GIVEN in spec.by for spec in specs if spec.field == field)
+        if plain is not None and not given and name not in contract.predicates:
+            found.append(replace(plain, name=name, given=GIVEN))
+    return found
 
 
-def judges_answers(spec: PredicateSpec) -> bool:
-    """Whether a predicate compares the lengths of all answers."""
-    compared = spec.type == "divergence" and spec.method == "default" and spec.field == FIELD
+def judges_all(spec: PredicateSpec, field: str) -> bool:
+    """Whether a predicate compares a field of all calls, as they come."""
+    compared = spec.type == "divergence" and spec.method == "default" and spec.field == field
     return compared and not spec.where
 
 
@@ -55,13 +59,14 @@ def advice(
     if shown is None or (before is not None and before < _WORTH * shown):
         return None
     said = "no drift is found" if before is None else f"drifts from {before:.2g} nats are found"
-    usual = PredicateSpec(name=NAME, type="divergence")
+    usual = PredicateSpec(name=spec.name, type="divergence")
     keys = ("threshold_nats", "window_s")
     own = "".join(
         f", {key}: {getattr(spec, key):g}" for key in keys if getattr(spec, key) != getattr(usual, key)
     )
-    proposed = f"{NAME}: {{type: divergence, field: {FIELD}, given: {GIVEN}{own}}}"
+    proposed = f"{spec.name}: {{type: divergence, field: {spec.field}, given: {GIVEN}{own}}}"
+    called = _CALLED[spec.field]
     return (
-        f"Among all answers, whoever asks how often, {said}; among answers to the same {GIVEN} drifts from "
-        f"{shown:.2g} nats would be. Consider {proposed}."
+        f"Among all {called.split()[0]}, whoever asks how often, {said}; among {called} the same {GIVEN} "
+        f"drifts from {shown:.2g} nats would be. Consider {proposed}."
     )

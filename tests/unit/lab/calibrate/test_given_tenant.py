@@ -14,6 +14,7 @@ from detector.contract.loader import check_text
 from detector.contract.model import PredicateSpec
 from detector.lab.calibrate import calibrate, spread
 from detector.lab.calibrate.gather import Gathered
+from detector.lab.calibrate.given_tenant import candidates, judges_all
 from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.section import with_calibration
 from detector.predicates.base import Budget
@@ -29,8 +30,8 @@ GIVEN = EXAMPLE.replace("  silence: ", f"  {PROPOSED}\n  silence: ").replace(
 LENGTHS = {"ada": 3, "bob": 40, "cyd": 300, "dan": 2000}
 
 
-def written(path, sway=0.9, tenants=LENGTHS, hours=2.0, per_s=10):
-    """Callers whose answers are far apart in length, and whose mix sways every twenty minutes."""
+def written(path, sway=0.9, tenants=LENGTHS, hours=2.0, per_s=10, field="output_tokens"):
+    """Callers whose answers (`field`) are far apart in length, and whose mix sways every twenty minutes."""
     draw = random.Random(4)
     with path.open("wb") as out:
         for i in range(int(hours * 3600 * per_s)):
@@ -45,7 +46,8 @@ def written(path, sway=0.9, tenants=LENGTHS, hours=2.0, per_s=10):
                 "route": "chat",
                 "tenant": name if name in tenants else "all",
                 "input_tokens": 100,
-                "output_tokens": int(length * draw.lognormvariate(0, 0.5)) + 1,
+                "output_tokens": 100,
+                field: int(length * draw.lognormvariate(0, 0.5)) + 1,
             }
             out.write(msgspec.json.encode(call) + b"\n")
     return path
@@ -69,6 +71,14 @@ def test_it_is_proposed_where_the_mix_hides_what_answers_do(tmp_path):
     assert own != EXAMPLE
     assert "given: tenant, threshold_nats: 0.1, window_s: 120}." in said(tmp_path / "a.jsonl", own)[0]
     assert not [each for each in check_text(GIVEN) if each.severity == "error"]
+
+
+def test_questions_are_proposed_likewise(tmp_path):
+    """Where it is the questions of each caller that stay alike; answers that never differ need nothing."""
+    (says,) = said(written(tmp_path / "a.jsonl", field="input_tokens"))
+
+    assert says.startswith("Among all questions, whoever asks how often, ")
+    assert says.endswith("Consider question_drift: {type: divergence, field: input_tokens, given: tenant}.")
 
 
 @pytest.mark.parametrize(
@@ -174,16 +184,16 @@ def test_dependence_within_strata_is_what_counts():
     assert phi(4)[0] > 2.5
 
 
-def test_a_spec_of_the_other_kind_is_left_alone():
-    """Only answers as they come are compared with answers given the tenant."""
-    from detector.lab.calibrate.given_tenant import candidate, judges_answers
+def test_what_is_judged_already_is_not_looked_at():
+    """All answers and all questions, unless they are judged by caller or not at all."""
 
-    contract = load_contract(EXAMPLE)
-    made = candidate(contract)
+    def looked_at(text):
+        return [(each.name, each.field, each.given) for each in candidates(load_contract(text))]
 
-    assert (made.name, made.field, made.given) == ("answer_drift", "output_tokens", "tenant")
-    assert not judges_answers(PredicateSpec(name="p", type="divergence", field="input_tokens"))
-    assert candidate(load_contract(GIVEN)) is None
+    questions = ("question_drift", "input_tokens", "tenant")
+    assert looked_at(EXAMPLE) == [("answer_drift", "output_tokens", "tenant"), questions]
+    assert looked_at(GIVEN) == [questions]
+    assert not judges_all(PredicateSpec(name="p", type="divergence", field="input_tokens"), "output_tokens")
 
 
 def test_what_chance_explains_is_no_sign_of_what_may_come() -> None:
