@@ -292,7 +292,7 @@ def _slow(known_s: int, reference: Ints, longest: int, phi: float, farthest: flo
     for totals in np.split(reference.astype(np.float64), strata):
         seen = totals[totals > 0]
         if seen.sum() >= LEAST_REFERENCE or strata == 1:
-            n = seen.sum() * longest / known_s
+            n = float(seen.sum()) * longest / known_s
             own = bias(np.array([n]), seen / seen.sum(), seen.sum())[0]
             chance, total = chance + phi * n * float(own), total + n
     chance /= max(total, 1e-9)

@@ -12,7 +12,7 @@ import pytest
 from detector.contract import load_contract
 from detector.contract.loader import check_text
 from detector.contract.model import PredicateSpec
-from detector.lab.calibrate import calibrate, spread
+from detector.lab.calibrate import calibrate, report, spread
 from detector.lab.calibrate.gather import Gathered
 from detector.lab.calibrate.given_tenant import candidates, judges_all
 from detector.lab.calibrate.pairs import PairTally
@@ -100,6 +100,7 @@ def test_what_is_learnt_of_it_can_be_judged_by(tmp_path):
         found.calibration.routes["chat"].predicates[name] for name in ("output_drift", "answer_drift")
     )
 
+    assert msgspec.json.encode(report.as_json(found))
     assert not [each for each in check_text(text) if each.severity == "error"]
     (strayed,) = [one.strayed for one in found.learnt if one.spec.name == "answer_drift"]
     assert all(abs(median) < 0.01 for median, _, _ in strayed.values())
