@@ -3,7 +3,6 @@
 They are wrong nearly always when they fire on real traffic, or deaf: see the notes of each.
 """
 
-from collections import deque
 from typing import Any
 
 import numpy as np
@@ -152,24 +151,23 @@ class LiteralRate(JudgeBase):
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
         super().__init__(spec)
         self._window_s = int(spec.window_s)
-        self._panes: deque[tuple[int, int, int]] = deque()
+        self._panes: dict[int, tuple[int, int]] = {}  # by second: calls judged, bad ones
         self.verdict = Verdict(Outcome.CLEAR, threshold=spec.ceiling)
 
     def absorb(self, segment: Segment) -> None:
-        """Count a segment's calls into the pane that closes next: lateness counts with its arrival."""
+        """Count calls into the panes of their seconds; late ones into the pane that closes next."""
         judged, bad = bad_calls(segment, self.spec.field)
-        if len(judged):
-            boundary, n, wrong = segment.boundary, len(judged), len(bad)
-            if self._panes and self._panes[-1][0] == boundary:
-                _, before, wrong_before = self._panes.pop()
-                n, wrong = n + before, wrong + wrong_before
-            self._panes.append((boundary, n, wrong))
+        wrong = set(bad)
+        for position in judged:
+            second = max(segment.boundary, int(segment.times[position] + segment.phase))
+            n, before = self._panes.get(second, (0, 0))
+            self._panes[second] = (n + 1, before + (position in wrong))
 
     def close(self, boundary: int, *, frozen: bool) -> None:
         """Compare the share over the window that ends at `boundary`."""
-        while self._panes and self._panes[0][0] < boundary - self._window_s:
-            self._panes.popleft()
-        inside = [(n, bad) for second, n, bad in self._panes if second < boundary]
+        for second in [each for each in self._panes if each < boundary - self._window_s]:
+            del self._panes[second]
+        inside = [pane for second, pane in self._panes.items() if second < boundary]
         n = sum(count for count, _ in inside)
         if not n:
             return
@@ -188,9 +186,9 @@ class LiteralRate(JudgeBase):
 
     def state(self) -> dict[str, Any]:
         """See `Judge.state`."""
-        return {"panes": list(self._panes), "latched": self.latched}
+        return {"panes": [(second, *pane) for second, pane in self._panes.items()], "latched": self.latched}
 
     def load(self, state: dict[str, Any]) -> None:
         """See `Judge.load`."""
-        self._panes = deque((second, n, bad) for second, n, bad in state["panes"])
+        self._panes = {second: (n, bad) for second, n, bad in state["panes"]}
         self.latched = state["latched"]

@@ -5,7 +5,7 @@ import pytest
 
 from detector.predicates.base import Outcome
 from detector.predicates.registry import judge_for
-from tests.builders import BUDGET, play, record, segment, spec, walk
+from tests.builders import BUDGET, T0, play, record, segment, spec, walk
 
 
 def latencies(pattern):
@@ -81,6 +81,17 @@ def test_the_literal_rate_is_the_share_of_the_window():
 
     assert shares == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 0, 0])
     assert not judge.latched
+
+
+def test_the_literal_rate_counts_a_call_in_the_pane_of_its_second():
+    """What has come before its pane closes is no part of the windows that end before; what is late is."""
+    judge = judge_for(spec("rate", "literal", field="error", window_s=5.0, ceiling=0.3), BUDGET)
+    judge.absorb(segment([record(1.5), record(2.5, error="x"), record(0.5)], boundary=1))
+    judge.close(T0 + 2, frozen=False)
+    assert (judge.latched, judge.verdict.samples) == (False, 2)
+    judge.close(T0 + 3, frozen=False)
+
+    assert (judge.latched, judge.verdict.samples) == (True, 3)
 
 
 def test_the_literal_rate_is_wrong_on_few_calls():
