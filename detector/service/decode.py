@@ -16,6 +16,8 @@ from topics.partitioner import partition_for
 
 ORIGIN_HEADER = "detector.origin"
 _ROUTES_KEPT = 100_000
+_LAST_OFFSET = 2**63 - 1
+_LONGEST_PLACE = len(f"{2**31 - 1}/{_LAST_OFFSET}")  # the interpreter refuses to read numbers of any length
 _LOG_APPEND_TIME = 1  # Kafka's code for a stamp that the broker made
 
 
@@ -147,5 +149,6 @@ def origin_of(headers: Sequence[tuple[str, bytes]] | Mapping[str, bytes]) -> str
             text = (value or b"").decode("utf-8", "replace")
             topic, _, rest = text.partition("/")
             partition, _, offset = rest.partition("/")
-            return text if topic and partition.isdecimal() and offset.isdecimal() else ""
+            plain = partition.isdecimal() and offset.isdecimal() and len(rest) <= _LONGEST_PLACE
+            return text if topic and plain and int(offset) <= _LAST_OFFSET else ""
     return ""

@@ -33,7 +33,10 @@ _OPTIONS: dict[str, Any] = {
     "enable.auto.offset.store": False,
     # Where retention was faster than we. A topic that was made anew is noticed by its ends.
     "auto.offset.reset": "earliest",
-    "isolation.level": "read_uncommitted",
+    # As the ends are asked for, see `BatchThread`. What was aborted was never said.
+    "isolation.level": "read_committed",
+    # The marker of a transaction has an offset and is no record.
+    "enable.partition.eof": True,
     "check.crcs": True,
     "fetch.min.bytes": 1,
     "max.partition.fetch.bytes": 512 * 1024,
@@ -76,11 +79,15 @@ class Fetched(msgspec.Struct, gc=False):
 
 
 class Chunk(NamedTuple):
-    """Records of one partition, fetched after its `round`-th seek."""
+    """Records of one partition, fetched after its `round`-th seek.
+
+    `end`: instead of records, the offset up to which there are no more for now.
+    """
 
     tp: TP
     round: int
     records: Sequence[Any]
+    end: int | None = None
 
 
 class _Order(NamedTuple):
@@ -230,10 +237,13 @@ class InputReader:
 
     def _chunks(self, messages: list[Message]) -> list[Chunk]:
         """Records by partition; they come in runs."""
-        errors = [error for error in map(Message.error, messages) if error is not None]
-        if errors:
-            for error in errors:
-                self._complain(error)
+        ends: list[Message] = []
+        if any(map(Message.error, messages)):
+            for message in messages:
+                if (error := message.error()) is not None and error.code() != KafkaError._PARTITION_EOF:
+                    self._complain(error)
+                elif error is not None:
+                    ends.append(message)
             messages = [message for message in messages if message.error() is None]
         kinds, stamps = zip(*map(Message.timestamp, messages), strict=True) if messages else ((), ())
         records = list(
@@ -254,6 +264,9 @@ class InputReader:
             tp = TP(*cast(tuple[str, int], place))
             chunks.append(Chunk(tp, self._rounds.get(tp, 0), records[first:end]))
             first = end
+        for message in ends:
+            tp = _place(message)
+            chunks.append(Chunk(tp, self._rounds.get(tp, 0), (), message.offset()))
         return chunks
 
     def _complain(self, error: KafkaError) -> None:

@@ -65,6 +65,13 @@ class Metrics:
             ["partition", "topic"],
             registry=registry,
         )
+        self.passed_over = Counter(
+            "detector_passed_over_offsets",
+            "Offsets of an input that held no record to read: markers of transactions, what was aborted, and "
+            "what was deleted before it was read.",
+            ["topic"],
+            registry=registry,
+        )
         self.judged = Gauge(
             "detector_judged_records",
             "Records judged since the partition's beginning.",

@@ -229,13 +229,25 @@ class PartitionWorker:
             self._set_apart(name, decoded)
         step = self.pipeline.take if name == TELEMETRY else self.pipeline.step_evaluations
         decisions = step(decoded.records, decoded.offsets, decoded.arrivals)
-        self.position[name] = fetched[-1].offset + 1
-        self._moved_at[name] = now
+        self._move(name, fetched[-1].offset + 1, now, len(fetched))
         self._progress = True
         if decisions:
             self._decided(decisions)
         if self.catching_up and self._passed_at is None and self._at_the_end():
             self._passed_at = self._clock()
+
+    def _move(self, name: str, position: int, now: float, records: int) -> None:
+        over = position - self.position.get(name, 0) - records
+        self.position[name] = position
+        self._moved_at[name] = now
+        if over > 0:
+            self._metrics.passed_over.labels(name).inc(over)
+
+    def reached(self, name: str, end: int) -> None:
+        """All before `end` is judged: what lies there and is no record of ours will never come."""
+        if self._restored and not self.closed and end > self.position.get(name, 0):
+            self._move(name, end, self._clock(), 0)
+            self._progress = True
 
     def _set_apart(self, name: str, decoded: Decoded[Any]) -> None:
         for raw, error in decoded.bad:

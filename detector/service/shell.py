@@ -250,6 +250,12 @@ class Shell:
         """How often the partition was begun again."""
         return self._rounds.get(partition, 0)
 
+    def reached(self, tp: TP, end: int) -> None:
+        """An input has been judged up to its present end."""
+        worker = self.workers.get(tp.partition)
+        if worker is not None and tp.partition not in self._going_back:
+            worker.reached(self._input_of[tp.topic], end)
+
     def committed(self, offsets: Mapping[TP, int]) -> None:
         """The group still takes our commits: an owner that gave way may claim again."""
         asked, self._asked = self._asked, set()

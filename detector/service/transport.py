@@ -49,6 +49,9 @@ class Offsets(Protocol):
     def round_of(self, partition: int) -> int:
         """Grows each time that reading of a partition begins again within one assignment."""
 
+    def reached(self, tp: TP, end: int) -> None:
+        """All before this offset is judged, and it is the end for now; the last ones need not be records."""
+
     def committed(self, offsets: Mapping[TP, int]) -> None:
         """The broker has taken these."""
 
@@ -84,6 +87,7 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # Without tables Faust takes round robin, which gives the two topics' partition n to two workers.
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
+        consumer._isolation_level = "read_committed"  # of the ends that it asks for; see `InputReader`
         return consumer
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
@@ -250,10 +254,12 @@ class BatchConsumer(driver.Consumer):
                     if other.done() and not other.cancelled():
                         other.result()
                 # What was fetched while the flow stopped is fetched again: a resume always seeks.
-                found = self._current(reader.take())
+                chunks = reader.take()
+                found = self._current(chunks)
                 if found and self.flow_active:
                     await self._deliver(found, active)
                     await self._worked_off()
+                self._say_what_was_reached(chunks)
                 await asyncio.sleep(0)  # whatever came of it, others have their turn
         except self.consumer_stopped_errors:
             if not self.transport.app.should_stop:
@@ -289,9 +295,17 @@ class BatchConsumer(driver.Consumer):
         """Records by partition, none from before a seek."""
         found: dict[TP, list[Any]] = {}
         for chunk in chunks:
-            if chunk.round == self._sought.get(chunk.tp, 0):
+            if chunk.records and chunk.round == self._sought.get(chunk.tp, 0):
                 found.setdefault(chunk.tp, []).extend(chunk.records)
         return found
+
+    def _say_what_was_reached(self, chunks: list[Chunk]) -> None:
+        """Once all that came before is judged; if it never is, there is a seek, and an end after it."""
+        if not self.flow_active or self._in_work:
+            return
+        for chunk in chunks:
+            if chunk.end is not None and chunk.round == self._sought.get(chunk.tp, 0):
+                self.offsets.reached(chunk.tp, chunk.end)
 
     async def _deliver(self, found: Mapping[TP, list[Any]], active: set[TP]) -> None:
         generation = self.app.consumer_generation_id

@@ -86,7 +86,7 @@ async def taken(reader: InputReader, last: dict[TP, int]) -> list[Chunk]:
         while left:
             reader.listen()
             await reader.arrived(1.0)
-            found = reader.take()
+            found = [chunk for chunk in reader.take() if chunk.records]
             chunks += found
             left -= {chunk.tp for chunk in found if chunk.records[-1].offset == last[chunk.tp]}
     return chunks
@@ -160,7 +160,7 @@ async def test_nothing_from_before_a_seek_comes_behind_it(
             reader.listen()
             await reader.arrived(1.0)
             for chunk in reader.take():
-                if chunk.round != rounds[chunk.tp]:
+                if chunk.round != rounds[chunk.tp] or not chunk.records:
                     continue
                 first = told[chunk.tp]
                 told[chunk.tp] = first + len(chunk.records)
@@ -169,6 +169,23 @@ async def test_nothing_from_before_a_seek_comes_behind_it(
 
     assert begun >= 60
     assert not Watched.crowds
+
+
+async def test_an_end_is_told_behind_the_last_record(reader: InputReader, places: list[TP]) -> None:
+    """Each time that a partition is read to its end; of one without records to read as well."""
+    here, other = places
+    reader.read({here: MANY - 3, other: MANY}, {here: 1, other: 1}, whole=True)
+    chunks: list[Chunk] = []
+    async with asyncio.timeout(30):
+        while len({chunk.tp for chunk in chunks if chunk.end is not None}) < 2:
+            reader.listen()
+            await reader.arrived(1.0)
+            chunks += reader.take()
+    own = [(len(chunk.records), chunk.end) for chunk in chunks if chunk.tp == here]
+
+    assert own[-1] == (0, MANY)
+    assert sum(size for size, _ in own) == 3
+    assert [chunk.end for chunk in chunks if chunk.tp == other] == [MANY]
 
 
 async def test_of_many_records_some_are_taken_at_a_time(
