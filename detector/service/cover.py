@@ -45,6 +45,7 @@ class Cover:
         committable: per input: offset that acknowledged snapshots and their mark cover.
         origins: re-keyed records seen, per input.
         survey: how each predicate stands on the routes.
+        restored: all that snapshots hold is taken over. Before, a mark would say that there is nothing.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Cover:
         period_s: float,
         clock: Callable[[], float],
     ) -> None:
+        self.restored = False
         self.position: dict[str, int] = {}
         self.committable: dict[str, int] = {}
         self.origins: dict[str, Origins] = {}
@@ -137,7 +139,7 @@ class Cover:
             budget_s: what this one may take.
             hurry: take all that there are, whatever it takes.
         """
-        if self._desk.phase(self._partition) is not Phase.OWNING:
+        if not self.restored or self._desk.phase(self._partition) is not Phase.OWNING:
             return
         self._covered.acknowledge(self._snapshots.acked_through)
         now = self._clock()

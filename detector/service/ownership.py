@@ -2,10 +2,10 @@
 messages out.
 
     IDLE -assigned-> READING -end reached-> CLAIMING -own claim read back-> OWNING
-                        ^                       |                             |
-                        +-- group confirmed -- YIELDED <- foreign owner record of equal or greater epoch
+                                                |                             |
+                                               YIELDED <- foreign owner record of equal or greater epoch
 
-It writes control records while OWNING and at no other time; a claim while CLAIMING. Whatever is judged
+One that has yielded stays so: once the group confirms the assignment, another one begins. It writes control records while OWNING and at no other time; a claim while CLAIMING. Whatever is judged
 meanwhile is kept, and what still holds is said afterwards. Times are Unix seconds.
 """
 
@@ -91,6 +91,7 @@ class PartitionOwner:
         self.judged: dict[str, Judged] = {}
         self.suspects: dict[str, ControlRecord] = {}
         self._before: dict[str, Judged] = {}  # judged before the present catching up began
+        self._under: dict[str, ControlRecord] = {}  # what an order hides, per scope
         self._log = log
         self._partition_of = partition_of
         self._event_id = event_id
@@ -114,12 +115,6 @@ class PartitionOwner:
         self.caught_up = False
         self.phase = Phase.READING
 
-    def confirmed(self) -> None:
-        """The group has confirmed the assignment since; one that has yielded may claim again."""
-        if self.phase is Phase.YIELDED:
-            self._forget()
-            self.phase = Phase.READING
-
     def revoked(self) -> None:
         """The group has taken the partition away: not a word more."""
         self._forget()
@@ -137,7 +132,7 @@ class PartitionOwner:
             self.phase = Phase.READING
 
     def reached_end(self, now: float) -> list[Message]:
-        """Both topics were read to the ends asked for after `assigned`, `confirmed` or `reread`: claim."""
+        """Both topics were read to the ends asked for after `assigned` or `reread`: claim."""
         return self._claim(now) if self.phase is Phase.READING else []
 
     def read_owner(self, entry: OwnerRecord, now: float) -> list[Message]:
@@ -269,6 +264,7 @@ class PartitionOwner:
         self.epoch = 0
         self.published = {}
         self.suspects.clear()
+        self._under.clear()
         self._inactive_since.clear()
 
     def _yield(self) -> None:
@@ -309,9 +305,14 @@ class PartitionOwner:
         """
         decision = (self.judged if self.caught_up else self._before).get(scope)
         said = None if self.caught_up else self.published.get(scope) or found
+        if said is not None and said.source == "operator":
+            said = self._under.get(scope, said)  # of an order before our time nobody knows what it hid
         base = said or (content_of(decision) if decision else nothing_wrong(scope, now, self._terms.digest))
         order = self._log.override(scope, now)
-        return base if order is None else forced(order, base, self._terms.fallbacks_at_will(base.route))
+        if order is None:
+            return base
+        self._under[scope] = base
+        return forced(order, base, self._terms.fallbacks_at_will(base.route))
 
     def _say_what_is_missing(self, now: float) -> list[Message]:
         """What is judged, or ordered, and the topic does not tell; with what differs, once caught up."""
@@ -354,6 +355,7 @@ class PartitionOwner:
             before = held  # another's record that readers have taken
         content = counted_on(content, before, self._event_id)
         news = content.transition > (before.transition if before else 0)
+        turned = news and (before is None or before.state != content.state)
         record = replace(
             content,
             partition=self.partition,
@@ -365,9 +367,9 @@ class PartitionOwner:
         )
         self.published[scope] = record
         self._note_inactivity(record, content.issued_at)
-        out = [control_message(record, news=news)]
+        out = [control_message(record, turned=turned)]
         if audit or news:
-            out.append(transition_message(record, "act", news=news))
+            out.append(transition_message(record, "act", turned=turned))
         return out
 
     def _next_revision(self, scope: str, published: ControlRecord | None) -> int:
@@ -378,7 +380,7 @@ class PartitionOwner:
             return []
         record = replace(content_of(decision), partition=self.partition, epoch=self.epoch, issued_at=now)
         number = self._audited = self._audited + 1
-        return [transition_message(record, disposition, news=decision.kind != "revised", number=number)]
+        return [transition_message(record, disposition, turned=decision.kind != "revised", number=number)]
 
     def _note_inactivity(self, record: ControlRecord, since: float) -> None:
         if record.state == "active":
@@ -396,5 +398,6 @@ class PartitionOwner:
             if record is None or record.override_until is not None or now - since < TOMBSTONE_AFTER_S:
                 continue
             del self._inactive_since[scope], self.published[scope]
+            self._under.pop(scope, None)
             out.append(tombstone_message(scope, self.epoch, self._next_revision(scope, record)))
         return out

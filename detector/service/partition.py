@@ -53,6 +53,7 @@ _PASSED_S = 0.5
 _HELD_MOST = 2000  # calls that can wait, and for how long, seconds
 _HELD_S = 0.25
 _ADVANCE_S = 0.5  # the heartbeat comes behind it
+_OPENS_WITHIN_S = 60.0  # a restore is meant to take five
 _SETTLE_S = 0.001  # for them at a time, where records wait too
 
 
@@ -100,7 +101,7 @@ class PartitionWorker:
         self._portion = Portion(_JUDGE_S)
         self._taken = {name: metrics.records.labels(name) for name in INPUTS}
         self._open = asyncio.Event()
-        self._restored = False
+        self._shut_at: float | None = None
         self._ends: dict[str, int] = {}
         self._origin_of: dict[tuple[str, int], str] = {}  # by topic and own offset
         self._progress = False
@@ -134,13 +135,13 @@ class PartitionWorker:
             if turn.over():
                 await breathe()
                 turn = Turn(_JUDGE_S)
-        self._restored = True
+        self.cover.restored = True
         self._desk.restored(self.partition, self.pipeline.judged())
         self.look()
 
     def look(self) -> None:
         """See whether records may be judged: restored, claimed, not closed."""
-        may = self._restored and not self.closed and self._desk.phase(self.partition) is Phase.OWNING
+        may = self.cover.restored and not self.closed and self._desk.phase(self.partition) is Phase.OWNING
         if may and not self._open.is_set():
             self._open.set()
             self.cover.send_mark()
@@ -245,7 +246,7 @@ class PartitionWorker:
 
     def reached(self, name: str, end: int) -> None:
         """All before `end` is judged: what lies there and is no record of ours will never come."""
-        if self._restored and not self.closed and end > self.position.get(name, 0):
+        if self.cover.restored and not self.closed and end > self.position.get(name, 0):
             self._move(name, end, self._clock(), 0)
             self._progress = True
 
@@ -331,9 +332,17 @@ class PartitionWorker:
             if drained and reached is not None:
                 await self._advance(min(now, reached), lull)
         self._see_whether_caught_up(now, drained=drained)
-        if drained or self._progress or not self._open.is_set():
+        if drained or self._progress or self._opens_soon(now):
             self._progress = False
             self._desk.tick(self.partition)
+
+    def _opens_soon(self, now: float) -> bool:
+        """Whether it is about to judge: restoring, or reading its claim back. One that hangs renews nothing."""
+        if self._open.is_set():
+            self._shut_at = None
+            return False
+        self._shut_at = now if self._shut_at is None else self._shut_at
+        return 0 <= now - self._shut_at < _OPENS_WITHIN_S
 
     async def _advance(self, now: float, lull: Callable[[], Awaitable[None]]) -> None:
         turn, whole = Turn(_SETTLE_S), Turn(_ADVANCE_S)
@@ -382,5 +391,5 @@ class PartitionWorker:
         while self.spare(Turn(_JUDGE_S)) and self._open.is_set() and not self.closed:
             await breathe()
         self.close()
-        if self._restored:
+        if self.cover.restored:
             await self.cover.finish()

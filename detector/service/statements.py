@@ -86,24 +86,24 @@ class Message:
         return None if self.record is None else encode(self.record)
 
 
-def _kind(record: ControlRecord, news: bool) -> str:
-    if not news:
+def _kind(record: ControlRecord, turned: bool) -> str:
+    if not turned:
         return cloudevents.REVISED
     return cloudevents.ACTIVATED if record.state == "active" else cloudevents.DEACTIVATED
 
 
-def control_message(record: ControlRecord, *, news: bool) -> Message:
-    """A scope's record; `news`: it is a transition, not a renewal or a change of detail."""
-    headers = cloudevents.control_headers(record, _kind(record, news))
+def control_message(record: ControlRecord, *, turned: bool) -> Message:
+    """A scope's record; `turned`: its state is another than before, which a step of a ramp's is not."""
+    headers = cloudevents.control_headers(record, _kind(record, turned))
     return Message("control", record.scope.encode(), record, headers)
 
 
 def transition_message(
-    record: ControlRecord, disposition: Disposition, *, news: bool, number: int | None = None
+    record: ControlRecord, disposition: Disposition, *, turned: bool, number: int | None = None
 ) -> Message:
     """The same for the audit, with what came of it; `number`: for one that has no revision of its own."""
     said = replace(record, disposition=disposition)
-    headers = cloudevents.control_headers(said, _kind(said, news), number)
+    headers = cloudevents.control_headers(said, _kind(said, turned), number)
     return Message("transitions", said.scope.encode(), said, headers)
 
 

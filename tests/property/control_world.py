@@ -197,10 +197,8 @@ class Worker:
         self.owners.pop(partition).revoked()
 
     def confirm(self, partition: int) -> None:
-        owner = self.owners[partition]
-        if owner.phase is Phase.YIELDED:
-            owner.confirmed()
-            self._want_end(partition)
+        if self.owners[partition].phase is Phase.YIELDED:
+            self.assign(partition)
 
     def _want_end(self, partition: int) -> None:
         self.targets[partition] = (self.world.control.end, len(self.world.orders))

@@ -68,6 +68,7 @@ class Partition:
             clock=lambda: 1000.0,
         )
         self.cover.restore(Snapshots(dropped=list(dropped)), {"telemetry": 0})
+        self.cover.restored = True
 
     def judge(self, *routes: str) -> None:
         """One record each."""
@@ -83,6 +84,15 @@ class Partition:
             self.cover.turn(1.0, hurry=True)
             keys += [key for key, _ in self.box.answer(**answer)]
         return keys
+
+
+def test_before_the_state_is_taken_over_nothing_is_said_of_it() -> None:
+    """The claim comes before; a mark without state would hide from the next one what there is."""
+    partition = Partition()
+    partition.judge("a")
+    partition.cover.restored = False
+
+    assert partition.turn() == []
 
 
 def test_what_is_acknowledged_may_be_committed() -> None:

@@ -121,7 +121,7 @@ def test_heartbeats_come_every_three_seconds_even_if_the_clock_is_set_back() -> 
 
 
 def test_a_foreign_claim_silences_until_the_group_confirms() -> None:
-    """An equal epoch is enough; nothing is said until confirmed, and then only after a new claim."""
+    """An equal epoch is enough; nothing is said any more, for once it is confirmed another one begins."""
     desk = _Desk()
     desk.own()
     rival = OwnerRecord(partition=0, owner="w9", epoch=desk.owner.epoch, issued_at=NOW)
@@ -134,11 +134,6 @@ def test_a_foreign_claim_silences_until_the_group_confirms() -> None:
         == desk.owner.reached_end(NOW)
         == []
     )
-
-    desk.owner.confirmed()
-    assert [
-        record.transition for record in _scopes(desk.put(desk.owner.reached_end(NOW + 10), NOW + 10))
-    ] == [1]
 
 
 def test_what_is_judged_while_catching_up_is_only_audited_as_stale() -> None:
@@ -194,6 +189,36 @@ def test_an_order_forces_a_scope_until_its_time_is_over() -> None:
     (said,) = _scopes(desk.put(desk.owner.tick(NOW + 60), NOW + 60))
     assert (said.state, said.source, said.transition) == ("inactive", "detector", 2)
     assert said.contract == "abc"
+
+
+def test_an_order_ends_while_the_partition_catches_up_as_well() -> None:
+    """By time, or taken back: what it hid is said again, at once."""
+    for end in ("time", "taken back"):
+        desk = _Desk()
+        desk.own(caught_up=False)
+        order = Override(scope="chat", state="active", until=NOW + 60, issued_at=NOW)
+        desk.order(NOW, order)
+        if end == "time":
+            said = _scopes(desk.put(desk.owner.tick(NOW + 61), NOW + 61))
+        else:
+            said = _scopes(desk.order(NOW + 5, None))
+
+        assert [(each.state, each.source) for each in said] == [("inactive", "detector")]
+        assert _scopes(desk.put(desk.owner.reached_now(NOW + 90), NOW + 90)) == []
+
+
+def test_a_step_of_a_ramp_is_a_revision() -> None:
+    """Its state is what it was; only a change of state is an activation or a deactivation."""
+    desk = _Desk()
+    desk.own()
+    out = [
+        *desk.owner.decided([_decision(1)], NOW),
+        *desk.owner.decided([_decision(2, kind="revised", state="active", primary_share=0.5)], NOW + 1),
+        *desk.owner.decided([_decision(3, kind="deactivated", state="inactive")], NOW + 2),
+    ]
+    kinds = [dict(each.headers)["ce_type"].decode().split(".")[2] for each in out if each.topic == "control"]
+
+    assert kinds == ["activated", "revised", "deactivated"]
 
 
 def test_an_order_outranks_what_is_judged_and_can_be_taken_back() -> None:
