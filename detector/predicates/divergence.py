@@ -198,7 +198,7 @@ class Divergence(JudgeBase):
         for stream in self._streams():
             stream.clear_run = 0
             if not self._is_input:
-                stream.ring.clear()
+                stream.empty()
 
     def rebase(self) -> None:
         """The drift is accepted: what there is now becomes the reference."""

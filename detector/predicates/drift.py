@@ -39,7 +39,7 @@ from detector.predicates.excursions import Excursions
 from detector.predicates.given import tells_as_much, yardstick_of
 from detector.predicates.harmless import Harmless
 from detector.predicates.limits import Limits
-from detector.predicates.power import smallest_divergence
+from detector.predicates.reach import smallest_found
 from detector.predicates.wander import WANDER_MARGIN, further
 from detector.predicates.yardstick import LEAST_REFERENCE, Yardstick
 from detector.windows.panes import Counts, PaneRing
@@ -51,6 +51,7 @@ CLEAR_EVALUATIONS = 3
 CLEAR_RECORDS = (30.0, 100.0)
 CLEAR_NATS = 9.0
 RELAPSE_FACTOR = 4.0
+SHORT_S = 20  # once windows were emptied only calls that began since count: until then mostly short ones
 MOST_RELAPSES = 3
 TOLERANCE_MARGIN = 1.5
 WANDER_HALF_LIFE_S = 3600.0
@@ -76,8 +77,8 @@ class DriftStream:
         self.spans = spans
         self.ring = PaneRing(bins, spans)
         self.reference = SeasonalReference(bins) if limits.mode == "seasonal" else TrailingReference(bins)
-        made = None if limits.reference is None else np.array(limits.reference, dtype=np.int64)
-        self.yardstick = None if made is None else self._measure(made)
+        made = limits.reference
+        self.yardstick = None if made is None else self._measure(np.array(made, dtype=np.int64))
         self.creep = Creep(self.yardstick)
         self.latched = self.settled = False
         self.clear_run = 0
@@ -89,6 +90,7 @@ class DriftStream:
         self.window: int | None = None
         self._armed_from: int | None = None
         self._breach_nats = 0.0
+        self._breach_line, self._emptied_at = math.inf, -math.inf
         self._over_since = self._clean_since = -math.inf
         self._relapses = 0
         # Largest bias-corrected KL that each window has shown while nothing was wrong.
@@ -181,7 +183,9 @@ class DriftStream:
             shown = self._clear(corrected, thresholds, sizes, gate, boundary)
         else:
             self.clear_run = 0
-            beyond = corrected[gate] > GATE_SHARE * thresholds[gate]
+            beyond = (
+                corrected[gate] > GATE_SHARE * thresholds[gate] and boundary >= self._emptied_at + SHORT_S
+            )
             found = self._breaching(raw, corrected, thresholds, sizes, enough) if beyond else None
             known = found is not None and self._harmless.is_known(
                 self.ring.totals[found], sizes[found], thresholds[found], limits.design_effect, boundary
@@ -190,11 +194,12 @@ class DriftStream:
                 self._harmless.again(boundary)
             elif found is not None:
                 self.latched, self._breach_nats = True, corrected[found]
+                self._breach_line = thresholds[found]
                 self._excursions.begin()
                 soon = boundary - self._over_since < self.ring.longest
                 self._relapses = min(self._relapses + 1, MOST_RELAPSES) if soon else 0
             shown = max(enough, key=corrected.__getitem__) if found is None else found
-            if found is None and not frozen:
+            if found is None and not frozen and boundary - self._emptied_at >= spans[-1]:
                 self._learn(corrected, enough, self._most, chance[-1])
         self.value, self.threshold, self.window = corrected[shown], thresholds[shown], shown
         self.samples = sizes[shown]
@@ -208,16 +213,7 @@ class DriftStream:
         if limits.strata > 1:  # not every call belongs to one that is known
             (judged,) = yardstick.judged(self.ring.totals[-1:], [0])
             per_s = min(per_s, judged / self.spans[-1])
-        found = []
-        for span, threshold in zip(self.spans, self.thresholds(), strict=True):
-            if per_s * span >= limits.least:
-                scale = limits.design_effect * (1 / (per_s * span) + 1 / yardstick.n)
-                found.append(
-                    smallest_divergence(
-                        yardstick.freedom, scale, threshold, limits.tolerance_nats, limits.alpha
-                    )
-                )
-        return min((each for each in found if each is not None), default=None)
+        return smallest_found(yardstick, limits, self.spans, self.thresholds(), per_s)
 
     @property
     def crept(self) -> Crept | None:
@@ -284,7 +280,8 @@ class DriftStream:
         least_sure = len(sizes) - 1 if self._relapses else gate
         shown = next((i for i, n in enumerate(sizes) if n >= needed), least_sure)
         self.clear_span = self.spans[shown]
-        over = corrected[shown] <= GATE_SHARE * thresholds[shown]
+        # Under a short window's own, higher line what a longer one found may go on.
+        over = corrected[shown] <= GATE_SHARE * min(thresholds[shown], self._breach_line)
         self.clear_run = self.clear_run + 1 if over else 0
         if self.clear_run == CLEAR_EVALUATIONS:
             self.latched = False
@@ -309,6 +306,12 @@ class DriftStream:
     def _say(self, outcome: Outcome, samples: int) -> None:
         self.outcome, self.samples = outcome, samples
         self.value = self.threshold = self.window = None
+
+    def empty(self) -> None:
+        """Forget the windows: the primary's answers are counted anew, of which short ones come first."""
+        if self.ring.boundary is not None:
+            self._emptied_at = self.ring.boundary
+        self.ring.clear()
 
     def rebase(self) -> None:
         """What the windows hold now is the new normal: learn from here on, armed again later."""
@@ -364,7 +367,8 @@ class DriftStream:
             "over_since": self._over_since,
             "relapses": self._relapses,
             "armed_from": self._armed_from,
-            "breach_nats": self._breach_nats,
+            "breach": (self._breach_nats, self._breach_line),
+            "emptied_at": self._emptied_at,
             "clear_span": self.clear_span,
             "wander": self._wander,
             "most": self._most,
@@ -385,7 +389,8 @@ class DriftStream:
         self.yardstick = None if compared is None else self._measure(np.array(compared, dtype=np.int64))
         self.latched, self.clear_run = state["latched"], state["clear_run"]
         self._clean_since, self._over_since = state["clean_since"], state["over_since"]
-        self._armed_from, self._breach_nats = state["armed_from"], state["breach_nats"]
+        self._armed_from, self._emptied_at = state["armed_from"], state["emptied_at"]
+        self._breach_nats, self._breach_line = state["breach"]
         self.clear_span, self._relapses = state["clear_span"], state["relapses"]
         self._wander, self._most = list(state["wander"]), list(state["most"])
         self._strayed, self._slow, self._seen_s = state["strayed"], state["slow"], state["seen_s"]

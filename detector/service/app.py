@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,7 @@ from topics.names import topics
 STOP_S = 4.5  # promised: five
 _LEAVE_S = 2.0
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
+_WELL_AFTER_S = 60.0  # a failure after that is another one
 _FETCH_WAIT_MS = 500
 _EMBEDDED_FETCH_WAIT_MS = 2
 _BATCHES_BUFFERED = 4
@@ -125,13 +127,23 @@ class Service:
         attempt = 0
         try:
             while not self.stopped.is_set():
-                cluster = await self._until_stopped(self._cluster())
+                try:
+                    cluster = await self._until_stopped(self._cluster())
+                except ServiceFailedError as error:
+                    if self.shell is None:
+                        raise
+                    # It has worked: whoever is changing topics or rights has perhaps not finished.
+                    self._log.error("cannot_go_on", reason=str(error), retry_in_s=_BACK_OFF_S[-1])
+                    await self._until_stopped(asyncio.sleep(_BACK_OFF_S[-1]))
+                    continue
                 if cluster is None:
                     return
+                began = time.monotonic()
                 try:
                     await self._serve(cluster)
-                    attempt = 0
                 except Exception as error:
+                    if time.monotonic() - began > _WELL_AFTER_S:
+                        attempt = 0
                     wait_s = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
                     attempt += 1
                     self.restarts += 1
@@ -275,7 +287,7 @@ def serve(settings: Settings, contract: Contract, reread: Callable[[], Contract]
     SIGHUP and `POST /-/reload` have it read its contract again.
 
     Returns:
-        0 after a signal, 1 if it cannot go on.
+        0 after a signal, 1 if it cannot go on or could not hand over in time.
     """
     # Other threads, who tell of a first record or of the group, wait this long for the interpreter while the
     # loop judges.
@@ -287,6 +299,11 @@ def serve(settings: Settings, contract: Contract, reread: Callable[[], Contract]
     return asyncio.run(_serve_until_signal(settings, contract, reread))
 
 
+def _give_up(log: Any) -> None:
+    log.error("stop_cut_short", after_s=STOP_S, why="the hand-over was not done in time")
+    os._exit(1)
+
+
 async def _serve_until_signal(settings: Settings, contract: Contract, reread: Callable[[], Contract]) -> int:
     service = Service(settings, contract, reread)
     log = logger(part="service")
@@ -295,7 +312,7 @@ async def _serve_until_signal(settings: Settings, contract: Contract, reread: Ca
     def stop(number: int) -> None:
         log.info("stopping", signal=signal.Signals(number).name)
         # A thread, since the loop may hang in a client that waits for its broker.
-        deadline = threading.Timer(STOP_S, os._exit, [0])
+        deadline = threading.Timer(STOP_S, _give_up, [log])
         deadline.daemon = True
         deadline.start()
         service.stopped.set()

@@ -92,8 +92,15 @@ class ControlFeed:
         found = await consumer.end_offsets([TopicPartition(name, 0) for name in self._topics])
         return {place.topic: offset for place, offset in found.items()}
 
-    async def read_to(self, ends: Mapping[str, int]) -> None:
-        """Wait until the feed has passed these offsets."""
+    async def read_to_now(self) -> None:
+        """Wait, however long it takes, until the feed has passed what both topics hold now."""
+        while True:
+            try:
+                ends = await self.ends()
+                break
+            except (KafkaError, OSError):
+                await asyncio.sleep(0.1)
+        await self.at_end.wait()
         while any(self._next.get(TopicPartition(name, 0), 0) < end for name, end in ends.items()):
             self._moved.clear()
             await self._moved.wait()

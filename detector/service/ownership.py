@@ -5,7 +5,8 @@ messages out.
                                                 |                             |
                                                YIELDED <- foreign owner record of equal or greater epoch
 
-One that has yielded stays so: once the group confirms the assignment, another one begins. It writes control records while OWNING and at no other time; a claim while CLAIMING. Whatever is judged
+One that has yielded stays so: once the group confirms the assignment, another one begins.
+It writes control records while OWNING and at no other time; a claim while CLAIMING. Whatever is judged
 meanwhile is kept, and what still holds is said afterwards. Times are Unix seconds.
 """
 

@@ -337,7 +337,7 @@ class PartitionWorker:
             self._desk.tick(self.partition)
 
     def _opens_soon(self, now: float) -> bool:
-        """Whether it is about to judge: restoring, or reading its claim back. One that hangs renews nothing."""
+        """Whether it is restoring or reading its claim back; one that hangs renews nothing."""
         if self._open.is_set():
             self._shut_at = None
             return False

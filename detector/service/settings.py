@@ -4,6 +4,7 @@ Each value is taken from the first of: a flag, a `DETECTOR_*` environment variab
 default. Brokers and security travel in this one object to every client, so that none is left behind.
 """
 
+import math
 import ssl
 import tomllib
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from detector.contract.grammar import HEARTBEAT_S, REBALANCE_AND_CLAIM_S
 from topics.names import DEFAULT_PARTITIONS
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+_LEVELS = ("debug", "info", "warning", "error")
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 ENVIRONMENT_PREFIX = "DETECTOR_"
@@ -111,6 +113,12 @@ class Settings:
             raise SettingsError("http_port: expected 0..65535")
         if self.data_partitions < 1:
             raise SettingsError("data_partitions: expected at least 1")
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float) and not 0 < value < math.inf:
+                raise SettingsError(f"{item.name}: expected a number of seconds above 0")
+        if self.log_level.lower() not in _LEVELS:
+            raise SettingsError(f"log_level: expected one of {', '.join(_LEVELS)}")
         if self.heartbeat_s * 3 > self.session_timeout_s:
             raise SettingsError("heartbeat_s: expected at most a third of session_timeout_s")
 

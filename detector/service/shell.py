@@ -81,7 +81,7 @@ class Shell:
             self.desk,
             fetch_max_wait_ms=wait_ms,
         )
-        self._homes = Homes(cluster.partitions)
+        self._homes, self._at_start = Homes(cluster.partitions), cluster.partitions
         self.refused = Refused(
             self.bulk,
             deadletter=self.declared.deadletter.name,
@@ -99,7 +99,12 @@ class Shell:
         """The app has made its consumer."""
         self.consumer = consumer
         self._starts = Starts(
-            consumer, self._input_of, self.contract, self.metrics, embedded=self.settings.embedded
+            consumer,
+            self._input_of,
+            self.contract,
+            self.metrics,
+            partitions=self._at_start,
+            embedded=self.settings.embedded,
         )
 
     def start(self) -> None:
@@ -163,14 +168,7 @@ class Shell:
             self.desk.assign(partition)
             self.workers[partition] = worker
         self._spawn(self._claim(list(workers)), "claim")
-        while True:
-            try:
-                found = await self._reader.read(workers)
-                starts, ends = await self._starts.find(inputs, found)
-                break
-            except (KafkaError, OSError) as error:
-                self._log.warning("restore_waits", error=repr(error))
-                await asyncio.sleep(0.5)
+        found, starts, ends = await self._starts.look(self._reader, inputs)
         for partition, worker in workers.items():
             if self.workers.get(partition) is not worker:
                 continue  # the group has gone on
@@ -209,7 +207,8 @@ class Shell:
         for partition, worker in list(self.workers.items()):
             if partition not in self._going_back and self.workers.get(partition) is worker:
                 await worker.finish()
-                await self._begin_again(partition)
+                if self.workers.get(partition) is worker:  # else it was taken away meanwhile
+                    await self._begin_again(partition)
         self._log.info("reloaded", contract=contract.digest)
 
     def committable(self) -> Mapping[TP, int]:
@@ -318,14 +317,7 @@ class Shell:
     async def _claim(self, partitions: Iterable[int]) -> None:
         """Read control and overrides to their ends of now, then claim."""
         owners = {partition: self.desk.owners.get(partition) for partition in partitions}
-        while True:
-            try:
-                ends = await self.feed.ends()
-                break
-            except (KafkaError, OSError):
-                await asyncio.sleep(0.1)
-        await self.feed.at_end.wait()
-        await self.feed.read_to(ends)
+        await self.feed.read_to_now()
         for partition, owner in owners.items():
             if self.desk.owners.get(partition) is owner:
                 self.desk.claim(partition)
@@ -361,10 +353,9 @@ class Shell:
         self._alive_s = now
 
     async def _recount(self) -> None:
+        options = self.settings.client_options()
         try:
-            count = await topics_admin.partition_count(
-                self.settings.client_options(), self.declared.telemetry.name
-            )
+            count = await topics_admin.partition_count(options, self.declared.telemetry.name)
         except (KafkaError, OSError):
             return
         if count:

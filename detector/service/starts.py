@@ -12,8 +12,13 @@ from detector.contract.model import Contract
 from detector.service.logs import logger
 from detector.service.marks import Snapshots
 from detector.service.metrics import Metrics
+from detector.service.snapshots import SnapshotReader
 
 _BEYOND_WINDOWS_S = 3600.0
+
+
+class PartitionsAddedError(RuntimeError):
+    """The telemetry has grown; the topics that have as many partitions are to be seen to first."""
 
 
 class Starts:
@@ -26,9 +31,11 @@ class Starts:
         contract: Contract,
         metrics: Metrics,
         *,
+        partitions: int,
         embedded: bool,
     ) -> None:
-        """Args: `consumer`: the transport's; `input_of`: topic to input name."""
+        """Args: `consumer`: the transport's; `input_of`: topic to input name; `partitions`: at the start."""
+        self._partitions = partitions
         self._call = consumer.in_thread
         self._input_of = input_of
         self._metrics = metrics
@@ -47,6 +54,24 @@ class Starts:
             await asyncio.sleep(0.2)
             return None
         return {self._input_of[tp.topic]: offset for tp, offset in ends.items()}
+
+    async def look(
+        self, reader: SnapshotReader, inputs: frozenset[TP]
+    ) -> tuple[dict[int, Snapshots], dict[TP, int], dict[TP, int]]:
+        """What the snapshots hold, where to begin and what ends there are, however long it takes to be told.
+
+        Raises:
+            PartitionsAddedError: an input has more partitions than when the topics were looked at.
+        """
+        if any(tp.partition >= self._partitions for tp in inputs):
+            raise PartitionsAddedError(f"more partitions than the {self._partitions} at the start")
+        while True:
+            try:
+                found = await reader.read({tp.partition for tp in inputs})
+                return found, *await self.find(inputs, found)
+            except (KafkaError, OSError) as error:
+                self._log.warning("restore_waits", error=repr(error))
+                await asyncio.sleep(0.5)
 
     async def find(
         self, inputs: frozenset[TP], found: Mapping[int, Snapshots]

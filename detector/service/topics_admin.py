@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
@@ -45,9 +45,10 @@ def mismatches(
     """Say in one sentence each where an existing topic contradicts its declaration. Pure."""
     found = []
     if partitions != wanted_partitions:
-        found.append(
-            f"topic {topic.name}: {partitions} partitions, expected {wanted_partitions}; make the topic anew"
-        )
+        advice = "make the topic anew"
+        if partitions < wanted_partitions:
+            advice = f"kafka-topics.sh --alter --topic {topic.name} --partitions {wanted_partitions}"
+        found.append(f"topic {topic.name}: {partitions} partitions, expected {wanted_partitions}; {advice}")
     for name, wanted in topic.settings.items():
         present = settings.get(name)
         if present is not None and not _same(name, present, wanted):
@@ -84,6 +85,11 @@ async def prepare(options: dict[str, Any], declared: Topics, *, data_partitions:
         if missing:
             replication = await _default_replication(admin)
             await _create(admin, missing, wanted, replication)
+        own = declared.snapshots.name  # nobody else writes it: it may grow with the telemetry
+        if present.get(own, wanted[own]) < wanted[own]:
+            await admin.create_partitions({own: NewPartitions(wanted[own])})
+            logger().warning("topic_grown", topic=own, before=present[own], now=wanted[own])
+            present[own] = wanted[own]
         settings = await _settings(admin, [topic.name for topic in declared.all()])
         found = [
             sentence

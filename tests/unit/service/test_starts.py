@@ -35,7 +35,9 @@ def saved(covered: int, routes: Mapping[bytes, int]) -> Snapshots:
 
 async def begin(snapshots: Snapshots, *, end: int) -> int:
     contract = Contract(predicates={}, modes={}, digest="")
-    starts = Starts(Broker(0, end), {PLACE.topic: "telemetry"}, contract, Metrics(), embedded=False)
+    starts = Starts(
+        Broker(0, end), {PLACE.topic: "telemetry"}, contract, Metrics(), partitions=1, embedded=False
+    )
     found, _ = await starts.find(frozenset({PLACE}), {0: snapshots})
     return found[PLACE]
 
