@@ -28,6 +28,7 @@ for an hour, see `Harmless`.
 """
 
 import math
+from collections.abc import Iterable
 from operator import sub
 from typing import Any
 
@@ -40,6 +41,7 @@ from detector.predicates.given import tells_as_much, yardstick_of
 from detector.predicates.harmless import Harmless
 from detector.predicates.limits import Limits
 from detector.predicates.reach import smallest_found
+from detector.predicates.unsteady import unsteady
 from detector.predicates.wander import WANDER_MARGIN, further
 from detector.predicates.yardstick import LEAST_REFERENCE, Yardstick
 from detector.windows.panes import Counts, PaneRing
@@ -57,8 +59,7 @@ TOLERANCE_MARGIN = 1.5
 WANDER_HALF_LIFE_S = 3600.0
 SLOW_HALF_LIFE_S = 7 * 86_400.0  # `further` speaks of the farthest in all the time seen
 CHANCE = 2.0  # times the bias: five standard deviations of 16 bins
-_FORGET = 0.5 ** (1.0 / WANDER_HALF_LIFE_S)
-_FORGET_SLOWLY = 0.5 ** (1.0 / SLOW_HALF_LIFE_S)
+_FORGET, _FORGET_SLOWLY = (0.5 ** (1.0 / half) for half in (WANDER_HALF_LIFE_S, SLOW_HALF_LIFE_S))
 
 
 class DriftStream:
@@ -81,8 +82,7 @@ class DriftStream:
         self.yardstick = None if made is None else self._measure(np.array(made, dtype=np.int64))
         self.creep = Creep(self.yardstick)
         self.latched = self.settled = False
-        self.clear_run = 0
-        self.clear_span = 0
+        self.clear_run = self.clear_span = 0
         self.outcome = Outcome.LEARNING
         self.value: float | None = None
         self.threshold: float | None = None
@@ -98,8 +98,7 @@ class DriftStream:
         self._seen_s = 0
         self._slow = 0.0  # how far the longest one has, beyond chance
         self._strayed = 0.0
-        self._excursions = Excursions(len(spans))
-        self._harmless = Harmless(limits.strata)
+        self._excursions, self._harmless = Excursions(len(spans)), Harmless(limits.strata)
         # What it may come to later: a drift that creeps must not teach the detector to be deaf.
         self._most = [limits.threshold_nats / GATE_SHARE] * len(spans)
 
@@ -183,10 +182,11 @@ class DriftStream:
             shown = self._clear(corrected, thresholds, sizes, gate, boundary)
         else:
             self.clear_run = 0
-            beyond = (
-                corrected[gate] > GATE_SHARE * thresholds[gate] and boundary >= self._emptied_at + SHORT_S
-            )
-            found = self._breaching(raw, corrected, thresholds, sizes, enough) if beyond else None
+            known_s = boundary - self._emptied_at
+            steady = not unsteady(sizes, spans, gate, counted_s := min(known_s, self._seen_s))
+            beyond = corrected[gate] > GATE_SHARE * thresholds[gate] and known_s >= SHORT_S and steady
+            fair = (i for i in enough if not unsteady(sizes, spans, i, counted_s))
+            found = self._breaching(raw, corrected, thresholds, sizes, fair) if beyond else None
             known = found is not None and self._harmless.is_known(
                 self.ring.totals[found], sizes[found], thresholds[found], limits.design_effect, boundary
             )
@@ -199,7 +199,7 @@ class DriftStream:
                 soon = boundary - self._over_since < self.ring.longest
                 self._relapses = min(self._relapses + 1, MOST_RELAPSES) if soon else 0
             shown = max(enough, key=corrected.__getitem__) if found is None else found
-            if found is None and not frozen and boundary - self._emptied_at >= spans[-1]:
+            if found is None and not frozen and known_s >= spans[-1] and steady:
                 self._learn(corrected, enough, self._most, chance[-1])
         self.value, self.threshold, self.window = corrected[shown], thresholds[shown], shown
         self.samples = sizes[shown]
@@ -250,11 +250,11 @@ class DriftStream:
         corrected: list[float],
         thresholds: list[float],
         sizes: list[int],
-        enough: list[int],
+        windows: Iterable[int],
     ) -> int | None:
-        """The shortest window that is beyond its threshold for certain."""
+        """The shortest of some windows that is beyond its threshold for certain."""
         limits, yardstick = self.limits, self.yardstick
-        for i in enough:
+        for i in windows:
             if (
                 yardstick is not None
                 and corrected[i] > thresholds[i]
