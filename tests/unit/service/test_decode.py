@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from detector.service.decode import ORIGIN_HEADER, Decoded, Homes, Kind, decode_batch
+from detector.service.decode import ORIGIN_HEADER, Decoded, Homes, Kind, decode_batch, origin_of
 from detector.service.marks import Origins
 from topics.partitioner import partition_for
 from topics.telemetry import TelemetryRecord
@@ -113,3 +113,11 @@ def test_a_producers_own_stamp_is_not_an_arrival() -> None:
 
     assert decode(raws, HOME).arrivals == [NOW, NOW, NOW]
     assert decode([*raws, Raw(None, 3)], HOME).arrivals == [NOW, NOW, NOW]
+
+
+@pytest.mark.parametrize(
+    "offset", [b"9" * 5000, b"9" * 25, b"-1", b""], ids=["5,000 digits", "25", "less", "none"]
+)
+def test_an_origin_that_no_log_can_have_is_none(offset: bytes) -> None:
+    """Each restart would read it anew and fail; one too great would hide all others."""
+    assert origin_of([(ORIGIN_HEADER, b"t/3/" + offset)]) == ""

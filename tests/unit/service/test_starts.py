@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from faust.types import TP
 
 from detector.contract.model import Contract
 from detector.service.marks import Mark, Snapshots
 from detector.service.metrics import Metrics
-from detector.service.starts import Starts
+from detector.service.starts import PartitionsAddedError, Starts
 
 PLACE = TP("telemetry-topic", 0)
 
@@ -33,13 +34,21 @@ def saved(covered: int, routes: Mapping[bytes, int]) -> Snapshots:
     )
 
 
-async def begin(snapshots: Snapshots, *, end: int) -> int:
+def starts_at(end: int) -> Starts:
     contract = Contract(predicates={}, modes={}, digest="")
-    starts = Starts(
-        Broker(0, end), {PLACE.topic: "telemetry"}, contract, Metrics(), partitions=1, embedded=False
-    )
-    found, _ = await starts.find(frozenset({PLACE}), {0: snapshots})
+    broker, inputs = Broker(0, end), {PLACE.topic: "telemetry"}
+    return Starts(broker, inputs, contract, Metrics(), partitions=1, embedded=False)
+
+
+async def begin(snapshots: Snapshots, *, end: int) -> int:
+    found, _ = await starts_at(end).find(frozenset({PLACE}), {0: snapshots})
     return found[PLACE]
+
+
+async def test_a_partition_that_was_not_there_at_the_start_is_not_waited_for() -> None:
+    """Its snapshots have no place yet: a reader of them would ask without end."""
+    with pytest.raises(PartitionsAddedError):
+        await starts_at(10).look(None, frozenset({TP(PLACE.topic, 1)}))  # type: ignore[arg-type]
 
 
 async def test_state_within_the_topic_counts() -> None:

@@ -32,3 +32,6 @@ def test_evaluations_need_as_many_partitions_as_telemetry() -> None:
     (found,) = mismatches(topics().evaluations, 8, 4, {})
 
     assert "llm.evaluations: 4 partitions, expected 8" in found
+    assert "kafka-topics.sh --alter --topic llm.evaluations --partitions 8" in found
+    (found,) = mismatches(topics().evaluations, 4, 8, {})
+    assert "make the topic anew" in found
