@@ -2,7 +2,9 @@
 
 Each tenant's answers stay much as they are while tenants come and go, so a drift's threshold need not allow
 for the mix. Measured on simulated traffic at 20 calls/s, calibrated on a day, of 24 drifts of 0.3 and 0.7
-nats over 30 and 90 s: answers as they come showed 3, answers given the tenant 19.
+nats over 30 and 90 s: answers as they come showed 3, answers given the tenant 19. At 10 calls/s, of 48 drifts
+of questions: all questions showed none, those given the tenant 19, and in twelve healthy days all questions
+were falsely active six times, those given the tenant never.
 """
 
 from dataclasses import replace
