@@ -23,19 +23,26 @@ def check(
     """
     from detector.contract import Finding, check_text
 
-    texts = [(str(file), _read(file)) for file in files]
     findings: list[Finding] = []
-    for name, text in texts:
-        findings += check_text(text, name)
+    unreadable: list[str] = []
+    for file in files:
+        try:
+            findings += check_text(_read(file), str(file))
+        except OSError as error:
+            unreadable.append(f"{file}: {error.strerror or error}")
     wrong = [found for found in findings if found.severity != "note"]
     if json:
-        print_json({"findings": [asdict(found) for found in findings], "ok": not wrong})
+        ok = not wrong and not unreadable
+        print_json({"findings": [asdict(found) for found in findings], "ok": ok})
     else:
         for found in findings:
             level = "" if found.severity == "error" else f" ({found.severity})"
             print(f"{found.file}:{found.line}:{found.column} {found.rule} {found.message}{level}")
             print(f"    {found.advice}")
-        print(_count(len(files), len({found.file for found in findings}), len(findings)))
+        bad = len({found.file for found in findings})
+        print(_count(len(files) - len(unreadable), bad, len(findings)))
+    if unreadable:
+        wrong_use("; ".join(unreadable))
     if wrong:
         raise typer.Exit(FOUND)
 
@@ -44,11 +51,8 @@ def _read(file: Path) -> bytes:
     """The file's bytes, as far as the loader would read them."""
     from detector.contract.nodes import MAX_BYTES
 
-    try:
-        with file.open("rb") as stream:
-            return stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        wrong_use(f"{file}: {error.strerror or error}")
+    with file.open("rb") as stream:
+        return stream.read(MAX_BYTES + 1)
 
 
 def _count(files: int, bad: int, findings: int) -> str:

@@ -21,6 +21,7 @@ def schema(
     """
     from topics.schema import RECORDS, json_schema
 
+    name = next((short for short, record in RECORDS.items() if record.__name__ == name), name)
     if name in RECORDS:
         document = json_schema(name)
     elif name == "contract":

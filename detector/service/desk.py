@@ -90,6 +90,16 @@ class Desk:
         owner = self.owners.get(partition)
         return 0 if owner is None else owner.epoch
 
+    def beat_at(self, partition: int) -> float:
+        """When the partition's lease was renewed last, Unix seconds."""
+        owner = self.owners.get(partition)
+        return 0.0 if owner is None else owner.beat_at
+
+    @property
+    def lease_s(self) -> float:
+        """How long a renewal holds."""
+        return self._lease_s
+
     def renew(self, terms: Terms, lease_s: float) -> None:
         """Another contract is in force for owners assigned from now on."""
         self._terms, self._lease_s = terms, lease_s

@@ -32,6 +32,12 @@ def readiness(shell: Shell) -> dict[str, Any]:
     missing += [
         f"partition {number}: catch up" for number, state in partitions.items() if not state["caught_up"]
     ]
+    now, lease_s = time.time(), shell.desk.lease_s
+    missing += [
+        f"partition {number}: heartbeat"  # gateways go back to the primary, whatever is published
+        for number, state in partitions.items()
+        if state["claimed"] and now - shell.desk.beat_at(int(number)) > lease_s
+    ]
     return {
         "ready": not missing,
         "missing": missing,
@@ -43,12 +49,15 @@ def readiness(shell: Shell) -> dict[str, Any]:
 def render_metrics(shell: Shell) -> bytes:
     """Bring the gauges up to date and render all."""
     metrics, active = shell.metrics, shell.desk.active()
+    for by_predicate in (metrics.armed, metrics.predicate_routes):
+        by_predicate.clear()  # a reload may have dropped some
     for number, worker in shell.workers.items():
         label = str(number)
         counts = worker.cover.counts()
         metrics.owned.labels(label).set(shell.desk.phase(number) is Phase.OWNING)
         metrics.caught_up.labels(label).set(not worker.catching_up)
         metrics.epoch.labels(label).set(shell.desk.epoch(number))
+        metrics.beat.labels(label).set(shell.desk.beat_at(number))
         metrics.judged.labels(label).set(counts["judged"])
         metrics.late.labels(label).set(counts["late"])
         metrics.kept_back.labels(label).set(worker.cover.kept_back)

@@ -59,6 +59,12 @@ class Metrics:
         self.epoch = Gauge(
             "detector_partition_epoch", "Epoch of this worker's claim.", ["partition"], registry=registry
         )
+        self.beat = Gauge(
+            "detector_partition_heartbeat_timestamp_seconds",
+            "When the partition's lease was renewed last.",
+            ["partition"],
+            registry=registry,
+        )
         self.lag = Gauge(
             "detector_partition_lag_records",
             "Records behind the end.",
@@ -88,7 +94,10 @@ class Metrics:
             registry=registry,
         )
         self.active = Gauge(
-            "detector_active_scopes", "Scopes judged active.", ["partition"], registry=registry
+            "detector_active_scopes",
+            "Scopes published as active, those that an operator forced included.",
+            ["partition"],
+            registry=registry,
         )
         self.armed = Gauge(
             "detector_armed_share",

@@ -67,6 +67,7 @@ class PartitionOwner:
         epoch: of the present or last claim; 0 before the first.
         published: what this owner last wrote, per scope.
         judged: the pipeline's present state, per scope.
+        beat_at: when the lease was renewed last, Unix seconds.
         suspects: by scope, the greatest record met that another partition wrote; not empty: the partition
             count is wanted. An own record may cover it before the count is known, so it is kept here.
     """
@@ -102,17 +103,14 @@ class PartitionOwner:
         self._pending: list[Judged] = []
         self._audited = 0
         self._inactive_since: dict[str, float] = {}
-        self._beat_at = 0.0
-        self._swept_at = 0.0
+        self.beat_at = self._swept_at = 0.0
 
     # What the group and the reader of the topic report.
 
     def assigned(self) -> None:
         """The group has given this partition: the topic is to be read to its end, then claimed."""
         self._forget()
-        self.judged = {}
-        self._before = {}
-        self._pending = []
+        self.judged, self._before, self._pending = {}, {}, []
         self.caught_up = False
         self.phase = Phase.READING
 
@@ -230,7 +228,7 @@ class PartitionOwner:
         """Heartbeats, ends of orders, tombstones. Call it from the loop that judges, every second or so."""
         out: list[Message] = []
         # A wall clock that was set back must not silence the heartbeat.
-        if self.phase in (Phase.CLAIMING, Phase.OWNING) and not 0 <= now - self._beat_at < self._heartbeat_s:
+        if self.phase in (Phase.CLAIMING, Phase.OWNING) and not 0 <= now - self.beat_at < self._heartbeat_s:
             out.append(self._beat(now))
         if self.phase is not Phase.OWNING:
             return out
@@ -262,11 +260,9 @@ class PartitionOwner:
         return not isinstance(entry, Unreadable) and entry.epoch > self.epoch
 
     def _forget(self) -> None:
-        self.epoch = 0
-        self.published = {}
-        self.suspects.clear()
-        self._under.clear()
-        self._inactive_since.clear()
+        self.epoch, self.published = 0, {}
+        for each in (self.suspects, self._under, self._inactive_since):
+            each.clear()
 
     def _yield(self) -> None:
         self._forget()
@@ -279,7 +275,7 @@ class PartitionOwner:
         return [self._beat(now)]
 
     def _beat(self, now: float) -> Message:
-        self._beat_at = now
+        self.beat_at = now
         return owner_message(self.partition, self.owner_id, self.epoch, now, self._lease_s)
 
     def _take_over(self, now: float) -> list[Message]:

@@ -48,12 +48,16 @@ def test_json_is_one_document() -> None:
 
 
 def test_a_file_that_is_not_there_is_wrong_use() -> None:
-    """Exit 2 and the reason on stderr, nothing on stdout, whatever the other files hold."""
+    """Exit 2 and the reason on stderr; what the other files hold is told all the same."""
     for wrong in ("no-such-file.yaml", str(CONTRACTS)):
-        done = run(CONTRACTS / "bad" / "unused-key.yaml", wrong)
+        done = run(wrong, CONTRACTS / "bad" / "unused-key.yaml")
+        document = json.loads(run("--json", wrong, CONTRACTS / "example.yaml").stdout)
 
-        assert (done.returncode, done.stdout) == (2, "")
+        assert done.returncode == 2
+        assert " unused-key " in done.stdout
+        assert done.stdout.endswith("1 file checked, 1 finding in 1 of them\n")
         assert wrong in done.stderr
+        assert document == {"findings": [], "ok": False}
 
 
 def test_no_file_is_wrong_use() -> None:

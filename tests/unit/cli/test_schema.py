@@ -28,6 +28,12 @@ def test_schemas_are_valid_json_schema(name):
     jsonschema.Draft202012Validator.check_schema(schema(name))
 
 
+@pytest.mark.parametrize(("name", "record"), [(name, record.__name__) for name, record in RECORDS.items()])
+def test_a_record_goes_by_its_own_name_as_well(name, record):
+    """As the documentation of the topics calls it."""
+    assert schema(record) == schema(name)
+
+
 def test_json_flag_prints_the_same_document_on_one_line():
     """`--json` changes the shape of the output, not its content."""
     result = CliRunner().invoke(build(), ["schema", "telemetry", "--json"])

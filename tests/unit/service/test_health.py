@@ -49,7 +49,12 @@ def shell(workers: dict[int, Any], *, generation: int = 1) -> Any:
         feed=SimpleNamespace(reached_s=time.monotonic()),
         outboxes={"control": box, "bulk": box, "snapshots": box},
         desk=SimpleNamespace(
-            owner_id="w", active=dict, phase=lambda number: Phase.OWNING, epoch=lambda number: 9
+            owner_id="w",
+            active=dict,
+            phase=lambda number: Phase.OWNING,
+            epoch=lambda number: 9,
+            lease_s=15.0,
+            beat_at=lambda number: time.time() - 20 * (number == 4),
         ),
     )
 
@@ -88,6 +93,21 @@ def test_what_is_deaf_is_exported_over_all_partitions() -> None:
     assert found["detector_predicate_routes", "armed", "errors"] == 8
     assert found["detector_predicate_routes", "learning", "silence"] == 0
     assert left["detector_predicate_routes", "unusable", "errors"] == 0
+
+
+def test_a_predicate_that_is_gone_leaves_no_series() -> None:
+    """After a reload without it."""
+    known = shell({3: worker(errors=1.0)})
+    assert ("detector_armed_share", "3", "errors") in series(render_metrics(known))
+    known.contract.predicates.remove("errors")
+    known.workers = {3: worker()}
+
+    assert not [name for name in series(render_metrics(known)) if "errors" in name]
+
+
+def test_a_lease_that_has_run_out_is_not_ready() -> None:
+    """Gateways have gone back to the primary then, though all is claimed and caught up."""
+    assert readiness(shell({3: worker(), 4: worker()}))["missing"] == ["partition 4: heartbeat"]
 
 
 def test_a_partition_that_is_gone_leaves_no_series() -> None:
