@@ -28,7 +28,6 @@ for an hour, see `Harmless`.
 """
 
 import math
-from collections.abc import Iterable
 from operator import sub
 from typing import Any
 
@@ -41,7 +40,7 @@ from detector.predicates.given import tells_as_much, yardstick_of
 from detector.predicates.harmless import Harmless
 from detector.predicates.limits import Limits
 from detector.predicates.reach import smallest_found
-from detector.predicates.unsteady import unsteady
+from detector.predicates.unsteady import explained
 from detector.predicates.wander import WANDER_MARGIN, further
 from detector.predicates.yardstick import LEAST_REFERENCE, Yardstick
 from detector.windows.panes import Counts, PaneRing
@@ -183,10 +182,10 @@ class DriftStream:
         else:
             self.clear_run = 0
             known_s = boundary - self._emptied_at
-            steady = not unsteady(sizes, spans, gate, counted_s := min(known_s, self._seen_s))
-            beyond = corrected[gate] > GATE_SHARE * thresholds[gate] and known_s >= SHORT_S and steady
-            fair = (i for i in enough if not unsteady(sizes, spans, i, counted_s))
-            found = self._breaching(raw, corrected, thresholds, sizes, fair) if beyond else None
+            uneven = [explained(sizes, spans, i, min(known_s, self._seen_s)) for i in range(len(spans))]
+            beyond = corrected[gate] - uneven[gate] > GATE_SHARE * thresholds[gate] and known_s >= SHORT_S
+            sure = list(map(sub, corrected, uneven))
+            found = self._breaching(raw, sure, thresholds, sizes, enough) if beyond else None
             known = found is not None and self._harmless.is_known(
                 self.ring.totals[found], sizes[found], thresholds[found], limits.design_effect, boundary
             )
@@ -199,7 +198,7 @@ class DriftStream:
                 soon = boundary - self._over_since < self.ring.longest
                 self._relapses = min(self._relapses + 1, MOST_RELAPSES) if soon else 0
             shown = max(enough, key=corrected.__getitem__) if found is None else found
-            if found is None and not frozen and known_s >= spans[-1] and steady:
+            if found is None and not frozen and known_s >= spans[-1] and not uneven[gate]:
                 self._learn(corrected, enough, self._most, chance[-1])
         self.value, self.threshold, self.window = corrected[shown], thresholds[shown], shown
         self.samples = sizes[shown]
@@ -250,11 +249,11 @@ class DriftStream:
         corrected: list[float],
         thresholds: list[float],
         sizes: list[int],
-        windows: Iterable[int],
+        enough: list[int],
     ) -> int | None:
-        """The shortest of some windows that is beyond its threshold for certain."""
+        """The shortest window that is beyond its threshold for certain."""
         limits, yardstick = self.limits, self.yardstick
-        for i in windows:
+        for i in enough:
             if (
                 yardstick is not None
                 and corrected[i] > thresholds[i]

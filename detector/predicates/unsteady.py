@@ -2,17 +2,20 @@
 
 Each call is counted when it ends. Where traffic stops, for the night or with its gateway, the windows that
 follow hold the answers that were still on their way, and the longest of them last; where it comes back, the
-short ones come first.
+short ones come first. A share f of the calls, whichever they are, diverges from all of them by at most -ln f.
 """
 
+import math
 from collections.abc import Sequence
 
 COMPARED = 6  # times as long a window says how many calls there were just before
 FACTOR = 2
 
 
-def unsteady(sizes: Sequence[int], spans: Sequence[int], now: int, known_s: float) -> bool:
-    """Whether a second has under half of the calls that it had just before, or over twice as many.
+def explained(sizes: Sequence[int], spans: Sequence[int], now: int, known_s: float) -> float:
+    """Divergence, nats, that may come of a second having under half, or over twice, the calls of just before.
+
+    Of fewer it is what the part that is left can come to; of more nobody knows what part they are: infinite.
 
     Args:
         sizes: calls in each window; spans: its seconds, ascending.
@@ -25,4 +28,6 @@ def unsteady(sizes: Sequence[int], spans: Sequence[int], now: int, known_s: floa
         now, longer = (ends[-1] if ends else now), now
     here = sizes[now] * (spans[longer] - spans[now])
     before = (sizes[longer] - sizes[now]) * spans[now]
-    return FACTOR * here < before or (here > FACTOR * before and known_s >= spans[longer])
+    if FACTOR * here < before:
+        return math.log(before / here) if here else math.inf
+    return math.inf if here > FACTOR * before and known_s >= spans[longer] else 0.0

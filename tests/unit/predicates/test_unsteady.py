@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detector.predicates.divergence import Divergence
-from detector.predicates.unsteady import unsteady
+from detector.predicates.unsteady import explained
 from tests.builders import play, record, spec
 from tests.unit.predicates.test_divergence import STRICT, USUAL, calibrated, judge, learnt, seconds, tilted
 
@@ -28,12 +28,22 @@ def test_half_or_twice_the_calls_of_just_before_are_unsteady(per_s, now, is_unst
     """By the window that says what happens now, and one six times as long."""
     sizes = [span * rate for span, rate in zip(SPANS, per_s, strict=True)]
 
-    assert unsteady(sizes, SPANS, now, 1000.0) is is_unsteady
+    assert (explained(sizes, SPANS, now, 1000.0) > 0) is is_unsteady
 
 
 def test_that_nothing_was_counted_before_is_no_surge():
     """At the start, and after windows were emptied."""
-    assert not unsteady([300, 1000, 1000, 1000, 1000], SPANS, 1, 30.0)
+    assert explained([300, 1000, 1000, 1000, 1000], SPANS, 1, 30.0) == 0
+
+
+def test_more_than_a_part_of_the_calls_can_come_to_is_a_drift():
+    """Half of the traffic goes, and what stays is another workload."""
+    rng = np.random.default_rng(6)
+    made, start = learnt(rng)
+    fewer = play(made, seconds(rng, [tilted(2.5)] * 20, 40, start), start)
+
+    assert explained([120, 400, 2200, 5200], SPANS[:4], 1, 1000.0) == pytest.approx(np.log(96 / 40))
+    assert any(made.latched for _ in fewer)
 
 
 def ends(rng, began, per_s, of):
