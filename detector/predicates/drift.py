@@ -4,11 +4,12 @@ Every second, over all windows at once:
 
     breach  when the gate window (the shortest of >= 10 s with enough records) is beyond 0.7 of its threshold,
             so that it is still happening, and in some window with n >= 30 phi records the bias-corrected
-            KL exceeds the threshold, and G exceeds its non-central chi-square bound at tolerance d0
+            KL exceeds the threshold by more than calls that come or go may explain (`uneven`), and G its
+            non-central chi-square bound at tolerance d0; not within 20 s of windows that were emptied
     over    when three evaluations in a row find the shortest window with enough records (else the gate
-            window) under 0.7 of its threshold; enough is what tells the breach's distance D from none by
-            four standard deviations: 9 phi / D, between 30 phi and 100 phi; four times as many after
-            each relapse that came within the longest window
+            window) under 0.7 of its threshold and of the breach's; enough is what tells the breach's
+            distance D from none by four standard deviations: 9 phi / D, between 30 phi and 100 phi;
+            four times as many after each relapse that came within the longest window
 
 A threshold is at least what the contract says. A calibrated stream takes reference, thresholds and
 tolerance from its calibration and is armed at once; in the mode `trailing` its own last hour takes the
@@ -39,8 +40,8 @@ from detector.predicates.excursions import Excursions
 from detector.predicates.given import tells_as_much, yardstick_of
 from detector.predicates.harmless import Harmless
 from detector.predicates.limits import Limits
-from detector.predicates.reach import smallest_found
-from detector.predicates.unsteady import explained
+from detector.predicates.power import smallest_found
+from detector.predicates.uneven import uneven_nats
 from detector.predicates.wander import WANDER_MARGIN, further
 from detector.predicates.yardstick import LEAST_REFERENCE, Yardstick
 from detector.windows.panes import Counts, PaneRing
@@ -182,7 +183,7 @@ class DriftStream:
         else:
             self.clear_run = 0
             known_s = boundary - self._emptied_at
-            uneven = [explained(sizes, spans, i, min(known_s, self._seen_s)) for i in range(len(spans))]
+            uneven = [uneven_nats(sizes, spans, i, min(known_s, self._seen_s)) for i in range(len(spans))]
             beyond = corrected[gate] - uneven[gate] > GATE_SHARE * thresholds[gate] and known_s >= SHORT_S
             sure = list(map(sub, corrected, uneven))
             found = self._breaching(raw, sure, thresholds, sizes, enough) if beyond else None

@@ -1,10 +1,13 @@
 """What a test can find: the smallest change that it shows with 99 % power."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import exp, log, sqrt
 
 from detector.predicates.kl import noncentral_chi2_quantile
+from detector.predicates.limits import Limits
 from detector.predicates.shiryaev_roberts import ALTERNATIVES, HIGHEST
+from detector.predicates.yardstick import Yardstick
 
 _Z99 = 2.326
 _SMALLEST_NATS, _GREATEST_NATS = 0.01, 10.0
@@ -68,3 +71,17 @@ def smallest_divergence(
         middle = (low + high) / 2
         low, high = (low, middle) if found(exp(middle)) else (middle, high)
     return exp(high)
+
+
+def smallest_found(
+    yardstick: Yardstick, limits: Limits, spans: Sequence[int], thresholds: Sequence[float], per_s: float
+) -> float | None:
+    """Smallest divergence, nats, that one of a stream's windows shows at `per_s` compared calls a second."""
+    found = []
+    for span, threshold in zip(spans, thresholds, strict=True):
+        if per_s * span >= limits.least:
+            scale = limits.design_effect * (1 / (per_s * span) + 1 / yardstick.n)
+            found.append(
+                smallest_divergence(yardstick.freedom, scale, threshold, limits.tolerance_nats, limits.alpha)
+            )
+    return min((each for each in found if each is not None), default=None)

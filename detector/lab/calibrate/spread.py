@@ -32,7 +32,6 @@ _PER_CHUNK = 43_200
 _LEAST_LOOKS = 20
 _MOST_LOOKS = 200_000  # per window length
 _SHOWN_IN = 5
-_Z99 = 2.326
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

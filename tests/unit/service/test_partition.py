@@ -65,6 +65,35 @@ def fetched(records: Iterable[Any], topic: str = "") -> list[Any]:
     ]
 
 
+async def test_an_end_behind_what_is_no_record_is_a_position() -> None:
+    """Else it would wait for records that never come: no tick, no heartbeat. It never goes back."""
+    worker = await working(lambda *_: None)
+    await worker.take(
+        TELEMETRY, fetched(TelemetryRecord(event_time=time.time(), route="r") for _ in range(3))
+    )
+    worker.reached(TELEMETRY, 5)
+    assert worker.position[TELEMETRY] == 5
+    worker.reached(TELEMETRY, 4)
+
+    assert worker.position[TELEMETRY] == 5
+    assert worker._metrics.passed_over.labels(TELEMETRY)._value.get() == 2
+
+
+async def test_who_cannot_begin_renews_its_lease_for_a_minute() -> None:
+    """A restore takes seconds. One that hangs must not hold gateways to what was said before it."""
+    worker = await working(lambda *_: None)
+    beats: list[int] = []
+    worker._desk.tick = beats.append  # type: ignore[method-assign]
+    worker._desk.log = SimpleNamespace(accepts_read=0)  # type: ignore[assignment]
+    worker._desk.phase = lambda _: Phase.CLAIMING  # type: ignore[method-assign]
+    worker.look()
+    nothing: dict[str, tuple[int | None, float | None]] = dict.fromkeys(TOPIC_OF, (None, None))
+    for second in range(90):
+        await worker.tick(nothing, 1000.0 + second, breathe)
+
+    assert len(beats) == 60
+
+
 @pytest.mark.parametrize("rekeyed", [TELEMETRY, EVALUATIONS])
 async def test_evidence_names_the_origin_of_its_own_record(rekeyed: str) -> None:
     """An offset of the other input says nothing: only a re-keyed record's own decision names an origin."""

@@ -12,7 +12,7 @@ COMPARED = 6  # times as long a window says how many calls there were just befor
 FACTOR = 2
 
 
-def explained(sizes: Sequence[int], spans: Sequence[int], now: int, known_s: float) -> float:
+def uneven_nats(sizes: Sequence[int], spans: Sequence[int], now: int, known_s: float) -> float:
     """Divergence, nats, that may come of a second having under half, or over twice, the calls of just before.
 
     Of fewer it is what the part that is left can come to; of more nobody knows what part they are: infinite.

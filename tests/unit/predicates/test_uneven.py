@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detector.predicates.divergence import Divergence
-from detector.predicates.unsteady import explained
+from detector.predicates.uneven import uneven_nats
 from tests.builders import play, record, spec
 from tests.unit.predicates.test_divergence import STRICT, USUAL, calibrated, judge, learnt, seconds, tilted
 
@@ -12,7 +12,7 @@ SPANS = (3, 10, 30, 60, 300)
 
 
 @pytest.mark.parametrize(
-    ("per_s", "now", "is_unsteady"),
+    ("per_s", "now", "is_uneven"),
     [
         ((20, 20, 20, 20, 20), 1, False),
         ((12, 12, 15, 17, 20), 1, False),
@@ -24,16 +24,16 @@ SPANS = (3, 10, 30, 60, 300)
     ],
     ids=["steady", "fewer", "stopping", "more", "five times", "long stopped", "slow"],
 )
-def test_half_or_twice_the_calls_of_just_before_are_unsteady(per_s, now, is_unsteady):
+def test_half_or_twice_the_calls_of_just_before_are_uneven(per_s, now, is_uneven):
     """By the window that says what happens now, and one six times as long."""
     sizes = [span * rate for span, rate in zip(SPANS, per_s, strict=True)]
 
-    assert (explained(sizes, SPANS, now, 1000.0) > 0) is is_unsteady
+    assert (uneven_nats(sizes, SPANS, now, 1000.0) > 0) is is_uneven
 
 
 def test_that_nothing_was_counted_before_is_no_surge():
     """At the start, and after windows were emptied."""
-    assert explained([300, 1000, 1000, 1000, 1000], SPANS, 1, 30.0) == 0
+    assert uneven_nats([300, 1000, 1000, 1000, 1000], SPANS, 1, 30.0) == 0
 
 
 def test_more_than_a_part_of_the_calls_can_come_to_is_a_drift():
@@ -42,7 +42,7 @@ def test_more_than_a_part_of_the_calls_can_come_to_is_a_drift():
     made, start = learnt(rng)
     fewer = play(made, seconds(rng, [tilted(2.5)] * 20, 40, start), start)
 
-    assert explained([120, 400, 2200, 5200], SPANS[:4], 1, 1000.0) == pytest.approx(np.log(96 / 40))
+    assert uneven_nats([120, 400, 2200, 5200], SPANS[:4], 1, 1000.0) == pytest.approx(np.log(96 / 40))
     assert any(made.latched for _ in fewer)
 
 

@@ -1,0 +1,72 @@
+"""The lives of a service: what ends one, and when the next begins."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from detector.contract.model import Contract
+from detector.service import app
+from detector.service.app import Service, ServiceFailedError
+from detector.service.settings import Settings
+
+
+class Staged(Service):
+    """A service whose topics and lives are told to it, in order; it is stopped when they are over."""
+
+    def __init__(self, *acts: str) -> None:
+        super().__init__(Settings(http_port=0), Contract(), Contract)
+        self.acts = list(acts)
+        self.said: list[tuple[str, float]] = []
+        self._log = SimpleNamespace(error=self._note)
+
+    def _note(self, event: str, *, retry_in_s: float, **_: Any) -> None:
+        self.said.append((event, retry_in_s))
+
+    async def _cluster(self) -> Any:
+        if self.acts and self.acts[0] == "refused":
+            self.acts.pop(0)
+            raise ServiceFailedError("topic llm.evaluations: 8 partitions, expected 10")
+        return SimpleNamespace(partitions=8)
+
+    async def _serve(self, cluster: Any) -> None:
+        self.shell = SimpleNamespace()  # type: ignore[assignment]
+        if not self.acts:
+            self.stopped.set()
+            return
+        self.acts.pop(0)
+        raise LookupError("not the broker's fault")
+
+    def _readiness(self) -> dict[str, Any]:
+        return {"ready": False}
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for long."""
+    monkeypatch.setattr(app, "_BACK_OFF_S", (0.001, 0.002, 0.003))
+
+
+async def test_topics_that_cannot_work_stop_the_first_start() -> None:
+    """Whoever starts it is there to read why."""
+    with pytest.raises(ServiceFailedError, match="expected 10"):
+        await Staged("refused").run()
+
+
+async def test_topics_that_stop_working_are_waited_for() -> None:
+    """Partitions are added to one topic after the other; nobody is there to start it again."""
+    service = Staged("failed", "refused", "refused")
+    await service.run()
+
+    assert service.said == [("service_failed", 0.001), ("cannot_go_on", 0.003), ("cannot_go_on", 0.003)]
+    assert service.restarts == 1
+
+
+async def test_a_failure_after_a_good_while_is_a_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One soon after another waits longer; one a minute later does not."""
+    clock = iter([0.0, 1.0, 1.0, 2.0, 2.0, 70.0, 70.0, 71.0, 71.0])
+    monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    service = Staged("failed", "failed", "failed", "failed")
+    await service.run()
+
+    assert [wait_s for _, wait_s in service.said] == [0.001, 0.002, 0.001, 0.002]
