@@ -81,7 +81,7 @@ class Fetched(msgspec.Struct, gc=False):
 class Chunk(NamedTuple):
     """Records of one partition, fetched after its `round`-th seek.
 
-    `end`: instead of records, the offset up to which there are no more for now.
+    `end`: instead of records, the offset up to which there are none, where that is behind the last one's.
     """
 
     tp: TP
@@ -126,6 +126,7 @@ class InputReader:
         # Set: the consumer is the thread's. The loop sets it, the thread clears it.
         self._listening = threading.Event()
         self._first: Message | None = None
+        self._next: dict[TP, int] = {}  # behind the last record that was made; whoever has the consumer
         self._arrived = asyncio.Event()
         self._complained_s = -_COMPLAIN_EVERY_S
         self._log = logger(part="inputs")
@@ -204,7 +205,8 @@ class InputReader:
                         continue
                     self._obey(consumer)
                     if self._first is None:
-                        self._first = consumer.poll(_LOOK_S)
+                        found = consumer.poll(_LOOK_S)
+                        self._first = None if found is None or self._is_old_end(found) else found
                     if self._first is not None and not self._orders:
                         self.waiting = True
                         self._listening.clear()
@@ -232,19 +234,17 @@ class InputReader:
             if (first := self._first) is not None and (whole or _place(first) in starts):
                 self._first = None
             self._rounds |= rounds
+            self._next |= starts
 
     # Where the consumer is.
 
     def _chunks(self, messages: list[Message]) -> list[Chunk]:
         """Records by partition; they come in runs."""
-        ends: list[Message] = []
-        if any(map(Message.error, messages)):
-            for message in messages:
-                if (error := message.error()) is not None and error.code() != KafkaError._PARTITION_EOF:
-                    self._complain(error)
-                elif error is not None:
-                    ends.append(message)
-            messages = [message for message in messages if message.error() is None]
+        errors = list(map(Message.error, messages))
+        others: list[Message] = []
+        if any(errors):
+            others = [message for message, error in zip(messages, errors, strict=True) if error is not None]
+            messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
         kinds, stamps = zip(*map(Message.timestamp, messages), strict=True) if messages else ((), ())
         records = list(
             map(
@@ -263,11 +263,20 @@ class InputReader:
             end = first + sum(1 for _ in run)
             tp = TP(*cast(tuple[str, int], place))
             chunks.append(Chunk(tp, self._rounds.get(tp, 0), records[first:end]))
+            self._next[tp] = records[end - 1].offset + 1
             first = end
-        for message in ends:
-            tp = _place(message)
-            chunks.append(Chunk(tp, self._rounds.get(tp, 0), (), message.offset()))
+        for message in others:
+            if not _is_end(message):
+                self._complain(cast(KafkaError, message.error()))
+            elif not self._is_old_end(message):
+                tp = _place(message)
+                self._next[tp] = end = cast(int, message.offset())
+                chunks.append(Chunk(tp, self._rounds.get(tp, 0), (), end))
         return chunks
+
+    def _is_old_end(self, message: Message) -> bool:
+        """Each end is told that is reached; behind the last record it is no news."""
+        return _is_end(message) and cast(int, message.offset()) <= self._next.get(_place(message), -1)
 
     def _complain(self, error: KafkaError) -> None:
         if error.code() in _FATAL:
@@ -282,6 +291,11 @@ class InputReader:
             self.failed.set_exception(error)
             self.failed.exception()  # whoever asks is told; nobody needs to
             self.wake()
+
+
+def _is_end(message: Message) -> bool:
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF
 
 
 def _place(message: Message) -> TP:

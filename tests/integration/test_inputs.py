@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from faust.types import TP
 
 from detector.service import inputs
@@ -171,21 +171,29 @@ async def test_nothing_from_before_a_seek_comes_behind_it(
     assert not Watched.crowds
 
 
-async def test_an_end_is_told_behind_the_last_record(reader: InputReader, places: list[TP]) -> None:
-    """Each time that a partition is read to its end; of one without records to read as well."""
+async def test_an_end_is_told_where_no_record_tells_it(
+    real_kafka: TestKafka, reader: InputReader, places: list[TP]
+) -> None:
+    """Behind the marker of a transaction; not behind a record, nor where there is nothing to read."""
     here, other = places
+    settings = {"bootstrap.servers": real_kafka.bootstrap, "transactional.id": here.topic, "log_level": 0}
+    to = Producer(settings)
+    await asyncio.to_thread(to.init_transactions, 30)
+    to.begin_transaction()
+    to.produce(here.topic, b"sure", partition=here.partition)
+    await asyncio.to_thread(to.commit_transaction, 30)
     reader.read({here: MANY - 3, other: MANY}, {here: 1, other: 1}, whole=True)
     chunks: list[Chunk] = []
     async with asyncio.timeout(30):
-        while len({chunk.tp for chunk in chunks if chunk.end is not None}) < 2:
+        while not any(chunk.end is not None for chunk in chunks):
             reader.listen()
             await reader.arrived(1.0)
             chunks += reader.take()
-    own = [(len(chunk.records), chunk.end) for chunk in chunks if chunk.tp == here]
+    own = [(len(chunk.records), chunk.end) for chunk in chunks]
 
-    assert own[-1] == (0, MANY)
-    assert sum(size for size, _ in own) == 3
-    assert [chunk.end for chunk in chunks if chunk.tp == other] == [MANY]
+    assert {chunk.tp for chunk in chunks} == {here}
+    assert own[-1] == (0, MANY + 2)
+    assert sum(size for size, _ in own) == 4
 
 
 async def test_of_many_records_some_are_taken_at_a_time(
