@@ -261,8 +261,8 @@ class PartitionOwner:
 
     def _forget(self) -> None:
         self.epoch, self.published = 0, {}
-        for each in (self.suspects, self._under, self._inactive_since):
-            each.clear()
+        self.suspects.clear()
+        self._inactive_since.clear()
 
     def _yield(self) -> None:
         self._forget()

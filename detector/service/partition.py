@@ -246,7 +246,7 @@ class PartitionWorker:
 
     def reached(self, name: str, end: int) -> None:
         """All before `end` is judged: what lies there and is no record of ours will never come."""
-        if self.cover.restored and not self.closed and end > self.position.get(name, 0):
+        if not self.closed and end > self.position.get(name, 0):
             self._move(name, end, self._clock(), 0)
             self._progress = True
 

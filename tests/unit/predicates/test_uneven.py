@@ -61,13 +61,14 @@ def ends(rng, began, per_s, of):
 
 
 def test_traffic_that_stops_and_comes_back_is_no_drift():
-    """Calls of up to sixteen seconds; without the rule the last of them, and the first ones after, breach."""
+    """Calls of up to sixteen seconds; without the rule the last and the first ones breach, and teach deafness."""
     rng = np.random.default_rng(3)
     made = judge(window_s=60.0)
     began = [*range(600), *range(900, 1000)]
 
     assert not any(made.latched for _ in play(made, ends(rng, began, 100, range(1000))))
     assert made.armed
+    assert made._stream.thresholds()[-1] == 0.07
 
 
 def test_a_drift_is_not_over_under_a_higher_line_than_it_was_found_over():
@@ -93,5 +94,5 @@ def test_emptied_windows_neither_act_nor_teach():
 
     assert not any(made.latched for _ in short)
     assert made._stream.thresholds() == before
-    later = play(made, seconds(rng, [tilted(0.7)] * 20, 100, start + 15), start + 15)
+    later = play(made, seconds(rng, [tilted(0.7)] * 8, 100, start + 15), start + 15)
     assert any(made.latched for _ in later)
