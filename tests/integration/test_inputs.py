@@ -196,6 +196,29 @@ async def test_an_end_is_told_where_no_record_tells_it(
     assert sum(size for size, _ in own) == 4
 
 
+async def test_an_end_behind_the_last_record_wakes_nobody(
+    reader: InputReader, places: list[TP], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each fetch that finds nothing more brings one: at every lull, of every partition."""
+    ends: list[int] = []
+
+    class Noting(Consumer):
+        def poll(self, *args: Any) -> Any:
+            found = super().poll(*args)
+            ends.extend([found.offset()] if found is not None and found.error() is not None else [])
+            return found
+
+    monkeypatch.setattr(inputs, "Consumer", Noting)
+    reader.read(dict.fromkeys(places, MANY), dict.fromkeys(places, 1), whole=True)
+    await until(lambda: len(ends) == len(places), saying="both ends reached")
+    reader.close()  # the thread has decided on the last one once it has ended
+    await until(lambda: reader._thread is not None and not reader._thread.is_alive(), saying="over")
+
+    assert ends == [MANY, MANY]
+    assert not reader.waiting
+    assert reader._first is None
+
+
 async def test_of_many_records_some_are_taken_at_a_time(
     reader: InputReader, places: list[TP], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,7 +61,7 @@ def ends(rng, began, per_s, of):
 
 
 def test_traffic_that_stops_and_comes_back_is_no_drift():
-    """Calls of up to sixteen seconds; without the rule the last and the first ones breach, and teach deafness."""
+    """Calls of up to sixteen seconds; without the rule the last and the first breach or teach deafness."""
     rng = np.random.default_rng(3)
     made = judge(window_s=60.0)
     began = [*range(600), *range(900, 1000)]
