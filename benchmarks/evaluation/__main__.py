@@ -192,7 +192,7 @@ def main() -> None:
         action="append",
         default=[],
         choices=BESIDE,
-        help="judge this as well: time to first token, answers given the tenant",
+        help="judge this as well: time to first token, answers and questions given the tenant",
     )
     parser.add_argument("--laps", type=int, default=1, help="how often each incident comes in a stream")
     parser.add_argument("--repeats", type=int, help="streams of each regime and rate")

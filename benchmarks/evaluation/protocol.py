@@ -50,8 +50,15 @@ def with_first_token(contract: Contract) -> Contract:
 
 
 def with_given(contract: Contract) -> Contract:
-    """The contract with answers compared with those to the same tenant, beside all answers as they come."""
-    return _beside(contract, "output_drift", "token_drift", name="answer_drift", given="tenant")
+    """The contract with what a tenant asks and gets compared with the same tenant's, as README advises.
+
+    Answers beside all answers as they come; questions in place of all questions.
+    """
+    contract = _beside(contract, "output_drift", "token_drift", name="answer_drift", given="tenant")
+    contract = _beside(contract, "input_drift", "input_drift", name="question_drift", given="tenant")
+    predicates = {name: spec for name, spec in contract.predicates.items() if name != "input_drift"}
+    mode = replace(contract.modes["input_drift"], when="question_drift")
+    return replace(contract, predicates=predicates, modes={**contract.modes, mode.name: mode})
 
 
 def _beside(contract: Contract, plain: str, mode: str, *, name: str, **changed: str) -> Contract:
