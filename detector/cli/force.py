@@ -76,7 +76,8 @@ def unforce(
     \b
     detector unforce chat --bootstrap kafka:9092
 
-    Exit code 0: gateways see it. 1: no detector has applied it in time, or the broker cannot be reached.
+    Exit code 0: gateways see it. 1: nothing is forced there, no detector has applied it in time, or the
+    broker cannot be reached.
     """
     record = give_order(known_scope(scope), None, wait, bootstrap, topic_prefix, settings_file)
     if json_output:

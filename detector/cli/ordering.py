@@ -31,7 +31,7 @@ def give_order(
     from aiokafka.errors import KafkaError
 
     from detector.service.inspect import NothingHereError
-    from detector.service.orders import NotAppliedError, give
+    from detector.service.orders import NotAppliedError, NothingForcedError, give
 
     settings = read_settings(bootstrap, topic_prefix, settings_file)
     try:
@@ -39,7 +39,7 @@ def give_order(
     except NotAppliedError as error:
         what = "the order stands and is applied" if order is not None else "what is taken back is so"
         found_wrong(f"{error}; {what} by the next that runs")
-    except NothingHereError as error:
+    except (NothingHereError, NothingForcedError) as error:
         found_wrong(str(error))
     except (KafkaError, OSError) as error:
         unreachable(settings.bootstrap, error)

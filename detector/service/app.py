@@ -110,6 +110,8 @@ class Service:
         self.contract = contract
         self._reread = reread
         self._reloading: asyncio.Task[None] | None = None
+        self._refused = False  # the contract that was read last
+        self._read_at = time.time()
         self.shell: Shell | None = None
         self.restarts = 0
         self.stopped = asyncio.Event()
@@ -167,10 +169,12 @@ class Service:
             wrong = [str(error)]
         if not wrong and self._reloading is not None and not self._reloading.done():
             wrong = ["a reload is under way"]
+        self._refused = bool(wrong)
         if wrong:
             self._log.error("reload_refused", reasons=wrong)
             return wrong
         self.contract = contract
+        self._read_at = time.time()
         if self.shell is not None:
             shell = self.shell
             self._reloading = asyncio.create_task(shell.reload(contract), name="reload")
@@ -278,7 +282,11 @@ class Service:
         return readiness(self.shell)
 
     def _metrics(self) -> bytes:
-        return b"" if self.shell is None else render_metrics(self.shell)
+        if self.shell is None:
+            return b""
+        self.shell.metrics.reload_ok.set(not self._refused)
+        self.shell.metrics.reloaded.set(self._read_at)
+        return render_metrics(self.shell)
 
 
 def serve(settings: Settings, contract: Contract, reread: Callable[[], Contract]) -> int:

@@ -28,7 +28,6 @@ class Read:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
-    timestamp_s: float
 
 
 class Listener(Protocol):
@@ -158,14 +157,7 @@ class ControlFeed:
         messages = []
         for place, records in fetched.items():
             for record in records:
-                read = Read(
-                    place.topic,
-                    record.offset,
-                    record.key,
-                    record.value,
-                    tuple(record.headers),
-                    record.timestamp / 1000,
-                )
+                read = Read(place.topic, record.offset, record.key, record.value, tuple(record.headers))
                 messages.append(read)
             self._next[place] = records[-1].offset + 1
         if messages:

@@ -43,7 +43,6 @@ class Desk:
         self.partitions = partitions
         self.log = ControlLog()
         self.owners: dict[int, PartitionOwner] = {}
-        self.read_whole = False
         self._outbox = outbox
         self._topic_of = {"control": declared.control.name, "transitions": declared.transitions.name}
         self._overrides = declared.overrides.name
@@ -166,7 +165,6 @@ class Desk:
 
     def on_read_again(self, made_anew: bool) -> None:
         """Both topics are read from the beginning once more."""
-        self.read_whole = False
         self.log.begin_reread()
         for partition, owner in self.owners.items():
             owner.reread(anew=made_anew)
@@ -174,7 +172,6 @@ class Desk:
 
     def on_end(self) -> None:
         """The ends are reached: those that were told to read again may claim."""
-        self.read_whole = True
         self.log.finish_reread()
 
     # How it is done.

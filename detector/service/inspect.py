@@ -46,7 +46,7 @@ async def inspect(settings: Settings) -> dict[str, Any]:
     now = time.time()
     fold = Fold()
     owners: dict[int, OwnerRecord] = {}
-    for raw in await _read(settings, declared.control.name):
+    for raw in await read_whole(settings, declared.control.name):
         try:
             entry = parse(raw.key, raw.value, tuple(raw.headers))
         except DecodeError:
@@ -128,8 +128,8 @@ async def _marks(settings: Settings, topic: str) -> dict[int, Mark]:
     return {partition: snapshots.mark for partition, snapshots in found.items() if snapshots.mark is not None}
 
 
-async def _read(settings: Settings, topic: str) -> list[Any]:
-    """All of a topic's only partition."""
+async def read_whole(settings: Settings, topic: str) -> list[Any]:
+    """All messages of a topic that has one partition."""
     place = TopicPartition(topic, 0)
     tolerate_header_names()
     consumer = AIOKafkaConsumer(
@@ -159,7 +159,7 @@ async def transitions(settings: Settings) -> list[ControlRecord]:
     topic = topics(settings.topic_prefix).transitions.name
     await see_that_there_is(settings, topic)
     found: list[ControlRecord] = []
-    for raw in await _read(settings, topic):
+    for raw in await read_whole(settings, topic):
         with suppress(DecodeError):
             found.append(decode_control(raw.value))
     return found

@@ -172,6 +172,16 @@ class Metrics:
             "detector_broker_reached_timestamp_seconds", "When the broker answered last.", registry=registry
         )
         self.info = Gauge("detector_contract_info", "The contract in force.", ["digest"], registry=registry)
+        self.reload_ok = Gauge(
+            "detector_config_last_reload_successful",
+            "0 if the contract that was read last was refused, and the one before it goes on.",
+            registry=registry,
+        )
+        self.reloaded = Gauge(
+            "detector_config_last_reload_success_timestamp_seconds",
+            "When the contract in force was read.",
+            registry=registry,
+        )
 
     def forget(self, partition: int) -> None:
         """Drop the series of a partition that is no longer ours."""

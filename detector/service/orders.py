@@ -7,7 +7,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from detector.gateway.headernames import tolerate_header_names
 from detector.modes.voice import acceptance
-from detector.service.inspect import see_that_there_is
+from detector.service.control_log import ControlLog
+from detector.service.inspect import read_whole, see_that_there_is
 from detector.service.settings import Settings
 from topics.codec import encode
 from topics.control import ControlRecord, Override, decode_control_message
@@ -17,6 +18,10 @@ from topics.names import topics
 
 class NotAppliedError(TimeoutError):
     """No owner has answered in time; the order stands on its topic, and is applied by the next owner."""
+
+
+class NothingForcedError(LookupError):
+    """No order of the scope stands that could be taken back."""
 
 
 async def give(settings: Settings, scope: str, order: Override | None, *, within_s: float) -> ControlRecord:
@@ -33,11 +38,14 @@ async def give(settings: Settings, scope: str, order: Override | None, *, within
     Raises:
         KafkaError: the broker cannot be reached.
         NothingHereError: it has none of this installation's topics.
+        NothingForcedError: there is no order to take back.
         NotAppliedError: nobody has applied the order in time.
     """
     declared = topics(settings.topic_prefix)
     answers = declared.transitions if order is not None and order.accept else declared.control
     await see_that_there_is(settings, answers.name, declared.overrides.name)
+    if order is None and not await _forced(settings, declared.overrides.name, scope):
+        raise NothingForcedError(f"{scope} is not forced; `detector state` tells what is")
     tolerate_header_names()
     place = TopicPartition(answers.name, 0)
     consumer = AIOKafkaConsumer(**settings.client_options(), group_id=None, enable_auto_commit=False)
@@ -62,6 +70,14 @@ async def give(settings: Settings, scope: str, order: Override | None, *, within
         await producer.stop()
         await consumer.stop()
     raise NotAppliedError(f"no detector has applied it within {within_s:g} s")
+
+
+async def _forced(settings: Settings, overrides: str, scope: str) -> bool:
+    """Whether an order of the scope is in force."""
+    log = ControlLog()
+    for raw in await read_whole(settings, overrides):
+        log.read_override(raw.key, raw.value)
+    return log.override(scope, time.time()) is not None
 
 
 def _record(raw: Any) -> ControlRecord | None:

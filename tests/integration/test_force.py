@@ -44,6 +44,9 @@ async def test_an_order_is_applied_taken_back_and_ends_by_itself(
         off = await detector("unforce", "chat", *where)
         assert off.returncode == 0, off.stderr
         assert "inactive" in off.stdout
+        again = await detector("unforce", "chat", *where)
+        assert again.returncode == 1
+        assert "chat is not forced" in again.stderr
 
         short = await detector("force", "chat", "on", "--for", "2s", "--reason", "short", *where)
         assert short.returncode == 0, short.stderr

@@ -69,4 +69,8 @@ async def test_a_contract_that_cannot_run_is_refused_and_the_old_one_stays(
         assert b"contract.yaml:9:" in said
         assert worker.events("reload_refused")
         assert not worker.events("reloaded")
+        assert b"detector_config_last_reload_successful 0.0" in (worker.get("/metrics") or (0, b""))[1]
+        (tmp_path / "contract.yaml").write_text(WIDER, "utf-8")
+        worker.post("/-/reload")
+        assert b"detector_config_last_reload_successful 1.0" in (worker.get("/metrics") or (0, b""))[1]
         assert (await worker.ready())["ready"]

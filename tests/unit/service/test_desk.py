@@ -36,13 +36,13 @@ def test_an_order_where_nothing_is_wrong_brings_the_contracts_fallbacks() -> Non
     def read_back() -> None:
         for topic, key, value, headers in sent[:]:
             if topic == declared.control.name:
-                shell.desk.on_read([Read(topic, 0, key, value, tuple(headers), 0.0)])
+                shell.desk.on_read([Read(topic, 0, key, value, tuple(headers))])
 
     shell.desk.assign(0)
     shell.desk.claim(0)
     read_back()
     order = Override(scope="chat", state="active", until=4e9, who="ann", issued_at=1.7e9)
-    shell.desk.on_read([Read(declared.overrides.name, 0, b"chat", encode(order), (), 0.0)])
+    shell.desk.on_read([Read(declared.overrides.name, 0, b"chat", encode(order), ())])
 
     said = decode_control(sent[-1][2])
     assert (said.scope, said.state, said.source) == ("chat", "active", "operator")

@@ -65,7 +65,7 @@ async def test_topics_that_stop_working_are_waited_for() -> None:
 async def test_a_failure_after_a_good_while_is_a_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """One soon after another waits longer; one a minute later does not."""
     clock = iter([0.0, 1.0, 1.0, 2.0, 2.0, 70.0, 70.0, 71.0, 71.0])
-    monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=lambda: next(clock), time=lambda: 0.0))
     service = Staged("failed", "failed", "failed", "failed")
     await service.run()
 
