@@ -36,7 +36,7 @@ from topics.telemetry import Evaluation, TelemetryRecord
 
 __all__ = ["Caps", "Counts", "Decision", "Pipeline"]
 
-_VERSION = 5
+_VERSION = 6
 
 
 class Pipeline:

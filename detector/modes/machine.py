@@ -233,11 +233,13 @@ class ScopeMachine(ScopeVoice):
 
     def _limited(self, now: _Now) -> str:
         """What to say where the traffic does not carry the evidence for a way back in time."""
-        bound_s = now.outlook.bound_s(self._acting_predicates(now))
-        if bound_s is None or bound_s <= self._contract.defaults.revert_within_s:
+        carried_s, take_s = now.outlook.bound_s(self._acting_predicates(now)), now.outlook.bad_take_s
+        bound_s = (carried_s or 0.0) + take_s
+        if bound_s <= self._contract.defaults.revert_within_s:
             return ""
         within = f"within {bound_s:.0f} s" if bound_s < NEW_NORMAL_S else "not in a quarter of an hour"
-        return f"evidence_limited: at this rate of probes a recovery is seen {within}"
+        why = f"as bad calls take {take_s:.0f} s" if 2 * take_s > bound_s else "at this rate of probes"
+        return f"evidence_limited: {why} a recovery is seen {within}"
 
     def _harmless_drift(self, now: _Now) -> list[Decision]:
         """The exit of a drift: it acts no more if the primary is unharmed, or if nothing shows harm for long.

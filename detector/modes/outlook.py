@@ -9,6 +9,11 @@ from detector.predicates.base import WayBack
 class Outlook(Protocol):
     """Answers of one route; see `Probing`."""
 
+    @property
+    def bad_take_s(self) -> float:
+        """How long bad calls take to end, seconds: until then probes do not tell of them."""
+        ...
+
     def progress(self, predicate: str) -> str:
         """Where a predicate's way back stands, in words; empty if there is nothing to say."""
         ...
@@ -26,7 +31,10 @@ class Outlook(Protocol):
         ...
 
     def bound_s(self, predicates: tuple[str, ...]) -> float | None:
-        """Seconds within which 19 of 20 recoveries are seen at that share; None: not known."""
+        """Seconds within which 19 of 20 recoveries are seen at that share, once bad calls have ended.
+
+        None: not known.
+        """
         ...
 
     def unharmed(self, lasted_s: float) -> bool | None:
@@ -36,6 +44,8 @@ class Outlook(Protocol):
 
 class Unknown:
     """Nothing is known: a scope whose route is not measured."""
+
+    bad_take_s = 0.0
 
     def __init__(self, probe_share: float, probes_per_s: float) -> None:
         self._share, self._per_s = probe_share, probes_per_s

@@ -9,6 +9,7 @@ even the contract's largest share carries too few, the bound in seconds is told 
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
+from statistics import median_high
 from typing import Any
 
 from detector.contract.model import Contract
@@ -26,6 +27,8 @@ _SHARE_STEP = 0.01
 _HALVED_AT = 8192  # calls; older ones count half from then on
 _USUAL_SLOW_SHARE = 0.1
 _FORGET = 1 / 32
+_LAST_BAD = 5  # it takes no fewer for a judge to flip
+_LONGEST_S = 60.0
 
 
 def is_input_drift(contract: Contract, predicate: str) -> bool:
@@ -46,6 +49,8 @@ class Probing:
 
     Attributes:
         usual_share: share of the calls offered that the scope has when it is well, (0, 1].
+        bad_take_s: how long bad calls take where a sequential judge has found them, seconds: only then do
+            probes tell of them.
 
     Args:
         contract: shares and predicates.
@@ -60,6 +65,8 @@ class Probing:
         self._slow_s = max(SLOW_PROBE_S, contract.route_rule(route).slo.p99_ms / 1000.0)
         self._slow_share = 0.0
         self.usual_share = 1.0
+        self.bad_take_s = 0.0
+        self._bad_took: deque[float] = deque(maxlen=_LAST_BAD)
         self._offered = 0
         self._panes: deque[int] = deque(maxlen=RATE_PANES)
         self._calls = 0  # judged while the route was well
@@ -114,6 +121,14 @@ class Probing:
     def begin(self) -> None:
         """The scope has changed state: what is judged from now on are probes."""
         self._begun = {name: self._judges[name].way_back().judged for name in self._harms}
+
+    def note_bad(self, took_s: Sequence[float | None]) -> None:
+        """Take note of how long bad calls took, seconds; None: not measured."""
+        self._bad_took.extend(each for each in took_s if each is not None)
+
+    def found_bad(self) -> None:
+        """A judge has flipped: bad calls take as long as the median of the last ones, a minute at most."""
+        self.bad_take_s = min(median_high(self._bad_took), _LONGEST_S) if self._bad_took else 0.0
 
     def sample(self, record: TelemetryRecord) -> None:
         """Learn from a call, one a second, whether slow answers are usual on this route."""
@@ -203,13 +218,16 @@ class Probing:
             "offered": self._offered,
             "begun": self._begun,
             "slow": self._slow_share,
+            "bad_took": list(self._bad_took),
+            "bad_take_s": self.bad_take_s,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned; predicates that are no longer there are let go."""
         self._panes = deque(state["panes"], maxlen=RATE_PANES)
         self._calls, self._mark, self._slow_share = state["calls"], state["mark"], state["slow"]
-        self._offered = state["offered"]
+        self._offered, self.bad_take_s = state["offered"], state["bad_take_s"]
+        self._bad_took = deque(state["bad_took"], maxlen=_LAST_BAD)
         known = self._judges
         self._verdicts |= {name: n for name, n in state["verdicts"].items() if name in known}
         self._marks = {name: n for name, n in state["marks"].items() if name in known}

@@ -20,13 +20,13 @@ from detector.modes.panic import Panic
 from detector.modes.plan import Plan
 from detector.modes.probing import Probing
 from detector.modes.state import State
-from detector.modes.walk import walk
+from detector.modes.walk import bad_calls, walk
 from detector.predicates.base import Judge
 from detector.predicates.registry import judge_for
 from detector.windows.array_segment import join
 from detector.windows.columns import Calls, Row
 from detector.windows.paneclock import PaneClock
-from detector.windows.segment import Place, Segment, made_after
+from detector.windows.segment import EARLY, Place, Segment, made_after
 from topics.control import Evidence
 from topics.scope import scope_of
 
@@ -82,6 +82,7 @@ class ScopeJudge:
         self.attribution = Attribution(self.judges, plan.acting) if plan.attributes else None
         self.findings = Findings(self.judges, plan.topics[0], plan.partition)
         self.now = self._stepped = -math.inf
+        self._tells_from = -math.inf  # calls made since the scope became active and that fail have ended
         # Segments that sequential judges have walked and windows have not taken yet.
         self._waiting: list[Segment] = []
         self._judged = 0
@@ -109,6 +110,7 @@ class ScopeJudge:
         whole = self._segment(calls.rows, calls.offsets, fresh)
         if fresh is not None:
             self.probing.mark_slow(whole, calls.records)
+            whole.columns[EARLY] = [time < self._tells_from for time in whole.times]
         segment, flipped = walk(self.walkers, whole)
         return self._taken(calls, len(segment), segment, decisions, flipped=flipped)
 
@@ -124,6 +126,7 @@ class ScopeJudge:
         else:
             self._flush()
             place = segment.last
+            self.probing.found_bad()
             self.findings.refresh(place)
             self._step(self.now, decisions, place)
         return calls.part(taken, len(calls.rows))
@@ -140,6 +143,8 @@ class ScopeJudge:
         if newest > self.now:
             self.now = newest
         self._judged += len(segment)
+        if bad := bad_calls(self.walkers, segment):
+            self.probing.note_bad(segment.pick("latency_s", bad))
 
     def _flush(self) -> None:
         """Hand what was gathered to the windows; before an evaluation, a change of state, a snapshot."""
@@ -193,6 +198,8 @@ class ScopeJudge:
         now = self._stepped = max(self._stepped, now)
         if self.attribution is not None and self.attribution.settle():
             self.findings.refresh()
+        if not any(judge.latched for judge in self.walkers):
+            self.probing.bad_take_s = 0.0
         for name, evidence in self.findings.newly_unusable():
             decisions.append(self.machine.unusable(now, self._modes_of.get(name, name), evidence))
         decisions += self.machine.step(now, self.findings.holds, self.probing)
@@ -205,6 +212,8 @@ class ScopeJudge:
     def _begin(self, now: float) -> None:
         """Calls are diverted, or come back, from now on: only those made after it count."""
         self.probing.begin()
+        active = self.machine.status.state is State.ACTIVE
+        self._tells_from = now + self.probing.bad_take_s if active else -math.inf
         for judge in self.judges.values():
             judge.restart(now)
 
@@ -220,6 +229,7 @@ class ScopeJudge:
             "attribution": None if self.attribution is None else self.attribution.state(),
             "probing": self.probing.state(),
             "judged": self._judged,
+            "tells_from": self._tells_from,
             "armed": self.armed,
         }
 
@@ -238,4 +248,5 @@ class ScopeJudge:
             self.attribution.load(state["attribution"])
         self.probing.load(state["probing"])
         self._judged = state["judged"]
+        self._tells_from = state["tells_from"]
         self.armed |= {name: n for name, n in state["armed"].items() if name in self.armed}

@@ -22,3 +22,13 @@ def walk(judges: Sequence[Judge], segment: Segment) -> tuple[Segment, bool]:
         for judge in judges:
             judge.observe(segment)
     return segment, True
+
+
+def bad_calls(judges: Sequence[Judge], segment: Segment) -> list[int]:
+    """Positions of the calls of the segment walked last that were bad to any of its judges."""
+    found: set[int] = set()
+    for judge in judges:
+        if judge.flagged is not None and judge.flagged[1]:
+            judged, wrong = judge.flagged
+            found.update(int(judged[i]) for i in wrong)
+    return sorted(found)

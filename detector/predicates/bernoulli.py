@@ -27,7 +27,7 @@ from detector.predicates.interval import wilson
 from detector.predicates.power import smallest_share
 from detector.predicates.recovery import Recovery
 from detector.predicates.shiryaev_roberts import MOST_PATIENCE, MixtureShiryaevRoberts
-from detector.windows.segment import SLOW, Positions, Segment
+from detector.windows.segment import EARLY, SLOW, Positions, Segment
 from detector.windows.shares import Flagged, Share
 
 # Likelihood ratio of "within the ceiling" to half the rate of the breach on the calls before it; below this
@@ -155,6 +155,8 @@ class BernoulliJudge(JudgeBase, ABC):
         if self._recovery is not None:
             if SLOW in segment.columns:
                 judged, bad = with_slow(judged, bad, segment.columns[SLOW])
+            if any(early := segment.columns.get(EARLY, ())):
+                judged, bad = without_early(judged, bad, early)
             self._undo_last_bad = self._last_bad
             flip = self.take(judged, bad)
             seen = [i for i in bad if flip is None or judged[i] <= flip]
@@ -355,4 +357,11 @@ def with_slow(judged: Positions, bad: Sequence[int], slow: Sequence[bool]) -> Fl
         return judged, bad
     wrong = late | {judged[i] for i in bad}
     every = sorted(late.union(judged))
+    return every, [i for i, position in enumerate(every) if position in wrong]
+
+
+def without_early(judged: Positions, bad: Sequence[int], early: Sequence[bool]) -> Flagged:
+    """Leave out the good calls that ended early: of those made with them only the good ones have ended."""
+    wrong = {judged[i] for i in bad}
+    every = [position for position in judged if position in wrong or not early[position]]
     return every, [i for i, position in enumerate(every) if position in wrong]

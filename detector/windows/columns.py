@@ -12,7 +12,7 @@ from topics.telemetry import TelemetryRecord
 Row = tuple[Any, ...]  # of a call: route, event time, and what the contract needs
 _FIRST = ("route", "event_time")
 LONG = 64  # calls of a table from which arrays are faster than lists
-ALWAYS = ("served_by", "error")
+ALWAYS = ("served_by", "error", "latency_s")
 FEATURE = "features."
 
 

@@ -14,6 +14,7 @@ from detector.windows.arrays import array_of
 from topics.telemetry import PRIMARY, TelemetryRecord
 
 SLOW = "slow probe"  # column of a segment made while a scope is active: probes whose answer took too long
+EARLY = "early"  # likewise: calls that ended while those that fail, made at the same time, would still be out
 TIME = "event_time"
 OFFSET = "offset"
 

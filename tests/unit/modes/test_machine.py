@@ -4,7 +4,7 @@ import itertools
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from detector.contract.model import Mode
@@ -303,11 +303,12 @@ def test_a_machine_goes_on_from_its_state(signal, after):
 
 
 @given(signal=SIGNALS, after=st.integers(20, 40))
+@example(signal="BBB.b.BBBBB.BBBBBBBBBB.B", after=20)
 def test_quiet_always_leads_back(signal, after):
-    """Once nothing holds any more, every scope is inactive within keep, ramp and a second each."""
+    """Once nothing holds any more, every scope is inactive within keep, damping, ramp and a second each."""
     subject = machine(*MODES)
     play(subject, signal)
-    play(subject, "." * after, len(signal))
+    play(subject, "." * (after + int(subject.status.damping.hold_s)), len(signal))
 
     assert subject.status.state is State.INACTIVE
     assert not subject.open
