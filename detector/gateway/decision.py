@@ -30,7 +30,8 @@ class Decision:
         probe_deployment: which avoided deployment a probe goes to; empty for the route's own primary.
         primary_share: share of the scope's calls that go to the primary, in [0, 1].
         mode, reason, scope, epoch, revision, event_id: of the control record obeyed, for logs and telemetry.
-        stale: the detector has not been heard for longer than its lease, or was never heard.
+        stale: the detector has not been heard for longer than the lease of an active scope that is asked for,
+            or was never heard.
     """
 
     state: Literal["active", "inactive"] = "inactive"
@@ -73,7 +74,7 @@ class _Turns:
 
     def take(self) -> bool:
         """Whether a probe is due; one that another scope's was preferred to stays due."""
-        if self._at < _ONE:
+        if self._at < _ONE or not self._step:
             return False
         self._at -= _ONE
         return True
@@ -126,13 +127,16 @@ class Decider:
             answer = self._build(asked, now)
         for turns, _ in answer.probes:
             turns.count()
-        for turns, probe in answer.probes:
+        for number, (turns, probe) in enumerate(answer.probes):
             if turns.take():
+                # Whoever was taken is asked last from now on.
+                answer.probes = (*answer.probes[:number], *answer.probes[number + 1 :], (turns, probe))
                 return probe
         return answer.usual
 
     def _build(self, asked: tuple[str, str, str], now: float) -> _Answer:
         route, input_class, deployment = asked
+        generation = self._view.generation  # before the view is looked at: it may change meanwhile
         effective = self._view.effective(route, deployment, now)
         record = effective.record
         avoid = tuple(record.deployment for record in effective.avoid)
@@ -159,7 +163,7 @@ class Decider:
         if deployment:
             concerned = tuple(one for one in concerned if one.deployment in ("", deployment))
         probes = tuple((self._turns_of(one, deployment), self._probe(usual, one)) for one in concerned)
-        answer = _Answer(self._view.generation, effective.until, usual, probes)
+        answer = _Answer(generation, effective.until, usual, probes)
         if len(self._answers) >= _KEPT:
             self._answers.clear()
         self._answers[asked] = answer
@@ -174,7 +178,8 @@ class Decider:
             if len(self._turns) >= _KEPT:
                 self._turns.clear()
             turns = self._turns[key] = _Turns(f"{self._gateway_id}/{record.scope}")
-        turns.set_share(record.primary_share * part if isinstance(part, float) else record.primary_share)
+        usual = part if isinstance(part, float) and 0.0 <= part <= 1.0 else 1.0
+        turns.set_share(record.primary_share * usual)
         return turns
 
     @staticmethod

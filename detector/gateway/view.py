@@ -12,7 +12,9 @@ from topics.cloudevents import Headers
 from topics.control import ControlRecord, OwnerRecord
 from topics.errors import DecodeError
 
-HOLD_MAX_S = inf
+HOLD_MAX_S = 86_400.0
+_LEASE_MAX_S = 3600.0  # whatever an owner says: once it is dead it has nobody for longer than that
+_NEVER = (-1, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +35,30 @@ class Effective:
 
 
 class _Reading:
-    """One reading of the topic: the fold, and when each partition's lease ends."""
+    """One reading of the topic.
 
-    __slots__ = ("fold", "lease_end")
+    Attributes:
+        fold: what it has brought.
+        lease_end: when each partition's lease ends, on the reader's clock.
+        heard: per partition, epoch and time of issue of the owner record that set it.
+    """
+
+    __slots__ = ("fold", "heard", "lease_end")
 
     def __init__(self, counts: FoldCounts) -> None:
         self.fold = Fold(counts)
         self.lease_end: dict[int, float] = {}
+        self.heard: dict[int, tuple[int, float]] = {}
+
+    def is_news(self, owner: OwnerRecord) -> bool:
+        """Whether the record is one that was not heard here before."""
+        passes = owner.epoch >= self.fold.fence.get(owner.partition, -1)
+        return passes and (owner.epoch, owner.issued_at) > self.heard.get(owner.partition, _NEVER)
+
+    def renew(self, owner: OwnerRecord, end: float) -> None:
+        """The owner was heard: its partition's lease ends then."""
+        self.lease_end[owner.partition] = end
+        self.heard[owner.partition] = (owner.epoch, owner.issued_at)
 
 
 class ControlView:
@@ -105,8 +124,7 @@ class ControlView:
             return None
         reading = self._again or self._now_held
         if isinstance(entry, OwnerRecord):
-            if reading.fold.apply(entry):
-                self._renew(reading, entry, now, age_s)
+            self._hear(entry, now, age_s)
             return None
         before = reading.fold.held.get(entry.scope)
         applied = reading.fold.apply(entry)
@@ -119,21 +137,39 @@ class ControlView:
         self._index(before, after)
         return before, after
 
-    def _renew(self, reading: _Reading, owner: OwnerRecord, now: float, age_s: float) -> None:
-        ended = reading.lease_end.get(owner.partition)
-        reading.lease_end[owner.partition] = now + owner.lease_s - min(max(age_s, 0.0), owner.lease_s)
-        if reading is self._now_held and (ended is None or ended <= now):
-            self.lapses += ended is not None
+    def _hear(self, owner: OwnerRecord, now: float, age_s: float) -> None:
+        lease_s = min(owner.lease_s, _LEASE_MAX_S)
+        end = now + lease_s - min(max(age_s, 0.0), lease_s)
+        if self._again is None:
+            if self._now_held.fold.apply(owner):
+                self._renew(owner, end, now)
+            return
+        if self._again.fold.apply(owner):
+            self._again.renew(owner, end)
+        # The old view stands meanwhile; but what it has heard already does not make it younger.
+        if self._now_held.is_news(owner) and end > self._now_held.lease_end.get(owner.partition, -inf):
+            self._renew(owner, end, now)
+
+    def _renew(self, owner: OwnerRecord, end: float, now: float) -> None:
+        ended = self._now_held.lease_end.get(owner.partition)
+        self._now_held.renew(owner, end)
+        if ended is None or ended <= now or end < ended:
+            self.lapses += ended is not None and ended <= now
             self.generation += 1
 
     def _index(self, before: ControlRecord | None, after: ControlRecord | None) -> None:
-        if before is not None and after is None:
-            deployments = self._routes[before.route]
-            del deployments[before.deployment]
-            if not deployments:
-                del self._routes[before.route]
-        elif after is not None:
-            self._routes.setdefault(after.route, {})[after.deployment] = after
+        # Made anew, not changed: another thread may be walking through it.
+        about = after or before
+        if about is not None:
+            deployments = {**self._routes.get(about.route, {})}
+            if after is not None:
+                deployments[about.deployment] = after
+            else:
+                del deployments[about.deployment]
+            if deployments:
+                self._routes[about.route] = deployments
+            else:
+                del self._routes[about.route]
         self.generation += 1
 
     def begin_reread(self) -> None:
@@ -145,10 +181,15 @@ class ControlView:
         again, self._again = self._again, None
         if again is None:
             return []
-        changes = self._now_held.fold.replace(again.fold)
+        held = self._now_held
         for partition, end in again.lease_end.items():
-            # Either reading heard a valid owner, so the later end is as well founded as the earlier.
-            self._now_held.lease_end[partition] = max(end, self._now_held.lease_end.get(partition, -inf))
+            # A dead owner's last record lies there however often it is read: it was heard when it was heard.
+            heard = again.heard.get(partition, _NEVER)
+            passes = heard[0] >= held.fold.fence.get(partition, -1)
+            if partition not in held.lease_end or (passes and heard > held.heard.get(partition, _NEVER)):
+                held.lease_end[partition] = max(end, held.lease_end.get(partition, -inf))
+                held.heard[partition] = heard
+        changes = held.fold.replace(again.fold)
         for before, after in changes:
             self._index(before, after)
         self.generation += 1

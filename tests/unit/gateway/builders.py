@@ -29,8 +29,10 @@ def scope_message(route: str = "chat", deployment: str = "", **fields: Any) -> M
     return Message(record.scope.encode(), encode(record), control_headers(record, REVISED))
 
 
-def owner_message(partition: int = 0, epoch: int = 1, *, lease_s: float = 15.0, at: float = NOW) -> Message:
-    record = OwnerRecord(partition=partition, owner="w", epoch=epoch, issued_at=NOW, lease_s=lease_s)
+def owner_message(
+    partition: int = 0, epoch: int = 1, *, lease_s: float = 15.0, at: float = NOW, issued_at: float = NOW
+) -> Message:
+    record = OwnerRecord(partition=partition, owner="w", epoch=epoch, issued_at=issued_at, lease_s=lease_s)
     return Message(owner_key(partition), encode(record), owner_headers(record), int(at * 1000))
 
 
