@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from topics.codec import decoder
 from topics.errors import DecodeError
-from topics.types import Count, EventTime, Label, Name, ScopeName, Seconds, Share
+from topics.types import Count, Epoch, EventTime, Label, Name, ScopeName, Seconds, Share
 
 OWNER_PREFIX = "owner/"
 USUAL_SHARE = (
@@ -54,7 +54,7 @@ class ControlRecord(Struct, kw_only=True, gc=False):
     fallbacks: dict[str, list[str]] = {}
     primary_share: Share = 1.0
     probes_per_s: float | None = None
-    epoch: Count = 0
+    epoch: Epoch = 0
     revision: Count = 0
     transition: Count = 0
     issued_at: EventTime
@@ -77,7 +77,7 @@ class OwnerRecord(Struct, kw_only=True, gc=False):
 
     partition: Count
     owner: Name
-    epoch: Count
+    epoch: Epoch
     issued_at: EventTime
     lease_s: Seconds = 15.0
 
@@ -111,6 +111,9 @@ class Ack(Struct, kw_only=True):
 
 decode_control = decoder(ControlRecord)
 decode_owner = decoder(OwnerRecord)
+# A gateway's loop must not stand still for many that are no records; nobody reads what is wrong with them.
+_read_control = decoder(ControlRecord, explain=False)
+_read_owner = decoder(OwnerRecord, explain=False)
 decode_override = decoder(Override)
 decode_ack = decoder(Ack)
 
@@ -129,11 +132,11 @@ def decode_control_message(key: bytes | None, value: bytes) -> ControlRecord | O
     if key is None:
         raise DecodeError("key", "expected a scope or owner/<partition>, got none")
     if key.startswith(OWNER_PREFIX.encode()):
-        owner = decode_owner(value)
+        owner = _read_owner(value)
         if key != owner_key(owner.partition):
             raise DecodeError("$.partition", f"expected the partition of key {key!r}, got {owner.partition}")
         return owner
-    record = decode_control(value)
+    record = _read_control(value)
     if key != record.scope.encode():
         raise DecodeError("$.scope", f"expected the scope of key {key!r}, got {record.scope!r}")
     return record

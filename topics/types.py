@@ -10,6 +10,9 @@ EventTime = Annotated[
 ]
 Seconds = Annotated[float, Meta(ge=0, description="seconds")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+# Half of what a count may be: what is no epoch is larger, and would leave no room for the next claim's.
+MOST_EPOCH = 2**52
+Epoch = Annotated[int, Meta(ge=0, le=MOST_EPOCH)]
 Amount = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]

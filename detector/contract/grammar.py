@@ -26,6 +26,7 @@ Kind = Literal[
 HEARTBEAT_S = 3.0
 SESSION_TIMEOUT_S = 6.0
 REBALANCE_AND_CLAIM_S = 3.0
+LONGEST_HOLD_S = 86_400.0  # gateways hold for no longer, whatever they are told
 TAKEOVER_S = HEARTBEAT_S + SESSION_TIMEOUT_S + REBALANCE_AND_CLAIM_S  # a lease has to be longer
 LONGEST_REVERT_S = 10.0
 LONGEST_WINDOW_S = 3600.0
@@ -204,7 +205,7 @@ MODE: Keys = {
         rule="revert-too-slow",
     ),
     "on_expiry": Key(kind="choice", says="what a lapsed lease does to the scope", choices=get_args(OnExpiry)),
-    "hold_max_s": _number("when a hold after a lapse ends", above=0),
+    "hold_max_s": _number("when a hold after a lapse ends", above=0, most=LONGEST_HOLD_S),
 }
 
 FALLBACK: Keys = {

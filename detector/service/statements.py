@@ -171,7 +171,7 @@ def forced(order: Override, base: ControlRecord, fallbacks: Mapping[str, list[st
     """An operator's order over what would be said without it.
 
     Args:
-        base: what is judged; an active one lends its mode and fallbacks.
+        base: what is judged; an active one lends its mode, fallbacks, probes and evidence.
         fallbacks: input class -> names, for a scope that nothing is judged to be wrong with.
     """
     active = order.state == "active"
@@ -192,6 +192,9 @@ def forced(order: Override, base: ControlRecord, fallbacks: Mapping[str, list[st
         on_expiry=base.on_expiry,
         hold_max_s=base.hold_max_s,
         override_until=order.until,
+        evidence=base.evidence
+        if lent
+        else Evidence(),  # a deployment's says of how many calls to take a share
         source="operator",
         reason=f"Set by {who}: {order.reason}" if order.reason else f"Set by {who}.",
         contract=base.contract,

@@ -191,6 +191,18 @@ def test_an_order_forces_a_scope_until_its_time_is_over() -> None:
     assert said.contract == "abc"
 
 
+def test_an_order_over_a_fault_keeps_the_probes_as_they_were() -> None:
+    """Of a deployment the share is one of its usual part of the calls, which the evidence tells."""
+    desk = _Desk()
+    desk.own()
+    evidence = Evidence(predicate="errors", detail={"usual_share": 0.02})
+    desk.put(desk.owner.decided([_decision(evidence=evidence, primary_share=0.25)], NOW), NOW)
+
+    (said,) = _scopes(desk.order(NOW, Override(scope="chat", state="active", until=NOW + 60, issued_at=NOW)))
+
+    assert (said.source, said.primary_share, said.evidence) == ("operator", 0.25, evidence)
+
+
 def test_an_order_ends_while_the_partition_catches_up_as_well() -> None:
     """By time, or taken back: what it hid is said again, at once."""
     for end in ("time", "taken back"):

@@ -23,12 +23,14 @@ from topics.control import (
 from topics.errors import DecodeError
 from topics.schema import RECORDS, json_schema
 from topics.telemetry import TelemetryRecord, decode_evaluation, decode_telemetry
+from topics.types import MOST_EPOCH
 
 BASE = {"event_time": 1_700_000_000.5, "route": "chat"}
 DECODERS = {name: decoder(kind) for name, kind in RECORDS.items()}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 TIME = st.floats(946_684_800, 4_102_444_799)
 COUNT = st.integers(0, 2**53)
+EPOCH = st.integers(0, MOST_EPOCH)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -59,12 +61,12 @@ MESSAGES = {
         modes=st.lists(TEXT, max_size=3),
         fallbacks=st.dictionaries(TEXT, st.lists(TEXT, max_size=3), max_size=3),
         primary_share=st.floats(0, 1),
-        epoch=COUNT,
+        epoch=EPOCH,
         revision=COUNT,
         issued_at=TIME,
         damped_until=optional(FINITE),
     ),
-    "owner": st.builds(OwnerRecord, partition=COUNT, owner=TEXT.filter(bool), epoch=COUNT, issued_at=TIME),
+    "owner": st.builds(OwnerRecord, partition=COUNT, owner=TEXT.filter(bool), epoch=EPOCH, issued_at=TIME),
     "override": st.builds(
         Override,
         scope=TEXT.filter(bool),
@@ -77,7 +79,7 @@ MESSAGES = {
         Ack,
         gateway=TEXT.filter(bool),
         scope=TEXT.filter(bool),
-        epoch=COUNT,
+        epoch=EPOCH,
         revision=COUNT,
         event_id=TEXT,
         received_at=TIME,
@@ -357,3 +359,31 @@ def test_what_is_sent_is_valid_by_the_schema(name, data):
 def test_schemas_are_schemas(name):
     """Each JSON Schema is valid by its meta-schema."""
     Draft202012Validator.check_schema(json_schema(name))
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"a": NaN}', b'{"fallbacks": {"*": 1}}', b"{", b"\xff", None, b"[" * 5000]
+)
+def test_a_decoder_that_explains_nothing_refuses_the_same(data):
+    """With the fault that is found at once; what takes a search is left out."""
+    with pytest.raises(DecodeError):
+        decoder(ControlRecord, explain=False)(data)
+
+
+def test_what_is_no_control_record_is_not_searched_by_a_reader(monkeypatch):
+    """A gateway judges calls in the loop that reads them: a flood of garbage must cost it little."""
+    monkeypatch.setattr("topics.codec._document", lambda _: pytest.fail("searched"))
+
+    for value in (b'{"x": [' + b"1," * 1000 + b"NaN]}", b'{"fallbacks": {"a": 1}}'):
+        with pytest.raises(DecodeError):
+            decode_control_message(b"chat", value)
+        with pytest.raises(DecodeError):
+            decode_control_message(b"owner/1", value)
+
+
+def test_an_epoch_leaves_room_for_the_next_claim():
+    """One that was written by mistake is malformed, and not the greatest that a claim has to exceed."""
+    told = {"scope": "chat", "route": "chat", "state": "active", "issued_at": 1.8e9, "epoch": MOST_EPOCH + 1}
+    with pytest.raises(DecodeError, match="epoch"):
+        decode_control_message(b"chat", json.dumps(told).encode())
+    decode_control_message(b"chat", json.dumps(told | {"epoch": MOST_EPOCH}).encode())
