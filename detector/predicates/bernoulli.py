@@ -6,7 +6,8 @@ nothing of a change: the predicate is then `unusable`, a notice and never an act
 twice the ceiling has been ruled out, from when the next pane closes: so calls may wait meanwhile. A
 breach counts only behind calls that show the traffic to be healthy. Only where all but all of the first
 calls fail, which is nobody's healthy traffic, is that acted on all the same. Where calibration knows
-that healthy traffic exceeds the contract's ceiling the predicate begins as `unusable`.
+that healthy traffic exceeds the contract's ceiling the predicate is `unusable` until it is calibrated
+again: in its calmer hours such traffic keeps the ceiling, and would be taken for a fault in all others.
 
 Where neither contract nor calibration states a design effect, that of the healthy stream is learnt,
 block by block, and evidence is tempered by it as soon as it stands out; the run length is then 100
@@ -72,9 +73,8 @@ class BernoulliJudge(JudgeBase, ABC):
         self.verdict = Verdict(Outcome.INSUFFICIENT, threshold=spec.ceiling)
 
     def begin_unusable(self, rate: float | None) -> None:
-        """Healthy calls were bad at this rate, too often: no alarm until the ceiling is seen to hold."""
+        """Healthy calls were bad at this rate, too often: no alarm while that is what is known of them."""
         self._unusable = self._exceeded = True
-        self._recovery = self._way_out()
         self.verdict = Verdict(Outcome.UNUSABLE, rate, self.spec.ceiling)
 
     @property
@@ -123,7 +123,12 @@ class BernoulliJudge(JudgeBase, ABC):
     def _learn(self) -> None:
         """Learn the stream's design effect; only when panes close, so that batches make no difference."""
         effect, test = self._effect, self._test
-        if effect is None or self._recovery is not None or not effect.due(test.seen + test.gap):
+        if (
+            effect is None
+            or self._unusable
+            or self._recovery is not None
+            or not effect.due(test.seen + test.gap)
+        ):
             return
         if effect.add(test.seen + test.gap, test.bad, test.clear):
             self._temper(effect.value)
@@ -170,7 +175,7 @@ class BernoulliJudge(JudgeBase, ABC):
         """Walk `judged` calls, named by position, of which those at the indices `bad` were bad."""
         recovery = self._recovery
         if recovery is None:
-            if not bad:
+            if not bad or self._exceeded:
                 self._undo = self._test.pass_over(len(judged))
                 return None
             self._undo = (self._test.save(), None, None, False, False, self._proven, self.verdict)

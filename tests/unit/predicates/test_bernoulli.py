@@ -135,8 +135,11 @@ def test_traffic_that_was_never_within_its_ceiling_is_unusable_until_it_is(kind)
     assert (judge.latched, judge.verdict.outcome) == (True, Outcome.BREACH)
 
 
-@pytest.mark.parametrize("rate", [0.02, 0.03, 0.05, 0.1, 0.3])
-@pytest.mark.parametrize("calibrated", [False, True], ids=["unknown", "calibrated"])
+@pytest.mark.parametrize(
+    ("rate", "calibrated"),
+    [(rate, False) for rate in (0.02, 0.03, 0.05, 0.1, 0.3)]
+    + [(rate, True) for rate in (0.011, 0.014, 0.02, 0.05, 0.3)],
+)
 def test_traffic_that_always_exceeds_its_ceiling_never_acts(rate, calibrated):
     """Its own lulls look like a recovery from its own bursts; 100,000 calls of eight streams."""
     known = CalibratedPredicate(records=10**5, rate=rate, ceiling=1.2 * rate, usable=False, run_length=1e6)
@@ -164,8 +167,7 @@ def test_while_unusable_no_call_flips_and_batches_change_nothing(good, cuts):
     flags = [not each for each in good] + [False] * 700
 
     def run(ends):
-        judge = judge_for(KINDS["error"][0], BUDGET)
-        judge.begin_unusable(0.05)
+        judge = never_within(field="error")
         start = 0
         for end in sorted({*ends, len(flags)}):
             bad = [i for i, flag in enumerate(flags[start:end]) if flag]
@@ -190,9 +192,17 @@ def exceeded(ceiling=0.01, **keys):
     return judge_for(stated(ceiling, **keys), BUDGET, known)
 
 
+def never_within(**keys):
+    """A judge that has met nothing but traffic beyond its ceiling."""
+    judge = judge_for(stated(**keys), BUDGET)
+    walk(judge, calls("error", "!.." * 40))
+    assert judge.verdict.outcome is Outcome.UNUSABLE
+    return judge
+
+
 def test_what_comes_after_the_proof_in_its_pane_takes_nothing_back():
     """Else it would matter how the calls of a pane were cut into batches."""
-    judge = exceeded(field="error")
+    judge = never_within(field="error")
     for pattern in ("." * 700, "!" * 5, "." * 3):
         assert walk(judge, calls("error", pattern)) is None
     judge.close(T0 + 1, frozen=False)
@@ -251,12 +261,14 @@ def test_to_release_makes_nothing_usable():
 
 def test_a_judge_of_late_verdicts_is_usable_again_without_a_pane():
     """Panes close by telemetry, of which there may be none; verdicts wait in no inbox."""
-    judge = exceeded(evaluation="v")
+    judge = judge_for(stated(evaluation="v"), BUDGET)
 
     def told(pattern):
         verdicts = [evaluation(i, failed=symbol == "!") for i, symbol in enumerate(pattern)]
         return judge.judge_verdicts(range(len(pattern)), verdicts)
 
+    told("!.." * 40)
+    assert judge.verdict.outcome is Outcome.UNUSABLE
     assert told("." * 1000) is not None
     assert told("." * 200) is None
     assert told("!.." * 40) is not None
@@ -265,7 +277,7 @@ def test_a_judge_of_late_verdicts_is_usable_again_without_a_pane():
 
 def test_that_it_was_over_is_kept_with_the_state():
     """Just usable again, without a call since: armed, before and after a restore."""
-    judge, taken = exceeded(field="error"), exceeded(field="error")
+    judge, taken = never_within(field="error"), judge_for(stated(field="error"), BUDGET)
     walk(judge, calls("error", "." * 1000))
     judge.close(T0 + 1, frozen=False)
     taken.load(msgspec.msgpack.decode(msgspec.msgpack.encode(judge.state())))
@@ -274,19 +286,17 @@ def test_that_it_was_over_is_kept_with_the_state():
     assert taken.armed
 
 
-def test_what_calibration_found_to_exceed_the_ceiling_can_be_told_of_once_it_does_not():
-    """The traffic has become better since: its next fault is acted on."""
-    known = CalibratedPredicate(records=10**5, rate=0.05, ceiling=0.06, usable=False, run_length=1e6)
-    judge = judge_for(
-        PredicateSpec(name="e", type="rate", field="error", ceiling=0.01, stated=("ceiling",)), BUDGET, known
-    )
-    walk(judge, calls("error", "." * 1000))
-    judge.close(T0 + 1, frozen=False)
-    assert judge.armed
-    walk(judge, calls("error", "." * 200))
-    walk(judge, calls("error", "!.." * 40))
-
-    assert (judge.latched, judge.verdict.outcome) == (True, Outcome.BREACH)
+@pytest.mark.parametrize("keys", [{"field": "error"}, {"evaluation": "v"}])
+def test_what_calibration_found_to_exceed_the_ceiling_is_told_of_by_the_next_calibration_alone(keys):
+    """A calm night is no proof that the ceiling is kept; by day the same traffic would be a fault."""
+    judge, taken = exceeded(**keys), exceeded(**keys)
+    for _ in range(2):
+        for n, bad in ((5000, []), (300, [*range(0, 300, 3)])):
+            assert judge.take(range(n), bad) is None
+            judge.close(T0 + 1, frozen=False)
+            assert (judge.latched, judge.armed, judge.verdict.outcome) == (False, False, Outcome.UNUSABLE)
+        taken.load(msgspec.msgpack.decode(msgspec.msgpack.encode(judge.state())))
+        judge, taken = taken, judge
 
 
 @pytest.mark.parametrize(("kind", "acts"), [("hallucinated", True), ("error", True), ("latency", False)])
