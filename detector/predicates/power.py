@@ -16,10 +16,11 @@ _HALVINGS = 24
 
 @lru_cache(maxsize=4096)
 def smallest_share(ceiling: float, run_length: float, design_effect: float, calls: float) -> float | None:
-    """Smallest share of bad calls that is found within so many calls; None: none is.
+    """Smallest share of bad calls that is found in a time in which so many come on average; None: none is.
 
     The tempered evidence of n calls at rate p for an alternative q has mean n l / phi and variance n v / phi,
-    l and v those of ln(f_q / f_p0) at one call; an alarm needs ln(A J).
+    l and v those of ln(f_q / f_p0) at one call; where n is a Poisson number, v is the mean square. An alarm
+    needs ln(A J).
     """
     rates = sorted({min(HIGHEST, ceiling * factor) for factor in ALTERNATIVES})
     need = log(run_length) + log(len(rates))
@@ -28,7 +29,7 @@ def smallest_share(ceiling: float, run_length: float, design_effect: float, call
     def found(p: float) -> bool:
         for up, down in per_call:
             mean = p * up + (1 - p) * down
-            spread = p * (1 - p) * (up - down) ** 2
+            spread = p * (1 - p) * (up - down) ** 2 + mean**2
             if calls * mean / design_effect - _Z99 * sqrt(calls * spread / design_effect) >= need:
                 return True
         return False
