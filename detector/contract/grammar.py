@@ -163,7 +163,7 @@ PREDICATE: Keys = {
         choices=tuple(filter(None, get_args(Cause))),
     ),
     "design_effect": _number("variance inflation by dependence; 1 is independent calls", least=1),
-    "min_samples": Key(kind="integer", says="fewest records on which anything is judged", least=1),
+    "min_samples": Key(kind="integer", says="fewest records on which a window is judged", least=1),
     "by": Key(kind="names", says="text fields; each of their values is judged beside the whole", filled=True),
     "given": Key(
         kind="text",
@@ -285,7 +285,9 @@ CONTRACT: Keys = {
 
 # Which keys of a predicate its type reads; the rest of them read the same for every type.
 READ_BY_TYPE: dict[str, frozenset[str]] = {
-    "divergence": frozenset({"field", "threshold_nats", "window_s", "by", "given", "reference"}),
+    "divergence": frozenset(
+        {"field", "threshold_nats", "window_s", "by", "given", "reference", "min_samples"}
+    ),
     "rate": frozenset({"field", "evaluation", "score_below", "score_above", "ceiling", "window_s", "judge"}),
     "exceedance": frozenset(
         {
@@ -304,7 +306,7 @@ READ_BY_TYPE: dict[str, frozenset[str]] = {
     "repetition": frozenset({"field", "above_share", "ceiling"}),
     "shortfall": frozenset({"field", "below_share", "below_nats", "ceiling"}),
 }
-READ_BY_ALL = frozenset({"type", "method", "design_effect", "min_samples", "where"})
+READ_BY_ALL = frozenset({"type", "method", "design_effect", "where"})
 # Keys that only some methods of a type read. A drift detector's `window_s` is how long a detection holds.
 _DRIFT_DETECTORS = frozenset({"adwin", "kswin", "page_hinkley"})
 READ_BY_METHOD: dict[tuple[str, str], frozenset[str]] = {
@@ -317,4 +319,6 @@ READ_BY_METHOD: dict[tuple[str, str], frozenset[str]] = {
     ("divergence", "by"): frozenset({"default"}),
     ("divergence", "given"): frozenset({"default"}),
     ("divergence", "reference"): frozenset({"default"}),
+    ("divergence", "min_samples"): frozenset({"default"}),
+    **{(kind, "design_effect"): frozenset({"default"}) for kind in ("rate", "exceedance", "divergence")},
 }

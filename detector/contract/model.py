@@ -126,7 +126,7 @@ class PredicateSpec:
         below_nats: or a log-probability by more than this under the usual one.
         cause: the failure mode that an attribution names.
         design_effect: variance inflation by dependence, >= 1; 1 is independent calls.
-        min_samples: fewest records on which anything is judged; None leaves it to the method.
+        min_samples: fewest records on which a window is judged; None leaves it to the method.
         where: fields and the values that a call must have in each of them to be seen; empty: every call is.
         by: text fields; each of their values is judged beside the whole.
         given: field at equal values of which token counts are compared; empty: whatever it is.

@@ -105,3 +105,18 @@ def test_what_is_given_tells_calls_apart() -> None:
         type="divergence", method="literal", source=", field: output_tokens", limit=", given: tenant"
     )
     assert [found.rule for found in check_text(text)] == ["unused-key"]
+
+
+@pytest.mark.parametrize(
+    ("type_", "method", "keys"),
+    [
+        ("rate", "default", ", field: error, ceiling: 0.01, min_samples: 100"),
+        ("rate", "literal", ", field: error, ceiling: 0.01, window_s: 60, design_effect: 2"),
+        ("divergence", "literal", ", field: input_tokens, min_samples: 100"),
+    ],
+)
+def test_a_key_that_a_method_does_not_read_is_told(type_: str, method: str, keys: str) -> None:
+    """Else somebody would rely on a number of samples that nobody waits for."""
+    text = FRAME.format(type=type_, method=method, source=keys, limit="")
+
+    assert [found.rule for found in check_text(text)] == ["unused-key"]
