@@ -172,14 +172,16 @@ def _per_week(events: float, stretch: Stretch) -> float:
 def _flaps(decisions: Iterable[Decision], stretch: Stretch) -> int:
     flaps = 0
     left: dict[str, float] = {}
-    share: dict[str, float] = {}
+    ramping: set[str] = set()
     for each in decisions:
         if each.disposition != "act":
             continue
-        before = share.get(each.scope, 1.0)
-        share[each.scope] = each.primary_share
         back = each.kind == "activated" and each.at - left.get(each.scope, -inf) < MERGE_S
-        relapse = each.kind == "revised" and each.primary_share < before
+        # While active, but not on the ramp, there is a next attempt to revert. Shares do not tell: probes of
+        # 25 % are followed by a ramp that begins at 10 %.
+        on_ramp = each.state == "active" and each.next_revert_at is None
+        relapse = each.scope in ramping and each.state == "active" and not on_ramp
+        (ramping.add if on_ramp else ramping.discard)(each.scope)
         flaps += stretch.holds(each.at) and (back or relapse)
         if each.kind == "deactivated":
             left[each.scope] = each.at

@@ -129,6 +129,28 @@ def test_without_incidents_nothing_is_called_false(recorded):
     assert not only.chosen
 
 
+def flaps_with(failing):
+    """Flaps, and what was acted on, where 40 calls a second fail as told."""
+    rows = [
+        TelemetryRecord(event_time=T0 + i / 40, route="chat", error="500" if failing(i / 40) else "")
+        for i in range(6000)
+    ]
+    (only,) = sweep_rows(rows, grid(CONTRACT, "c", {})).tried
+    return only.measures.flaps, [each for each in only.decisions if each.disposition == "act"]
+
+
+def test_a_relapse_on_the_ramp_is_a_flap_and_the_ramp_after_many_probes_is_none():
+    """Probes at a quarter of the calls are followed by a tenth, the first step of the way back."""
+    flaps, decided = flaps_with(lambda at: 60 <= at < 75)
+    shares = [each.primary_share for each in decided]
+    assert (flaps, shares[0] > 0.1, shares[-3:]) == (0, True, [0.5, 1.0, 1.0])
+    assert any(later < sooner for sooner, later in pairwise(shares))
+
+    ramp = next(each.at for each in decided if each.primary_share == 0.5) - T0
+    flaps, decided = flaps_with(lambda at: 60 <= at < 75 or ramp <= at < ramp + 10)
+    assert (flaps, sum(each.kind == "activated" for each in decided)) == (1, 1)
+
+
 def test_calls_between_two_moments_add_up():
     """Whatever a stretch is cut into, its calls are the same."""
     draw = random.Random(3)
