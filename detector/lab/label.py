@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ from detector.lab.incidents import LABELS, Incident, read_incidents, write_label
 from detector.lab.matching import MERGE_S
 from detector.lab.outcome import Activation
 from topics.control import ControlRecord, Evidence
+from topics.scope import split_scope
 
 
 class LabelError(ValueError):
@@ -122,7 +124,8 @@ def write_label(
     Args:
         file: csv of incidents; made if it is not there.
         label: `true`, `false` or `benign`.
-        start: when it really began; None: as long before the activation as another setting might see it.
+        start: when it really began; None: as long before the activation as another setting might see it, but
+            not before the end of another row of its route. What was false has nothing before it.
         end: when it really ended; None: with the activation.
 
     Returns:
@@ -135,24 +138,20 @@ def write_label(
     known = next((each for each in LABELS if each == label), None)
     if known is None:
         raise LabelError(f"label {label!r}: expected true, false or benign")
-    lead_s = max(MERGE_S, activation.evidence.window_s or 0.0)
-    # A fault that was pending long before it was acted on began before its evidence did.
-    seen = min(activation.start, activation.evidence.event_time or activation.start)
-    row = Incident(
-        activation.scope,
-        activation.mode,
-        seen - lead_s if start is None else start,
-        activation.end if end is None else end,
-        known,
-    )
+    incidents = read_incidents(file) if file.exists() else []
+    of_it = [each for each in incidents if start is None and end is None and _written_for(activation, each)]
+    if start is None:
+        start = _beginning(activation, known, [each for each in incidents if each not in of_it])
+    ends = activation.end if end is None else end
+    row = Incident(activation.scope, activation.mode, start, ends, known)
     if row.end < row.start:
         raise LabelError("it would end before it begins; give both --from and --to")
-    incidents = read_incidents(file) if file.exists() else []
     for place, each in enumerate(incidents):
-        if (each.scope, each.mode, each.start, each.end) == (row.scope, row.mode, row.start, row.end):
+        same = (each.scope, each.mode, each.start, each.end) == (row.scope, row.mode, row.start, row.end)
+        if same or each in of_it:
             if each.label == row.label:
                 return each, False
-            incidents[place] = replace(each, label=row.label)
+            incidents[place] = replace(each, label=row.label, start=row.start)
             write_labels(file, incidents)
             return incidents[place], True
     for each in incidents:
@@ -166,3 +165,30 @@ def write_label(
             )
     write_labels(file, [*incidents, row])
     return row, True
+
+
+def _beginning(activation: Candidate, label: str, others: Iterable[Incident]) -> float:
+    """When what an activation is labelled as is taken to have begun."""
+    seen = _seen(activation)
+    if label == "false":
+        return seen
+    route = split_scope(activation.scope)[0]
+    # Each row has a word of its own on the time that it covers.
+    covered = (min(each.end, seen) for each in others if each.route == route and each.start <= seen)
+    return max(seen - _lead_s(activation), *covered, -inf)
+
+
+def _written_for(activation: Candidate, row: Incident) -> bool:
+    """Whether a row is what labelling this activation wrote, whatever the label was."""
+    about = (row.scope, row.mode, row.end) == (activation.scope, activation.mode, activation.end)
+    seen = _seen(activation)
+    return about and seen - _lead_s(activation) <= row.start <= seen
+
+
+def _seen(activation: Candidate) -> float:
+    # A fault that was pending long before it was acted on began before its evidence did.
+    return min(activation.start, activation.evidence.event_time or activation.start)
+
+
+def _lead_s(activation: Candidate) -> float:
+    return max(MERGE_S, activation.evidence.window_s or 0.0)

@@ -2,7 +2,9 @@
 
 - Acting intervals of one route, its deployments' included, that overlap or lie less than 60 s apart are
   **one activation**. Notices and shadows never count.
-- It is **true** if it starts within [from, to + longest window + verdict lag] of an incident of its
+- It is **false** if it starts within [from, to] of a row of its route that is labelled false: that word is
+  on this very activation.
+- Else it is **true** if it starts within [from, to + longest window + verdict lag] of an incident of its
   route. An incident takes one; further ones are **repeats**.
 - Otherwise it is **benign** if it starts so near a change labelled benign, and else **false**.
 - An incident that no activation started for is **missed**; `covered` ones among them had an activation
@@ -104,10 +106,14 @@ def match(
     by_start = sorted(incidents, key=lambda each: each.start)
     real = [each for each in by_start if each.label == "true"]
     harmless = [each for each in by_start if each.label == "benign"]
+    denied = [each for each in by_start if each.label == "false"]
     merged = merge(activations)
     taken: dict[int, Merged] = {}
     repeats, benign, false = [], [], []
     for each in merged:
+        if any(_near(each, row, 0.0) for row in denied):
+            false.append(each)
+            continue
         near = [index for index, incident in enumerate(real) if _near(each, incident, slack_s)]
         free = [index for index in near if index not in taken]
         if free:

@@ -77,6 +77,47 @@ def test_the_second_time_changes_nothing_and_another_word_replaces_the_first(out
     assert [each.label for each in read_incidents(file)] == ["benign"]
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("first", ["false", "benign", "true"])
+def test_the_lead_of_a_label_leaves_other_labelled_rows_alone(out, tmp_path, first, order):
+    """A drift's window reaches over an activation before it, which has a word of its own."""
+    file = tmp_path / "incidents.csv"
+    document = json.loads(out.read_text())
+    document["activations"][0] |= {"activated_at": T0 + 300, "deactivated_at": T0 + 330}
+    document["activations"][0]["evidence"]["event_time"] = T0 + 300
+    out.write_text(json.dumps(document))
+    words = {0: first, 1: "true"}
+    for place in order:
+        assert command(str(place), words[place], "--incidents", file, "--replay", out).exit_code == 0
+
+    activations = candidates_of_replay(out)
+    told = [Activation(**{**each, "evidence": Evidence()}) for each in document["activations"][:2]]
+    result = match(told, read_incidents(file), longest_window_s=0)
+    of = {"false": result.false, "benign": result.benign, "true": [each for _, each in result.found]}
+    if order == (0, 1):
+        (drift,) = [each for each in read_incidents(file) if each.mode == "token_drift"]
+        assert drift.start == activations[0].end
+    if order == (0, 1) or first != "benign":
+        assert activations[0].start in [each.start for each in of[first]]
+        assert activations[1].start in [each.start for _, each in result.found]
+
+
+def test_a_label_can_change_to_false_and_back(out, tmp_path):
+    """One row all the while; what is false has no lead, what is true has it again."""
+    file = tmp_path / "incidents.csv"
+    rows = []
+    for word in ("true", "false", "false", "true"):
+        assert command("1", word, "--incidents", file, "--replay", out).exit_code == 0
+        rows += read_incidents(file)
+
+    assert [(each.label, each.start - T0) for each in rows] == [
+        ("true", 200),
+        ("false", 500),
+        ("false", 500),
+        ("true", 200),
+    ]
+
+
 def test_a_row_made_by_hand_is_neither_doubled_nor_overruled(out, tmp_path):
     """An incident whose real time is known keeps it; the opposite needs its exact time."""
     file = tmp_path / "incidents.csv"

@@ -83,6 +83,20 @@ def test_one_activation_per_incident_further_ones_are_repeats():
     assert [each.start for each in result.false] == [2050]
 
 
+@pytest.mark.parametrize(("start", "false"), [(189, 0), (190, 1), (210, 1), (211, 0)])
+def test_what_a_person_called_false_is_false_inside_a_fault_and_in_its_wake_too(start, false):
+    """[from, to] of a row labelled false, on its route alone; the fault itself stays found."""
+    incidents = [
+        Incident("chat", "error_spike", 0, 200),
+        Incident("chat", "token_drift", 190, 210, "false"),
+        Incident("code", "token_drift", 0, 1000, "false"),
+    ]
+    result = match([activation(50, 60), activation(start, 300)], incidents, longest_window_s=300)
+
+    assert [each.start for _, each in result.found] == [50]
+    assert (len(result.false), len(result.repeats)) == (false, 1 - false)
+
+
 def test_an_incident_of_another_route_is_none():
     """Truth goes by route."""
     result = match([activation(10, 20)], [Incident("code", "x", 0, 100)], longest_window_s=0)
