@@ -44,10 +44,11 @@ def label(
     """Write what an activation really was into the incidents that `detector sweep` reads.
 
     true: there was a fault. benign: something changed, and nobody was harmed. false: there was nothing.
-    Without --from it is taken to have begun a minute, or the deciding window, before it was seen, but not before
-    another row of its route ends: other thresholds see the same fault sooner. What is false begins as it was
-    seen, and an activation that starts in it is false whatever other rows say. Activations come from a replay, or else from the transitions on a
-    broker. Labelling again replaces the label. Times are Unix seconds or ISO 8601.
+    Without --from it is taken to have begun a minute, or the deciding window, before it was seen, but not
+    before another row of its route ends: other thresholds see the same fault sooner. What is false begins as
+    it was seen, and an activation that starts in it is false whatever other rows say. Activations come from a
+    replay, or else from the transitions on a broker. Labelling again replaces the label. Times are Unix
+    seconds or ISO 8601.
 
     \b
     detector replay calls.jsonl.gz --contract contract.yaml --json > out.json

@@ -77,8 +77,7 @@ def replay(
     else:
         report.as_text(result)
     if result.shown:
-        first = result.shown[0]
-        where = f"{first.file} row {first.row} at {first.path}: {first.expected}"
+        where = result.shown[0].said
         if not result.records:
             found_wrong(f"not one of {result.malformed:,} rows is a record: {where}")
         if json_output:

@@ -1,18 +1,20 @@
-"""`replay`, `sweep` and `calibrate` for notebooks: files or frames in, frames and plots out."""
+"""`replay`, `sweep` and `calibrate` for notebooks: files or frames in, frames and plots out.
 
+Rows that are no records are left out with a warning that names the first of them.
+"""
+
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from detector.contract import load_contract
 from detector.contract.model import Contract
 from detector.lab.columns import Columns, MappingError, parse_columns
-from detector.lab.files import Malformed, Row, read_rows
+from detector.lab.files import Row, read_rows
 from detector.lab.frames import backend_of, frame_of, is_frame, rows_of
 from detector.lab.incidents import Incident, read_incidents
 from detector.lab.replay import ReplayResult, replay_rows
@@ -23,6 +25,8 @@ from topics.control import ControlRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from detector.lab.calibrate import CalibrateResult
 
 Data = Any  # a path, paths, or a frame of pandas, polars or pyarrow
 Source = str | Path | Contract  # a contract, its file, or its text
@@ -47,7 +51,7 @@ def replay(data: Data, contract: Source, **columns: Any) -> "Replayed":
         ContractError: the contract cannot run.
     """
     rows, backend = _rows(data, columns)
-    return Replayed(replay_rows(rows, _contract(contract)), backend)
+    return Replayed(_warned(replay_rows(rows, _contract(contract))), backend)
 
 
 def sweep(
@@ -77,7 +81,8 @@ def sweep(
     rows, backend = _rows(data, columns)
     settings = grid(*_text(contract), sets)
     truth = read_incidents(Path(incidents)) if isinstance(incidents, str | Path) else incidents
-    return Swept(sweep_rows(rows, settings, incidents=truth, split=split, workers=workers), backend)
+    result = sweep_rows(rows, settings, incidents=truth, split=split, workers=workers)
+    return Swept(_warned(result), backend)
 
 
 def calibrate(data: Data, contract: Source, **columns: Any) -> "Calibrated":
@@ -85,12 +90,13 @@ def calibrate(data: Data, contract: Source, **columns: Any) -> "Calibrated":
 
     Raises:
         FileError, MappingError: the data cannot be read as telemetry.
+        NotHealthyError: there is nothing to learn from, or most of it looks like incidents.
     """
-    from detector.lab.calibrate import calibrate as learn
+    from detector.lab.calibrate import calibrate_rows
 
-    judged_by = _contract(contract)
-    with _files(data, columns) as (paths, mapping):
-        return Calibrated(learn(paths, judged_by, columns=mapping), backend_of(data))
+    rows, backend = _rows(data, columns)
+    made_from = ["frame"] if is_frame(data) else sorted(path.name for path in _paths(data))
+    return Calibrated(_warned(calibrate_rows(rows, _contract(contract), made_from)), backend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +187,7 @@ class Swept:
 class Calibrated:
     """What was learnt; `result.calibration` is what a contract carries."""
 
-    result: Any
+    result: "CalibrateResult"
     backend: str | None = None
 
     def frame(self, backend: str | None = None) -> Any:
@@ -233,16 +239,12 @@ def _paths(data: Data) -> list[Path]:
     return [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
 
 
-@contextmanager
-def _files(data: Data, options: Mapping[str, Any]) -> Iterator[tuple[list[Path], Columns]]:
-    """The data as files, for what streams them: a frame becomes one."""
-    if not is_frame(data):
-        yield _paths(data), _columns(options)
-        return
-    with TemporaryDirectory() as folder:
-        file = Path(folder, "frame.jsonl")
-        records = (row for row in rows_of(data, _columns(options)) if not isinstance(row, Malformed))
-        with file.open("wb") as out:
-            for record in records:
-                out.write(msgspec.json.encode(record) + b"\n")
-        yield [file], Columns()
+R = TypeVar("R", ReplayResult, SweepResult, "CalibrateResult")
+
+
+def _warned(result: R) -> R:
+    """Say that some rows were no records: nobody in a notebook looks for it."""
+    if result.malformed:
+        said = f"{result.malformed:,} malformed rows were left out, such as {result.shown[0].said}"
+        warnings.warn(said, stacklevel=3)
+    return result

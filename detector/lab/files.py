@@ -34,6 +34,13 @@ class Malformed:
     path: str
     expected: str
 
+    @property
+    def said(self) -> str:
+        """The fault in one line."""
+        return f"{self.file} row {self.row} at {self.path}: {self.expected}"
+
+
+SHOWN = 5  # malformed rows that a result names
 
 T = TypeVar("T")
 Row = TelemetryRecord | Malformed

@@ -8,13 +8,11 @@ from pathlib import Path
 from detector.contract.model import Contract
 from detector.lab.columns import Columns
 from detector.lab.feed import Feed
-from detector.lab.files import Malformed, Progress, Row, read_evaluations, read_rows
+from detector.lab.files import SHOWN, Malformed, Progress, Row, read_evaluations, read_rows
 from detector.lab.outcome import Activation, Notice, activations_of, digest_of, notices_of
 from detector.modes.decision import Decision
 from detector.pipeline import Pipeline
 from topics.telemetry import Evaluation
-
-_MALFORMED_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +92,7 @@ def replay_rows(
     feed = Feed.for_contract(pipelines, contract, batch, late)
     records, malformed, shown = _feed_all(feed, rows)
     malformed += len(unread)
-    shown = (*shown, *unread)[:_MALFORMED_SHOWN]
+    shown = (*shown, *unread)[:SHOWN]
     judged = [(pipeline.armed(), pipeline.counts.judged) for pipeline in pipelines]
     return ReplayResult(
         records=records,
@@ -119,7 +117,7 @@ def _feed_all(feed: Feed, rows: Iterator[Row]) -> tuple[int, int, tuple[Malforme
     for index, row in enumerate(rows, start=1):
         if isinstance(row, Malformed):
             malformed += 1
-            if len(shown) < _MALFORMED_SHOWN:
+            if len(shown) < SHOWN:
                 shown.append(row)
         else:
             feed.add(row, index - 1)

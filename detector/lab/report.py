@@ -43,7 +43,7 @@ def as_text(result: ReplayResult) -> None:
     if result.first_event_time is not None and result.last_event_time is not None:
         console.print(f"event time {clock(result.first_event_time)} to {clock(result.last_event_time)}")
     for row in result.shown:
-        console.print(f"  malformed: {row.file} row {row.row} at {row.path}: {row.expected}", markup=False)
+        console.print(f"  malformed: {row.said}", markup=False)
     if result.malformed > len(result.shown) > 0:
         console.print(f"  and {result.malformed - len(result.shown):,} more")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from detector.lab.columns import Columns
-from detector.lab.files import Malformed, Progress, Row, read_rows
+from detector.lab.files import SHOWN, Malformed, Progress, Row, read_rows
 from detector.lab.incidents import Incident
 from detector.lab.matching import longest_window_s
 from detector.lab.outcome import activations_of
@@ -47,10 +47,17 @@ class Tried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepResult:
-    """What a sweep found; `split_at` is where the held-out part begins, Unix seconds."""
+    """What a sweep found.
+
+    Attributes:
+        records: rows judged; `malformed` rows were not, `shown` are the first few of them.
+        split_at: where the held-out part begins, Unix seconds.
+        incidents: how many faults are known; None: nobody has said.
+    """
 
     records: int
     malformed: int
+    shown: tuple[Malformed, ...]
     first_event_time: float | None
     last_event_time: float | None
     split_at: float | None
@@ -110,6 +117,7 @@ class _Reading:
         self._rows = rows
         self.calls = Calls()
         self.records = self.malformed = 0
+        self.shown: list[Malformed] = []
         self.first: float | None = None
         self.last: float | None = None
 
@@ -120,6 +128,7 @@ class _Reading:
         for index, row in enumerate(self._rows):
             if isinstance(row, Malformed):
                 self.malformed += 1
+                self.shown += [row] if len(self.shown) < SHOWN else []
                 continue
             records.append(row)
             offsets.append(index)
@@ -166,6 +175,7 @@ def _result(
     return SweepResult(
         records=reading.records,
         malformed=reading.malformed,
+        shown=tuple(reading.shown),
         first_event_time=reading.first,
         last_event_time=reading.last,
         split_at=split_at,

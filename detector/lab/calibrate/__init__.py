@@ -12,6 +12,6 @@ learn      all of it for every route and predicate, and what the traffic does no
 section    into the contract file's text; report, page: for people
 """
 
-from detector.lab.calibrate.learn import CalibrateResult, NotHealthyError, calibrate
+from detector.lab.calibrate.learn import CalibrateResult, NotHealthyError, calibrate, calibrate_rows
 
-__all__ = ["CalibrateResult", "NotHealthyError", "calibrate"]
+__all__ = ["CalibrateResult", "NotHealthyError", "calibrate", "calibrate_rows"]

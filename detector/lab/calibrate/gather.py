@@ -11,7 +11,7 @@ from detector.contract.model import Contract, PredicateSpec
 from detector.lab.calibrate.beside import EVERY, candidates
 from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.tally import Floats, ShareTally, ValueTally
-from detector.lab.files import Malformed, Row
+from detector.lab.files import SHOWN, Malformed, Row
 from detector.predicates.divergence import INPUT_FIELDS
 from detector.predicates.rate import GOOD_WHEN_TRUE
 from detector.windows.columns import FEATURE, value_of
@@ -19,7 +19,6 @@ from topics.telemetry import TelemetryRecord
 
 _BATCH = 16_384
 _ROUTES = 1000  # a contract file holds no more
-_SHOWN = 5
 
 _time = attrgetter("event_time")
 
@@ -168,7 +167,7 @@ class Gathered:
             for row in batch:
                 if isinstance(row, Malformed):
                     self.malformed += 1
-                    self.shown += [row] if len(self.shown) < _SHOWN else []
+                    self.shown += [row] if len(self.shown) < SHOWN else []
                 else:
                     groups.setdefault(row.route, []).append(row)
             for route, records in groups.items():

@@ -1,7 +1,7 @@
 """Everything that healthy telemetry teaches, for every route and predicate, and what it does not allow."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from detector.lab.calibrate.gather import Gathered, RouteTally, learnable
 from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.tally import Ints, ShareTally, ValueTally
 from detector.lab.columns import Columns
-from detector.lab.files import Malformed, Progress, read_rows
+from detector.lab.files import Malformed, Progress, Row, read_rows
 from detector.predicates.base import WEEK_S, Budget
 from detector.predicates.shiryaev_roberts import HIGHEST
 
@@ -89,9 +89,17 @@ def calibrate(
         FileError, MappingError: as for a replay.
         NotHealthyError: over a fifth of each route's minutes look like incidents, or there are no records.
     """
+    rows = read_rows(files, columns or Columns(), progress)
+    return calibrate_rows(rows, contract, sorted(path.name for path in files), seed=seed)
+
+
+def calibrate_rows(
+    rows: Iterable[Row], contract: Contract, made_from: Sequence[str], *, seed: int = 1
+) -> CalibrateResult:
+    """`calibrate` on rows from anywhere; `made_from` is what the calibration says of where."""
     started = time.monotonic()
     gathered = Gathered(contract)
-    gathered.take(read_rows(files, columns or Columns(), progress))
+    gathered.take(rows)
     if not gathered.routes:
         first = f": {gathered.shown[0].path} {gathered.shown[0].expected}" if gathered.shown else ""
         raise NotHealthyError(f"no record to learn from, {gathered.malformed} malformed{first}")
@@ -101,7 +109,7 @@ def calibrate(
         contract,
         calibration=Calibration(
             made_at=datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            made_from=tuple(sorted(path.name for path in files)),
+            made_from=tuple(made_from),
             records=gathered.records,
             first_event_time=min(tally.first for tally in gathered.routes.values()),
             last_event_time=max(tally.last for tally in gathered.routes.values()),
@@ -315,4 +323,4 @@ def _divergence(
     )
 
 
-__all__ = ["CalibrateResult", "Learnt", "NotHealthyError", "calibrate", "learnable"]
+__all__ = ["CalibrateResult", "Learnt", "NotHealthyError", "calibrate", "calibrate_rows", "learnable"]

@@ -41,7 +41,7 @@ def as_text(result: CalibrateResult) -> str:
         f"{result.records} records, {when(first)} to {when(last)}, {result.malformed} malformed; "
         f"{calibration.fleet_records_per_s:g} records/s; read at {per_s:,.0f} records/s"
     ]
-    lines += [f"  malformed: {bad.file} row {bad.row}: {bad.path} {bad.expected}" for bad in result.shown]
+    lines += [f"  malformed: {bad.said}" for bad in result.shown]
     for route, spans in result.left_out.items():
         listed = ", ".join(f"{when(a)} .. {when(b)}" for a, b in spans[:6])
         more = f" and {len(spans) - 6} more" if len(spans) > 6 else ""

@@ -7,7 +7,8 @@ import pytest
 
 import detector.lab.replay
 import detector.lab.sweep  # noqa: F401  # the modules are loaded, and the functions are found all the same
-from detector.lab import replay, sweep
+from detector.lab import calibrate, replay, sweep
+from detector.lab.calibrate import NotHealthyError
 from detector.lab.columns import MappingError
 from detector.lab.incidents import Incident
 
@@ -64,6 +65,40 @@ def test_a_sweep_of_a_frame_has_a_row_per_setting_and_part():
     assert found["predicates.errors.ceiling"].to_list() == [0.01, 0.01, 0.2, 0.2]
     assert found["part"].to_list() == ["chosen on", "held out"] * 2
     assert found["found"].to_list()[1::2] == [1, 1]
+
+
+def spoilt(pandas, rows):
+    frame = pandas.DataFrame(CELLS)
+    frame["latency_s"] = [-1.0 if i in rows else 0.1 for i in range(900)]
+    return frame
+
+
+@pytest.mark.parametrize(
+    "judge",
+    [
+        lambda frame: replay(frame, CONTRACT, **OPTIONS),
+        lambda frame: sweep(frame, CONTRACT, {}, **OPTIONS),
+        lambda frame: calibrate(frame, CONTRACT, **OPTIONS),
+    ],
+    ids=["replay", "sweep", "calibrate"],
+)
+def test_malformed_rows_of_a_frame_are_told_once(judge):
+    """How many, and the first one's place and fault; good frames give no warning."""
+    pandas = pytest.importorskip("pandas")
+    with pytest.warns(UserWarning, match=r"3 malformed rows .*frame row 7 at \$\.latency_s: ") as told:
+        found = judge(spoilt(pandas, {7, 70, 700})).result
+
+    assert len(told) == 1
+    assert told[0].filename == __file__
+    assert (found.records, found.malformed, [each.row for each in found.shown]) == (897, 3, [7, 70, 700])
+    judge(spoilt(pandas, set()))
+
+
+def test_a_frame_of_malformed_rows_alone_teaches_nothing_and_says_why():
+    """The reason is not lost on the way."""
+    frame = spoilt(pytest.importorskip("pandas"), range(900))
+    with pytest.raises(NotHealthyError, match=r"900 malformed: \$\.latency_s"):
+        calibrate(frame, CONTRACT, **OPTIONS)
 
 
 def test_plots_draw_into_the_axes_given():
