@@ -1,8 +1,10 @@
 """From the cells of a file to the field values of a `TelemetryRecord`.
 
-Text cells (csv) are read by the type of the field they go to; an empty one is missing. Typed cells
-(parquet, mapped jsonl) keep their type, but for whole floats where a count belongs (a column of
-integers with gaps is stored as floats) and numbers where a name belongs (status codes, ids).
+Text cells (csv) are read by the type of the field they go to; an empty one is missing, and so is one that
+says so in words (`nan`, `NA`, `N/A`, `None`, `null`), but where the field is required. Typed cells (frames,
+parquet, mapped jsonl) keep their type, but for whole floats where a count belongs (a column of integers
+with gaps is stored as floats), 0 and 1 where a flag belongs (likewise) and numbers where a name belongs
+(status codes, ids). NaN is missing; infinity is refused everywhere.
 """
 
 import math
@@ -12,6 +14,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+import msgspec
+
 from topics.errors import DecodeError
 from topics.telemetry import TelemetryRecord
 
@@ -20,6 +24,9 @@ FEATURE = "features."
 
 _TRUE = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 _FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
+# What pandas, R, Python and databases write for nothing. In names too: an `error` of `None` is none.
+_NOTHING = frozenset({"nan", "na", "n/a", "none", "null"})
+_REQUIRED = frozenset(each.name for each in msgspec.structs.fields(TelemetryRecord) if each.required)
 _PER_SECOND: dict[str, float] = {"s": 1.0, "ms": 1e3, "us": 1e6}
 
 
@@ -105,7 +112,7 @@ _FROM_TEXT: dict[str, Callable[[str, str], Any]] = {
 
 
 def from_text(field: str, cell: str) -> Any:
-    """Read a text cell as the type of `field`; None if it is empty.
+    """Read a text cell as the type of `field`; None if it is empty, or says that nothing was measured.
 
     Raises:
         DecodeError: the text is not of that type; `path` names the field.
@@ -114,7 +121,7 @@ def from_text(field: str, cell: str) -> Any:
     (12, False, None)
     """
     text = cell.strip()
-    if not text:
+    if not text or (field not in _REQUIRED and text.lower() in _NOTHING):
         return None
     if field.startswith(FEATURE):
         return _feature(text, f"$.{field}")
@@ -122,13 +129,15 @@ def from_text(field: str, cell: str) -> Any:
 
 
 def from_value(field: str, value: Any) -> Any:
-    """Fit a typed cell to `field`; what does not fit is left for the record's own checks.
+    """Fit a typed cell to `field`; None if it is NaN; what does not fit is left for the record's own checks.
 
     Raises:
-        DecodeError: a number that is not finite.
+        DecodeError: an infinite number.
 
     >>> from_value("input_tokens", 12.0), from_value("error", 429.0), from_value("latency_s", "fast")
     (12, '429', 'fast')
+    >>> from_value("hallucinated", 1.0), from_value("hallucinated", 2)
+    (True, 2)
     """
     if field == "features":
         try:
@@ -137,8 +146,12 @@ def from_value(field: str, value: Any) -> Any:
             raise DecodeError("$.features", f"expected an object, got {type(value).__name__}") from None
         named = {name: from_value(f"{FEATURE}{name}", feature) for name, feature in features.items()}
         return {name: feature for name, feature in named.items() if feature is not None}
+    if FIELD_KINDS.get(field) == "bool" and isinstance(value, int | float) and value in (0, 1):
+        return bool(value)
     if isinstance(value, float):
-        if not math.isfinite(value):
+        if math.isnan(value):
+            return None
+        if math.isinf(value):
             raise DecodeError(f"$.{field}", f"expected a finite number, got {value}")
         if field.startswith(FEATURE):
             return value

@@ -98,12 +98,16 @@ def _place(values: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _constants(columns: Columns) -> dict[str, Any]:
-    return {
-        name: time_of(text, columns.time_unit, columns.start)
-        if name == "event_time"
-        else from_text(name, text)
-        for name, text in columns.constants.items()
-    }
+    return {name: _constant(name, text, columns) for name, text in columns.constants.items()}
+
+
+def _constant(name: str, text: str, columns: Columns) -> Any:
+    if name == "event_time":
+        return time_of(text, columns.time_unit, columns.start)
+    value = from_text(name, text)
+    if value is None:
+        raise DecodeError(f"$.{name}", f"expected a value; {text!r} stands for none")
+    return value
 
 
 def build_record(values: dict[str, Any]) -> TelemetryRecord:

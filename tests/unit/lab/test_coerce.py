@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.lab.coerce import FIELD_KINDS, from_text, from_value, is_field, time_of
+from detector.lab.columns import MappingError, build_record, parse_columns
 from topics.errors import DecodeError
 from topics.telemetry import TelemetryRecord
 
@@ -15,7 +16,9 @@ BY_KIND = {
     "float": st.floats(0, 1e12),
     "int": st.integers(0, 2**53),
     "bool": st.booleans(),
-    "str": st.text(min_size=1, max_size=50).filter(lambda text: text.strip() == text != ""),
+    "str": st.text(min_size=3, max_size=50).filter(
+        lambda text: text.strip() == text and text.lower() not in ("nan", "n/a", "none", "null")
+    ),
     "list": st.lists(st.integers(-(2**31), 2**31), min_size=1, max_size=5),
 }
 
@@ -58,6 +61,40 @@ def test_an_empty_cell_is_missing(cell):
             assert from_text(field, cell) is None
 
 
+@pytest.mark.parametrize("cell", ["nan", "NaN", "NA", "n/a", "None", "NULL", " null "])
+def test_a_cell_that_says_in_words_that_there_is_nothing_is_missing(cell):
+    """For every field but those that a record must have."""
+    for field in FIELD_KINDS.keys() - {"features", "event_time", "route"}:
+        assert from_text(field, cell) is None
+    assert from_text("features.size", cell) is None
+    assert from_text("route", cell) == cell.strip()
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.0, 1.0, True, False])
+def test_a_flag_in_a_column_of_numbers_is_read(value):
+    """A column of flags with gaps is stored as floats."""
+    assert from_value("hallucinated", value) is bool(value)
+    assert from_value("probe", value) is bool(value)
+
+
+@pytest.mark.parametrize("value", [2, 0.5, -1, 1.0001])
+def test_another_number_is_no_flag(value):
+    """It is refused with the path to it."""
+    fitted = from_value("hallucinated", value)
+    with pytest.raises(DecodeError) as caught:
+        build_record({"event_time": 1.7e9, "route": "chat", "hallucinated": fitted})
+
+    assert caught.value.path == "$.hallucinated"
+
+
+def test_nan_is_missing_and_infinity_refused():
+    """In every field of numbers."""
+    for field in ("latency_s", "input_tokens", "hallucinated", "error", "features.size"):
+        assert from_value(field, math.nan) is None
+        with pytest.raises(DecodeError, match="finite"):
+            from_value(field, -math.inf)
+
+
 @pytest.mark.parametrize(
     ("cell", "value"), [("1", True), ("0.0", False), ("TRUE", True), ("no", False), ("T", True), ("f", False)]
 )
@@ -69,7 +106,7 @@ def test_usual_forms_of_true_and_false_are_read(cell, value):
 @pytest.mark.parametrize(
     ("field", "cell"),
     [
-        ("latency_s", "nan"),
+        ("latency_s", "inf"),
         ("latency_s", "-inf"),
         ("latency_s", "fast"),
         ("input_tokens", "1.5"),
@@ -118,3 +155,10 @@ def test_iso_times_without_a_zone_are_utc():
     """Reading a file gives the same times on every machine."""
     assert time_of("2023-11-16 18:17:03.9799600", "iso", None) == pytest.approx(1700158623.97996)
     assert time_of("2023-11-16T20:17:03+02:00", "iso", None) == 1700158623.0
+
+
+@pytest.mark.parametrize("text", ["nan", "None", " "])
+def test_a_constant_has_to_be_something(text):
+    """`--set FIELD=NA` would refuse every row of the file."""
+    with pytest.raises(MappingError, match="--set tenant: expected a value"):
+        parse_columns(sets=[f"tenant={text}"])

@@ -202,6 +202,26 @@ def test_json_columns_may_be_dotted_paths(tmp_path):
     assert read(file, columns=columns) == [TelemetryRecord(event_time=T0, route="chat", input_tokens=4)]
 
 
+def test_flags_and_gaps_in_parquet_columns_of_floats_are_read(tmp_path):
+    """What pandas makes of a column of flags with gaps; other numbers are refused where they stand."""
+    cells = {
+        "event_time": [float(T0)] * 5,
+        "route": ["chat"] * 5,
+        "hallucinated": [0.0, 1.0, float("nan"), None, 2.0],
+        "latency_s": [0.1, float("nan"), 0.1, None, 0.1],
+    }
+    pq.write_table(pa.table(cells), tmp_path / "calls.parquet")
+
+    *good, bad = read(tmp_path / "calls.parquet")
+    assert [(each.hallucinated, each.latency_s) for each in good] == [
+        (False, 0.1),
+        (True, None),
+        (None, 0.1),
+        (None, None),
+    ]
+    assert (bad.row, bad.path) == (4, "$.hallucinated")
+
+
 def test_parquet_timestamps_need_no_unit(tmp_path):
     """A column that is a timestamp, in nanoseconds too, is read as the instant that it is."""
     times = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns"))
