@@ -74,6 +74,8 @@ def replay(
         print_json(report.as_json(result))
         for notice in result.notices:
             note(f"detector: {report.said(notice)}")
+        if late := report.many_late(result.late, result.records):
+            note(f"detector: {late}")
     else:
         report.as_text(result)
     if result.shown:

@@ -41,17 +41,20 @@ def sweep(
     Each setting is judged by the code that runs in production; the files are read once. Recorded calls do not
     answer to what is decided, so what a fallback would have changed is not in it.
 
+    Exit code 0: compared. 1: of all rows none is a record. 2: wrong use.
+
     \b
     detector sweep calls.jsonl.gz --contract contract.yaml --incidents incidents.csv \\
         --set predicates.input_drift.threshold_nats=0.05,0.07,0.1 --split 0.5
     """
-    from detector.cli.output import print_json, wrong_use
+    from detector.cli.output import found_wrong, note, print_json, wrong_use
     from detector.cli.progress import bytes_read
     from detector.cli.read_contract import read_contract
     from detector.lab import sweep_report
     from detector.lab.columns import MappingError, parse_columns
     from detector.lab.files import FileError
     from detector.lab.incidents import IncidentError, read_incidents
+    from detector.lab.report import many_late
     from detector.lab.settings_grid import SettingError, grid, is_path, parse_sets
     from detector.lab.sweep import sweep as run
 
@@ -78,5 +81,13 @@ def sweep(
         wrong_use(str(error))
     if json_output:
         print_json(sweep_report.as_json(result))
+        if late := many_late(result.late, result.records):
+            note(f"detector: {late}")
     else:
         sweep_report.as_text(result)
+    if not result.records:
+        if not result.malformed:
+            found_wrong("there are no rows")
+        found_wrong(f"not one of {result.malformed:,} rows is a record: {result.shown[0].said}")
+    if result.malformed and json_output:
+        note(f"detector: {result.malformed:,} malformed rows, such as {result.shown[0].said}")

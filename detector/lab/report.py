@@ -1,15 +1,18 @@
 """A replay's result for people and for programs."""
 
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from detector.lab.files import Malformed
 from detector.lab.outcome import Activation, Notice
 from detector.lab.replay import ReplayResult
 
 _PIPE_WIDTH = 160
+_MANY_LATE = 0.01  # of the records
 
 
 def as_json(result: ReplayResult) -> dict[str, Any]:
@@ -42,10 +45,8 @@ def as_text(result: ReplayResult) -> None:
     )
     if result.first_event_time is not None and result.last_event_time is not None:
         console.print(f"event time {clock(result.first_event_time)} to {clock(result.last_event_time)}")
-    for row in result.shown:
-        console.print(f"  malformed: {row.said}", markup=False)
-    if result.malformed > len(result.shown) > 0:
-        console.print(f"  and {result.malformed - len(result.shown):,} more")
+    for line in malformed_lines(result.malformed, result.shown):
+        console.print(line, markup=False)
 
     if result.activations:
         table = Table(
@@ -72,8 +73,31 @@ def as_text(result: ReplayResult) -> None:
         console.print(f"armed while judging: {shares}")
         deaf = [name for name, share in sorted(result.armed.items()) if share == 0.0]
         if deaf:
-            console.print(f"never armed, so nothing can be said by: {', '.join(deaf)}")
+            console.print(never_armed(deaf))
     console.print(f"digest {result.digest}")
+
+
+def malformed_lines(malformed: int, shown: Sequence[Malformed]) -> Iterator[str]:
+    """The first malformed rows, a line each, and how many there are beside them."""
+    for row in shown:
+        yield f"  malformed: {row.said}"
+    if malformed > len(shown) > 0:
+        yield f"  and {malformed - len(shown):,} more"
+
+
+def never_armed(names: Iterable[str]) -> str:
+    """That predicates could not say anything on this traffic."""
+    return f"never armed, so nothing can be said by: {', '.join(names)}"
+
+
+def many_late(late: int, records: int) -> str:
+    """What to say where one record in a hundred or more came too late to be judged; else nothing."""
+    if late < _MANY_LATE * records or not late:
+        return ""
+    return (
+        f"{late:,} of {records:,} records are older than every window and were not judged: "
+        "give rows in the order of time, files too"
+    )
 
 
 def said(notice: Notice) -> str:

@@ -30,6 +30,7 @@ class Tried:
         measures: on all traffic, or with a held-out split on the first part of it.
         held_out: on the rest, where nothing was chosen.
         armed: predicate -> share of records judged while it was armed, 0..1.
+        late: records older than every window of it, not judged.
         pareto: no other setting is as good in everything and better in something.
         chosen: the one with the fewest mistakes (missed and false), then the shortest delay, then the fewest
             calls diverted needlessly, on the part that `measures` tells of.
@@ -41,6 +42,7 @@ class Tried:
     armed: dict[str, float]
     decisions: tuple[Decision, ...]
     digest: str
+    late: int
     pareto: bool = False
     chosen: bool = False
 
@@ -63,6 +65,11 @@ class SweepResult:
     split_at: float | None
     incidents: int | None
     tried: tuple[Tried, ...]
+
+    @property
+    def late(self) -> int:
+        """Records that some setting could not judge, as they were older than every window."""
+        return max((each.late for each in self.tried), default=0)
 
 
 def sweep(
@@ -170,6 +177,7 @@ def _result(
                 armed=found.armed,
                 decisions=found.decisions,
                 digest=found.digest,
+                late=found.late,
             )
         )
     return SweepResult(

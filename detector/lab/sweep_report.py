@@ -4,7 +4,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from detector.lab.report import clock
+from detector.lab.report import clock, malformed_lines, never_armed
 from detector.lab.sweep import SweepResult, Tried
 from detector.lab.sweep_measure import Measures
 
@@ -16,6 +16,7 @@ def as_json(result: SweepResult) -> dict[str, Any]:
     return {
         "records": result.records,
         "malformed": result.malformed,
+        "late": result.late,
         "first_event_time": result.first_event_time,
         "last_event_time": result.last_event_time,
         "split_at": result.split_at,
@@ -32,6 +33,7 @@ def tried_as_json(tried: Tried) -> dict[str, Any]:
         "pareto": tried.pareto,
         "chosen": tried.chosen,
         "armed": tried.armed,
+        "late": tried.late,
         "digest": tried.digest,
         "measures": _measures(tried.measures),
         "held_out": None if tried.held_out is None else _measures(tried.held_out),
@@ -48,9 +50,12 @@ def as_text(result: SweepResult) -> None:
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     console.print(
-        f"{result.records:,} records, {result.malformed:,} malformed, {len(result.tried)} settings"
+        f"{result.records:,} records, {result.malformed:,} malformed, {result.late:,} late, "
+        f"{len(result.tried)} settings"
         + ("" if result.incidents is None else f", {result.incidents} incidents")
     )
+    for line in malformed_lines(result.malformed, result.shown):
+        console.print(line, markup=False)
     if result.first_event_time is None or result.last_event_time is None:
         console.print("no records, so nothing to compare")
         return
@@ -64,6 +69,19 @@ def as_text(result: SweepResult) -> None:
         rest = [(each, each.held_out) for each in result.tried if each.held_out is not None]
         console.print(_table(rest, "held out: the rest", known=result.incidents is not None, marked=False))
     console.print(_legend(result))
+    if deaf := _deaf(result):
+        console.print(never_armed(deaf), markup=False)
+
+
+def _deaf(result: SweepResult) -> list[str]:
+    """Predicates that were never armed, and under how many settings if not under all."""
+    found = []
+    for name in sorted({name for each in result.tried for name in each.armed}):
+        number = sum(each.armed.get(name) == 0.0 for each in result.tried)
+        if number:
+            some = "" if number == len(result.tried) else f" (under {number} of {len(result.tried)} settings)"
+            found.append(f"{name}{some}")
+    return found
 
 
 def _legend(result: SweepResult) -> str:

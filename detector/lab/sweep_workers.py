@@ -21,11 +21,17 @@ _encode = msgspec.msgpack.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What one contract decided, and how much of the traffic each predicate was armed for, 0..1."""
+    """What one contract decided.
+
+    Attributes:
+        armed: how much of the traffic each predicate was armed for, 0..1.
+        late: records older than every window, not judged.
+    """
 
     decisions: tuple[Decision, ...]
     armed: dict[str, float]
     digest: str
+    late: int
 
 
 class WorkerError(RuntimeError):
@@ -93,7 +99,8 @@ class _Bench:
     def judged(self) -> Judged:
         self._feed.finish()
         decisions = tuple(self._feed.decisions)
-        return Judged(decisions, self._pipeline.armed(), digest_of(decisions))
+        late = self._pipeline.counts.late
+        return Judged(decisions, self._pipeline.armed(), digest_of(decisions), late)
 
 
 def _hand_out(chunks: Iterable[Chunk], pipes: Sequence[Connection]) -> list[list[Judged]]:

@@ -277,3 +277,14 @@ def test_a_contract_that_cannot_run_is_wrong_use(recorded, tmp_path):
 
     assert result.exit_code == 2
     assert f"{bad}:2:" in result.stderr
+
+
+@pytest.mark.parametrize(("old", "told"), [(9, False), (20, True)])
+def test_many_rows_that_came_too_late_are_told_beside_the_document(contract_file, tmp_path, old, told):
+    """A file that is not in order is judged in part, and its digest does not say so."""
+    rows = [{"event_time": T0 + at, "route": "chat"} for at in (*range(9000, 10_000), *range(old))]
+    (tmp_path / "old.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    result = command(tmp_path / "old.jsonl", "--contract", contract_file, "--json")
+
+    assert json.loads(result.stdout)["late"] == old
+    assert (f"{old} of {1000 + old:,} records are older than every window" in result.stderr) is told

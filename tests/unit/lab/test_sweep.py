@@ -237,6 +237,47 @@ def test_the_command_prints_a_table_or_one_document(recorded):
     assert settings[0]["measures"]["false_per_week_interval"][1] > 0
 
 
+def of_rows(recorded, tmp_path, lines, *extra):
+    (tmp_path / "calls.jsonl").write_bytes(b"\n".join(lines))
+    args = ["--contract", recorded / "contract.yaml", "--workers", 1]
+    return command(tmp_path / "calls.jsonl", *args, *extra)
+
+
+def line(at, **more):
+    return msgspec.json.encode({"event_time": T0 + at, "route": "chat", **more})
+
+
+def test_what_was_not_judged_is_told(recorded, tmp_path):
+    """How many rows are malformed or late, the first malformed ones by name, and who could say nothing."""
+    old = [line(at) for at in range(20)]
+    lines = [*(line(at) for at in range(1000, 2000)), *old, *(line(0, latency_s=-1) for _ in range(7))]
+    text, document = (of_rows(recorded, tmp_path, lines, *extra) for extra in ((), ("--json",)))
+
+    assert (text.exit_code, document.exit_code) == (0, 0)
+    assert "1,020 records, 7 malformed, 20 late, 1 settings" in text.stdout
+    assert text.stdout.count("row 1020 at $.latency_s") == 1
+    assert text.stdout.count("  malformed: ") == 5
+    assert "  and 2 more" in text.stdout
+    assert "never armed, so nothing can be said by: output.drift\n" in text.stdout
+    found = json.loads(document.stdout)
+    assert (found["late"], found["malformed"], found["settings"][0]["late"]) == (20, 7, 20)
+    assert "20 of 1,020 records are older than every window" in document.stderr
+    assert "7 malformed rows, such as" in document.stderr
+
+
+@pytest.mark.parametrize("extra", [(), ("--json",)])
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [([], "no rows"), ([b"x", b"y"], "not one of 2 rows is a record: "), ([b""], "no rows")],
+)
+def test_files_of_which_nothing_could_be_used_are_something_wrong(recorded, tmp_path, lines, says, extra):
+    """Whoever only looks at the exit code learns it too."""
+    result = of_rows(recorded, tmp_path, lines, *extra)
+
+    assert result.exit_code == 1
+    assert says in result.stderr
+
+
 @pytest.mark.parametrize(
     "extra",
     [
