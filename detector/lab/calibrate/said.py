@@ -55,9 +55,12 @@ def of_shares(
     if not one.usable:
         what = f"{spec.above_ms:g} ms" if spec.above_ms is not None else f"ceiling {ceiling:g}"
         hint = f"; above_ms: {one.proposed_above_ms:g} would be kept" if one.proposed_above_ms else ""
+        # A lower limit of how bad it comes to be, by chance alone under the mean, by wander over it.
+        times = "" if found.at_least <= found.rate else "and at times "
         yield (
-            f"Unusable at {what}: healthy calls are over the limit {found.rate:.2%} of the time and up to "
-            f"{found.at_least:.2%}, while {ceiling:.2%} is allowed{hint}. It gives notice and never acts."
+            f"Unusable at {what}: healthy calls are over the limit {found.rate:.2%} of the time, {times}"
+            f"surely more than {found.at_least:.2%}, while {ceiling:.2%} is allowed{hint}. "
+            "It gives notice and never acts."
         )
         return
     if found.highest > ceiling:

@@ -1,6 +1,7 @@
 """From files to a contract that passes `check`: what is learnt, left out, refused and written."""
 
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,29 @@ def test_a_limit_that_healthy_traffic_exceeds_is_unusable_and_a_better_one_propo
     assert again is not None
     assert again.usable
     assert one.proposed_above_ms < 1.5 * 150 * 2.718 ** (0.4 * 3.1)
+
+
+@pytest.mark.parametrize("burst", [1.0, 3.0])
+def test_what_is_unusable_says_how_bad_it_is_at_least(tmp_path: Path, burst: float) -> None:
+    """The bound is a lower one; it is above the mean only where the share wanders, and then at times."""
+    draw = random.Random(3)
+    records = [
+        {
+            "event_time": T0 + i / PER_S,
+            "route": "chat",
+            "error": "500" if draw.random() < (0.04 * burst if i // 4000 % 2 else 0.04) else "",
+        }
+        for i in range(3600 * PER_S)
+    ]
+    result = calibrate([write(tmp_path / "calls.jsonl", records)], load_contract(EXAMPLE))
+    (says,) = [says for one in result.learnt for says in one.limits if "Unusable" in says]
+    found = re.search(
+        r"([0-9.]+)% of the time, (and at times )?surely more than ([0-9.]+)%, while 1.00%", says
+    )
+
+    assert found is not None, says
+    mean, at_times, least = float(found[1]), found[2], float(found[3])
+    assert (bool(at_times), least > mean) == (burst > 1, burst > 1)
 
 
 def test_a_limit_in_the_midst_of_healthy_calls_is_not_made_good_by_a_high_ceiling(tmp_path: Path) -> None:
