@@ -14,6 +14,7 @@ _DAY_MINUTES = 1440
 _FEW_BLOCKS = 20
 _WORTH_FINDING = 0.05  # of calls, within ten seconds
 _WORTH_NATS = 0.3
+_OUTAGE = 0.1  # of calls; a recording that is bad from end to end has no minutes that stand out
 
 
 def of_the_whole(
@@ -52,6 +53,11 @@ def of_shares(
     needed: float | None,
 ) -> Iterator[str]:
     """Limits of a rate or an exceedance."""
+    if one.ceiling is not None and one.ceiling > _OUTAGE:
+        yield (
+            f"By what was given as healthy, more than one call in ten may be bad ({found.rate:.1%} are, the learnt "
+            f"ceiling is {one.ceiling:.1%}): is it an outage?"
+        )
     if not one.usable:
         what = f"{spec.above_ms:g} ms" if spec.above_ms is not None else f"ceiling {ceiling:g}"
         hint = f"; above_ms: {one.proposed_above_ms:g} would be kept" if one.proposed_above_ms else ""

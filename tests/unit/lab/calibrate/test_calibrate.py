@@ -164,6 +164,33 @@ def test_what_is_unusable_says_how_bad_it_is_at_least(tmp_path: Path, burst: flo
     assert (bool(at_times), least > mean) == (burst > 1, burst > 1)
 
 
+@pytest.mark.parametrize(("bad", "asked"), [(0.06, False), (0.12, True), (0.4, True)])
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_recording_that_is_bad_all_along_is_asked_about(
+    tmp_path: Path, bad: float, asked: bool, stated: bool
+) -> None:
+    """No minute stands out of a long outage; over one bad call in ten the report says so."""
+    contract = (
+        EXAMPLE
+        if stated
+        else EXAMPLE.replace("error, ceiling: 0.01", "error").replace(
+            "above_ms: 200, ceiling: 0.01", "above_ms: 200"
+        )
+    )
+    draw = random.Random(4)
+    records = [
+        {"event_time": T0 + i / PER_S, "route": "chat"}
+        | {"error": "500" if draw.random() < bad else "", "latency_s": 0.5 if draw.random() < bad else 0.1}
+        for i in range(3600 * PER_S)
+    ]
+    result = calibrate([write(tmp_path / "calls.jsonl", records)], load_contract(contract))
+    said = {one.spec.name for one in result.learnt for says in one.limits if "is it an outage?" in says}
+
+    assert result.left_out == {}
+    assert said == ({"errors", "slow_responses"} if asked else set())
+    assert ("is it an outage?" in report.as_text(result)) is asked
+
+
 def test_a_limit_in_the_midst_of_healthy_calls_is_not_made_good_by_a_high_ceiling(tmp_path: Path) -> None:
     """Without a stated ceiling a quarter of all calls could be slow; a limit in the tail is proposed."""
     open_ = EXAMPLE.replace(
