@@ -79,6 +79,8 @@ def sweep(
             )
     except (MappingError, FileError, SettingError, IncidentError, OSError) as error:
         wrong_use(str(error))
+    if unused := sweep_report.unused_said(result):
+        note(f"detector: {unused}")
     if json_output:
         print_json(sweep_report.as_json(result))
         if late := many_late(result.late, result.records):

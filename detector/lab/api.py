@@ -1,6 +1,6 @@
 """`replay`, `sweep` and `calibrate` for notebooks: files or frames in, frames and plots out.
 
-Rows that are no records are left out with a warning that names the first of them.
+Rows that are no records, and incidents of other traffic, are left out with a warning that names the first.
 """
 
 import warnings
@@ -20,6 +20,7 @@ from detector.lab.incidents import Incident, read_incidents
 from detector.lab.replay import ReplayResult, replay_rows
 from detector.lab.settings_grid import Value, grid
 from detector.lab.sweep import SweepResult, sweep_rows
+from detector.lab.sweep_report import unused_said
 from detector.lab.transitions import transitions_of
 from topics.control import ControlRecord
 
@@ -82,6 +83,8 @@ def sweep(
     settings = grid(*_text(contract), sets)
     truth = read_incidents(Path(incidents)) if isinstance(incidents, str | Path) else incidents
     result = sweep_rows(rows, settings, incidents=truth, split=split, workers=workers)
+    if unused := unused_said(result):
+        warnings.warn(unused, stacklevel=2)
     return Swept(_warned(result), backend)
 
 

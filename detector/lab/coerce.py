@@ -18,6 +18,7 @@ import msgspec
 
 from topics.errors import DecodeError
 from topics.telemetry import TelemetryRecord
+from topics.types import EventTime
 
 TimeUnit = Literal["s", "ms", "us", "iso"]
 FEATURE = "features."
@@ -27,6 +28,7 @@ _FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
 # What pandas, R, Python and databases write for nothing. In names too: an `error` of `None` is none.
 _NOTHING = frozenset({"nan", "na", "n/a", "none", "null"})
 _REQUIRED = frozenset(each.name for each in msgspec.structs.fields(TelemetryRecord) if each.required)
+_RANGE = get_args(EventTime)[1]
 _PER_SECOND: dict[str, float] = {"s": 1.0, "ms": 1e3, "us": 1e6}
 
 
@@ -197,3 +199,8 @@ def time_of(value: Any, unit: TimeUnit, start: float | None) -> float:
     except OverflowError:
         raise DecodeError(path, "expected a time, got a number without end") from None
     return seconds if start is None else start + seconds
+
+
+def in_range(seconds: float) -> bool:
+    """Whether Unix seconds lie in the years 2000 to 2100, as those of a record have to."""
+    return bool(_RANGE.ge <= seconds < _RANGE.lt)

@@ -1,8 +1,8 @@
 """What was really wrong, as labels in a csv: `scope,mode,from,to` and, if there is one, `label`.
 
-`from` and `to` are Unix seconds or ISO 8601 (UTC unless they name a zone). `label` is `true` (a fault; also
-what a row without a label means), `benign` (a change that harmed nobody) or `false` (nothing: a reviewed
-false alarm). Further columns are kept as they are.
+`from` and `to` are Unix seconds or ISO 8601 (UTC unless they name a zone), in the years 2000 to 2100.
+`label` is `true` (a fault; also what a row without a label means), `benign` (a change that harmed nobody) or
+`false` (nothing: a reviewed false alarm). Further columns are kept as they are.
 """
 
 import csv
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from detector.lab.coerce import time_of
+from detector.lab.coerce import in_range, time_of
 from topics.errors import DecodeError
 from topics.scope import split_scope
 
@@ -94,15 +94,18 @@ def parse_time(text: str) -> float:
     """Unix seconds of a number or an ISO 8601 time.
 
     Raises:
-        DecodeError: neither.
+        DecodeError: neither, or outside the years 2000 to 2100.
 
-    >>> parse_time("1970-01-01T00:01:00"), parse_time("60.5")
-    (60.0, 60.5)
+    >>> parse_time("2020-01-01T00:01:00"), parse_time("1577836860.5")
+    (1577836860.0, 1577836860.5)
     """
     try:
-        return time_of(text, "s", None)
+        seconds = time_of(text, "s", None)
     except DecodeError:
-        return time_of(text, "iso", None)
+        seconds = time_of(text, "iso", None)
+    if not in_range(seconds):
+        raise DecodeError("$", f"expected Unix seconds in the years 2000 to 2100, got {text[:40]}")
+    return seconds
 
 
 def write_labels(path: Path, incidents: Iterable[Incident]) -> None:

@@ -55,6 +55,7 @@ class SweepResult:
         records: rows judged; `malformed` rows were not, `shown` are the first few of them.
         split_at: where the held-out part begins, Unix seconds.
         incidents: how many faults are known; None: nobody has said.
+        unused: rows of the incidents that have no part in the measures, and why.
     """
 
     records: int
@@ -64,6 +65,7 @@ class SweepResult:
     last_event_time: float | None
     split_at: float | None
     incidents: int | None
+    unused: tuple[tuple[Incident, str], ...]
     tried: tuple[Tried, ...]
 
     @property
@@ -188,8 +190,23 @@ def _result(
         last_event_time=reading.last,
         split_at=split_at,
         incidents=None if incidents is None else sum(each.label == "true" for each in incidents),
+        unused=tuple(_unused(incidents or (), reading)),
         tried=_ranked(tried, known=incidents is not None),
     )
+
+
+def _unused(incidents: Sequence[Incident], reading: _Reading) -> Iterator[tuple[Incident, str]]:
+    """Rows that are of other traffic, or of none: a name mistyped, or times in another zone."""
+    if reading.first is None or reading.last is None:
+        return
+    routes = {route for route, _ in reading.calls.seconds}
+    for each in incidents:
+        if each.route not in routes:
+            yield each, "no record is of its route"
+        elif each.start > reading.last or each.end < reading.first:
+            yield each, "it lies outside the recorded time"
+        elif each.label == "true" and each.start < reading.first:
+            yield each, "it begins before the first record, so it is not counted"
 
 
 def _measure(

@@ -21,8 +21,29 @@ def as_json(result: SweepResult) -> dict[str, Any]:
         "last_event_time": result.last_event_time,
         "split_at": result.split_at,
         "incidents": result.incidents,
+        "unused_incidents": [
+            {
+                "scope": each.scope,
+                "mode": each.mode,
+                "from": each.start,
+                "to": each.end,
+                "label": each.label,
+                "why": why,
+            }
+            for each, why in result.unused
+        ],
         "settings": [tried_as_json(each) for each in result.tried],
     }
+
+
+def unused_said(result: SweepResult) -> str:
+    """What to say of incidents that have no part in the measures; nothing if all have."""
+    if not result.unused:
+        return ""
+    first, why = result.unused[0]
+    more = "" if len(result.unused) == 1 else f"; {len(result.unused)} such rows in all"
+    span = f"{clock(first.start)} to {clock(first.end)}"
+    return f"incident of {first.scope} {first.mode}, {span}, is left out: {why}{more}"
 
 
 def tried_as_json(tried: Tried) -> dict[str, Any]:

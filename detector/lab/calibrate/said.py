@@ -55,8 +55,8 @@ def of_shares(
     """Limits of a rate or an exceedance."""
     if one.ceiling is not None and one.ceiling > _OUTAGE:
         yield (
-            f"By what was given as healthy, more than one call in ten may be bad ({found.rate:.1%} are, the learnt "
-            f"ceiling is {one.ceiling:.1%}): is it an outage?"
+            f"By what was given as healthy, more than one call in ten may be bad ({found.rate:.1%} are, the "
+            f"learnt ceiling is {one.ceiling:.1%}): is it an outage?"
         )
     if not one.usable:
         what = f"{spec.above_ms:g} ms" if spec.above_ms is not None else f"ceiling {ceiling:g}"

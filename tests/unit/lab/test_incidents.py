@@ -23,7 +23,7 @@ def test_written_and_read_again_is_the_same_further_columns_too(tmp_path):
     file = tmp_path / "incidents.csv"
     file.write_text(
         "who,scope,mode,from,to,label\nann,chat,error_spike,2026-01-01T00:00:00Z,1767225660.123456,\n"
-        "bob,chat@eu,input_drift,1,2,benign\n"
+        "bob,chat@eu,input_drift,1767225600,1767225602,benign\n"
     )
     first = read_incidents(file)
     write_labels(file, first)
@@ -34,7 +34,7 @@ def test_written_and_read_again_is_the_same_further_columns_too(tmp_path):
         == first
         == [
             Incident("chat", "error_spike", 1767225600.0, 1767225660.123456),
-            Incident("chat@eu", "input_drift", 1.0, 2.0, "benign"),
+            Incident("chat@eu", "input_drift", 1767225600.0, 1767225602.0, "benign"),
         ]
     )
     assert [each.more for each in second] == [{"who": "ann"}, {"who": "bob"}]
@@ -44,10 +44,15 @@ def test_written_and_read_again_is_the_same_further_columns_too(tmp_path):
     ("text", "says"),
     [
         ("scope,mode,from\n", "no column to"),
-        ("scope,mode,from,to\nchat,x,now,2\n", ":2: from: "),
-        ("scope,mode,from,to\nchat,x,3,2\n", ":2: it ends before it begins"),
-        ("scope,mode,from,to,label\nchat,x,1,2,maybe\n", ":2: label 'maybe'"),
-        ("scope,mode,from,to\n,x,1,2\n", ":2: no scope"),
+        ("scope,mode,from,to\nchat,x,now,1767225600\n", ":2: from: "),
+        ("scope,mode,from,to\nchat,x,1767225602,1767225600\n", ":2: it ends before it begins"),
+        (
+            "scope,mode,from,to\nchat,x,1767225600,1767225660\nchat,x,1767225600000,1767225660000\n",
+            ":3: from: expected Unix seconds in the years 2000 to 2100, got 1767225600000",
+        ),
+        ("scope,mode,from,to\nchat,x,1767225600,2200-01-01\n", ":2: to: expected Unix seconds"),
+        ("scope,mode,from,to,label\nchat,x,1767225600,1767225602,maybe\n", ":2: label 'maybe'"),
+        ("scope,mode,from,to\n,x,1767225600,1767225602\n", ":2: no scope"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_row(tmp_path, text, says):

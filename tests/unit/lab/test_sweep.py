@@ -265,6 +265,40 @@ def test_what_was_not_judged_is_told(recorded, tmp_path):
     assert "7 malformed rows, such as" in document.stderr
 
 
+def test_incidents_of_other_traffic_are_told(recorded, tmp_path):
+    """A route mistyped, another day, one that began before the recording; those that count are not named."""
+    rows = [
+        Incident("chat", "error_spike", T0 + 1060, T0 + 1075),
+        Incident("chat@eu", "error_spike", T0 + 1060, T0 + 1075),
+        Incident("chat", "input_drift", T0 + 900, T0 + 1100, "false"),
+        Incident("Chat", "error_spike", T0 + 1060, T0 + 1075),
+        Incident("chat", "error_spike", T0 + 87_400, T0 + 87_500, "benign"),
+        Incident("chat", "error_spike", T0, T0 + 999),
+        Incident("chat", "error_spike", T0 + 900, T0 + 1100),
+    ]
+    why = ["no record is of its route", *["it lies outside the recorded time"] * 2]
+    why.append("it begins before the first record, so it is not counted")
+    lines = [line(at) for at in range(1000, 2000)]
+    said = []
+    for number, count in enumerate((3, 7)):
+        write_labels(tmp_path / "incidents.csv", rows[:count])
+        results = [
+            of_rows(recorded, tmp_path, lines, "--incidents", tmp_path / "incidents.csv", *extra)
+            for extra in ((), ("--json",))
+        ]
+        assert [each.exit_code for each in results] == [0, 0]
+        unused = json.loads(results[1].stdout)["unused_incidents"]
+        assert [(each["scope"], each["from"], each["why"]) for each in unused] == [
+            (row.scope, row.start, reason) for row, reason in zip(rows[3:count], why * number, strict=True)
+        ]
+        said.append([each.stderr for each in results])
+
+    assert said[0] == ["", ""]
+    for text in said[1]:
+        assert "incident of Chat error_spike, 2023-11-14 22:31:00.000Z" in text
+        assert "is left out: no record is of its route; 4 such rows in all" in text
+
+
 @pytest.mark.parametrize("extra", [(), ("--json",)])
 @pytest.mark.parametrize(
     ("lines", "says"),
