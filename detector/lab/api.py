@@ -133,7 +133,12 @@ class Replayed:
         return frame_of(rows, ("predicate", "armed"), backend or self.backend)
 
     def plot(self, ax: "Axes | None" = None, *, incidents: Truth = None) -> "Axes":
-        """Draw when which scope was away from its primary, and what was really wrong if that is known."""
+        """Draw when which scope was away from its primary, and what was really wrong if that is known.
+
+        Args:
+            ax: where; None makes a figure.
+            incidents: as for `sweep`; benign ones are drawn paler, rows labelled false not at all.
+        """
         from detector.lab.plots import plot_activations
 
         truth = read_incidents(Path(incidents)) if isinstance(incidents, str | Path) else incidents
@@ -176,6 +181,8 @@ class Swept:
 
     def plot(self, ax: "Axes | None" = None, *, x: str = "delay_p50_s", y: str = "mistakes") -> "Axes":
         """Draw one number against another, a point per setting, the Pareto front joined up.
+
+        Held-out points are hollow; bars are 95 % intervals of what is counted as false.
 
         Args:
             ax: where; None makes a figure.

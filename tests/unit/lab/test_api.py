@@ -7,7 +7,7 @@ import pytest
 
 import detector.lab.replay
 import detector.lab.sweep  # noqa: F401  # the modules are loaded, and the functions are found all the same
-from detector.lab import calibrate, replay, sweep
+from detector.lab import calibrate, plots, replay, sweep
 from detector.lab.calibrate import NotHealthyError
 from detector.lab.columns import MappingError
 from detector.lab.incidents import Incident
@@ -117,6 +117,60 @@ def test_plots_draw_into_the_axes_given():
     assert one.patches
     assert other.collections
     plt.close(figure)
+
+
+@pytest.fixture
+def plot():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+def test_only_faults_are_drawn_as_faults(plot):
+    """What harmed nobody has another colour; where there was nothing, nothing is drawn."""
+    from matplotlib.colors import to_hex
+
+    frame = pytest.importorskip("pandas").DataFrame(CELLS)
+    truth = [
+        Incident("chat", "error_spike", T0 + 60, T0 + 70),
+        Incident("chat", "input_drift", T0 + 20, T0 + 30, "benign"),
+        Incident("chat", "error_spike", T0 + 40, T0 + 50, "false"),
+        Incident("code", "error_spike", T0 + 40, T0 + 50, "false"),
+    ]
+    replay(frame, CONTRACT, **OPTIONS).plot(plot, incidents=truth)
+    behind = [to_hex(each.get_facecolor()) for each in plot.patches if each.get_height() == 0.8]
+
+    assert len(behind) == len(set(behind)) == 2
+    assert behind[0] == plots.FAULT
+    assert [each.get_text() for each in plot.get_yticklabels()] == ["chat"]
+
+
+@pytest.mark.parametrize(("y", "bars"), [("false_per_week", 2), ("mistakes", 2), ("found_share", 0)])
+def test_the_pareto_plot_shows_what_is_held_out_and_how_sure_its_counts_are(plot, y, bars):
+    """A filled and a hollow point for the setting, each with a bar where something false is counted."""
+    from matplotlib.collections import LineCollection, PathCollection
+
+    frame = pytest.importorskip("pandas").DataFrame(CELLS)
+    truth = [Incident("chat", "error_spike", T0 + 60, T0 + 70)]
+    found = sweep(frame, CONTRACT, {}, incidents=truth, split=0.5, **OPTIONS)
+    found.plot(plot, x="diverted", y=y)
+    points = [
+        each for each in plot.collections if isinstance(each, PathCollection) and each.get_zorder() == 3
+    ]
+    lines = [each for each in plot.collections if isinstance(each, LineCollection)]
+
+    whole = {"false_per_week", "mistakes"}
+    assert [len(each.get_facecolors()) for each in points] == ([1, 0] if y in whole else [0])
+    assert len(lines) == bars
+    (tried,) = found.result.tried
+    if y == "false_per_week":
+        ends = [tuple(segment[:, 1]) for each in lines for segment in each.get_segments()]
+        parts = (tried.measures, tried.held_out)
+        assert ends == [pytest.approx(each.false_per_week_interval) for each in parts]
 
 
 def test_an_option_that_is_none_is_refused():
