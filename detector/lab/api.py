@@ -15,7 +15,7 @@ from detector.contract import load_contract
 from detector.contract.model import Contract
 from detector.lab.columns import Columns, MappingError, parse_columns
 from detector.lab.files import Row, read_rows
-from detector.lab.frames import backend_of, frame_of, is_frame, rows_of
+from detector.lab.frames import EXPECTED, backend_of, frame_of, is_frame, rows_of
 from detector.lab.incidents import Incident, read_incidents
 from detector.lab.replay import ReplayResult, replay_rows
 from detector.lab.settings_grid import Value, grid
@@ -48,7 +48,7 @@ def replay(data: Data, contract: Source, **columns: Any) -> "Replayed":
         columns: `map={field: column}`, `set={field: value}`, `time_unit="s"|"ms"|"us"|"iso"`, `start=ISO`.
 
     Raises:
-        FileError, MappingError: the data cannot be read as telemetry.
+        FileError, MappingError, TypeError: the data cannot be read as telemetry.
         ContractError: the contract cannot run.
     """
     rows, backend = _rows(data, columns)
@@ -77,7 +77,7 @@ def sweep(
 
     Raises:
         SettingError: a path leads nowhere, or a value makes no contract.
-        FileError, MappingError, IncidentError: what is given cannot be read.
+        FileError, MappingError, IncidentError, TypeError: what is given cannot be read.
     """
     rows, backend = _rows(data, columns)
     settings = grid(*_text(contract), sets)
@@ -92,13 +92,14 @@ def calibrate(data: Data, contract: Source, **columns: Any) -> "Calibrated":
     """Learn references, ceilings and dependence from healthy telemetry; arguments as for `replay`.
 
     Raises:
-        FileError, MappingError: the data cannot be read as telemetry.
+        FileError, MappingError, TypeError: the data cannot be read as telemetry.
         NotHealthyError: there is nothing to learn from, or most of it looks like incidents.
     """
     from detector.lab.calibrate import calibrate_rows
 
+    data = data if is_frame(data) else _paths(data)
     rows, backend = _rows(data, columns)
-    made_from = ["frame"] if is_frame(data) else sorted(path.name for path in _paths(data))
+    made_from = ["frame"] if backend else sorted(path.name for path in data)
     return Calibrated(_warned(calibrate_rows(rows, _contract(contract), made_from)), backend)
 
 
@@ -232,9 +233,12 @@ def _columns(options: Mapping[str, Any]) -> Columns:
     unknown = options.keys() - {"map", "set", "time_unit", "start"}
     if unknown:
         raise MappingError(f"no option {', '.join(sorted(unknown))}; there are map, set, time_unit and start")
-    maps, sets = (
-        [f"{name}={value}" for name, value in options.get(each, {}).items()] for each in ("map", "set")
-    )
+    pairs = {each: options.get(each) or {} for each in ("map", "set")}
+    for name, given in pairs.items():
+        if not isinstance(given, Mapping):
+            what = "{field: column}" if name == "map" else "{field: value}"
+            raise MappingError(f"{name}: expected a mapping {what}, got a {type(given).__name__}")
+    maps, sets = ([f"{name}={value}" for name, value in given.items()] for given in pairs.values())
     return parse_columns(maps, sets, options.get("time_unit", "s"), options.get("start"))
 
 
@@ -246,7 +250,13 @@ def _rows(data: Data, options: Mapping[str, Any]) -> tuple[Iterator[Row], str | 
 
 
 def _paths(data: Data) -> list[Path]:
-    return [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
+    several = isinstance(data, Iterable) and not isinstance(data, str | Path | Mapping)
+    paths = list(data) if several else [data]
+    for each in paths:
+        if not isinstance(each, str | Path):
+            what = f"{type(each).__name__}{' among others' if several else ''}"
+            raise TypeError(f"expected {EXPECTED}, got {what}; pandas.DataFrame(...) makes a frame of rows")
+    return [Path(each) for each in paths]
 
 
 R = TypeVar("R", ReplayResult, SweepResult, "CalibrateResult")

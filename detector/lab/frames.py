@@ -3,15 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from detector.lab.columns import Columns, row_builder
+from detector.lab.columns import Columns, MappingError, row_builder
 from detector.lab.files import Malformed, Row
 from topics.errors import DecodeError
 
 BACKENDS = ("pandas", "polars", "pyarrow")
 
 
+EXPECTED = "a path, paths, or a frame of pandas, polars or pyarrow"
+
+
 def is_frame(data: object) -> bool:
-    """Whether `data` is an eager frame of a library that narwhals knows."""
+    """Whether `data` comes from one of the libraries of frames; `rows_of` says whether it is one."""
     return type(data).__module__.split(".")[0] in BACKENDS
 
 
@@ -26,17 +29,43 @@ def rows_of(frame: Any, columns: Columns, name: str = "frame") -> Iterator[Row]:
     A missing value of any kind, NaN included, is "not measured".
 
     Raises:
-        MappingError: a column that was asked for is not there.
+        MappingError: a column that was asked for is not there, or columns cannot be told apart by name.
+        TypeError: it is no frame, or one that is still to be computed.
     """
     import narwhals as nw
 
+    frame = _eager(frame)
+    header = list(frame.column_names if hasattr(frame, "column_names") else frame.columns)
+    _check_names(header)
     table = nw.from_native(frame, eager_only=True)
-    build = row_builder(columns, list(table.columns), text=False)
+    build = row_builder(columns, header, text=False)
     for index, cells in enumerate(table.iter_rows()):
         try:
             yield build([_plain(cell) for cell in cells])
         except DecodeError as error:
             yield Malformed(name, index, error.path, error.expected)
+
+
+def _eager(frame: Any) -> Any:
+    """The frame with its cells in it; one batch of pyarrow is made a table."""
+    kind = type(frame).__name__
+    if kind in ("DataFrame", "Table"):
+        return frame
+    if kind == "RecordBatch":
+        import pyarrow as pa
+
+        return pa.Table.from_batches([frame])
+    advice = "call .collect() on it" if kind == "LazyFrame" else f"give {EXPECTED}"
+    raise TypeError(f"a {kind} of {backend_of(frame)} is no frame with rows to read: {advice}")
+
+
+def _check_names(header: Sequence[Any]) -> None:
+    odd = next((name for name in header if not isinstance(name, str)), None)
+    if odd is not None:
+        raise MappingError(f"column {odd!r} has no text for a name: rename it, such as to {str(odd)!r}")
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise MappingError(f"there are {header.count(twice)} columns {twice!r}: keep or rename all but one")
 
 
 def _plain(cell: Any) -> Any:

@@ -179,6 +179,69 @@ def test_an_option_that_is_none_is_refused():
         replay("calls.csv", CONTRACT, time_units="ms")
 
 
+def table(kind):
+    """Data of the kinds that people have at hand in a notebook."""
+    rows = [{"event_time": T0 + i, "route": "chat"} for i in range(3)]
+    if kind == "rows":
+        return rows
+    if kind in ("columns", "nothing", "number", "rows one by one"):
+        return {"columns": {"event_time": [T0]}, "nothing": None, "number": 7}.get(kind, iter(rows))
+    if kind == "lazy":
+        return pytest.importorskip("polars").DataFrame(rows).lazy()
+    frame = pytest.importorskip("pandas").DataFrame(rows)
+    if kind == "series":
+        return frame["route"]
+    if kind == "twice":
+        return type(frame)([[T0, "chat", "code"]], columns=["event_time", "route", "route"])
+    return frame.rename(columns={"route": 0})
+
+
+@pytest.mark.parametrize("judge", [replay, lambda *given: sweep(*given, {}), calibrate])
+@pytest.mark.parametrize(
+    ("kind", "error", "says"),
+    [
+        ("rows", TypeError, r"got dict among others; pandas\.DataFrame"),
+        ("rows one by one", TypeError, "got dict among others"),
+        ("columns", TypeError, "expected a path, paths, or a frame of pandas, polars or pyarrow, got dict;"),
+        ("nothing", TypeError, "got NoneType;"),
+        ("number", TypeError, "got int;"),
+        ("series", TypeError, "a Series of pandas is no frame .* give a path, paths, or a frame"),
+        ("lazy", TypeError, r"call \.collect\(\)"),
+        ("numbered", MappingError, "column 0 has no text for a name: rename it, such as to '0'"),
+        ("twice", MappingError, "there are 2 columns 'route'"),
+    ],
+)
+def test_data_that_cannot_be_read_is_refused_in_a_sentence(judge, kind, error, says):
+    """It says what is accepted, not what broke inside."""
+    with pytest.raises(error, match=says) as caught:
+        judge(table(kind), CONTRACT)
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["map", "set"])
+def test_pairs_of_an_option_are_a_mapping(option):
+    """Not the list of texts that the command takes."""
+    with pytest.raises(MappingError, match=rf"{option}: expected a mapping \{{field: .*got a list"):
+        replay("calls.csv", CONTRACT, **{option: ["event_time=at"]})
+
+
+def test_a_batch_of_pyarrow_is_a_frame():
+    """It reads as the table of it does."""
+    table = pytest.importorskip("pyarrow").table(CELLS)
+    found, whole = replay(table.to_batches()[0], CONTRACT, **OPTIONS), replay(table, CONTRACT, **OPTIONS)
+
+    assert (found.result.digest, found.backend) == (whole.result.digest, "pyarrow")
+
+
+def test_paths_may_come_one_by_one(tmp_path):
+    """Whatever is read twice inside, such as for names of files."""
+    pytest.importorskip("pandas").DataFrame(CELLS).to_csv(tmp_path / "calls.csv", index=False)
+    found = calibrate(iter([tmp_path / "calls.csv"]), CONTRACT, **OPTIONS).result
+
+    assert (found.records, found.calibration.made_from) == (900, ("calls.csv",))
+
+
 def test_importing_the_lab_loads_no_library():
     """What a notebook imports first costs nothing until it is used."""
     code = (
