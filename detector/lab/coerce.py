@@ -175,7 +175,7 @@ def time_of(value: Any, unit: TimeUnit, start: float | None) -> float:
         start: Unix seconds to add to relative times; None if times are absolute.
 
     Raises:
-        DecodeError: not a time in that unit.
+        DecodeError: not a time in that unit, or one that `start` would be added to though it is absolute.
 
     >>> time_of("1970-01-02T00:00:00Z", "iso", None), time_of("1500", "ms", 100.0)
     (86400.0, 101.5)
@@ -198,7 +198,11 @@ def time_of(value: Any, unit: TimeUnit, start: float | None) -> float:
         seconds = value / _PER_SECOND[unit]
     except OverflowError:
         raise DecodeError(path, "expected a time, got a number without end") from None
-    return seconds if start is None else start + seconds
+    if start is None:
+        return seconds
+    if in_range(seconds):
+        raise DecodeError(path, f"expected a time relative to the start, got {value}, which is absolute")
+    return start + seconds
 
 
 def in_range(seconds: float) -> bool:

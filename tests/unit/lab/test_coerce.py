@@ -148,7 +148,16 @@ def test_times_are_read_in_their_unit(seconds, unit):
     name, factor = unit
 
     assert time_of(repr(seconds * factor), name, None) == pytest.approx(seconds, abs=1e-6)
-    assert time_of(seconds * factor, name, 10.0) == pytest.approx(10.0 + seconds, abs=1e-6)
+    assert time_of(seconds / 10 * factor, name, 10.0) == pytest.approx(10.0 + seconds / 10, abs=1e-6)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("s", 1), ("ms", 1e3), ("us", 1e6)])
+def test_a_start_is_not_added_to_absolute_times(unit, factor):
+    """They would come to lie half a century ahead, and nobody would see it."""
+    for value in (1.7e9 * factor, repr(1.7e9 * factor)):
+        with pytest.raises(DecodeError, match="relative to the start"):
+            time_of(value, unit, 1.7e9)
+    assert time_of(9e8 * factor, unit, 1.7e9) == pytest.approx(2.6e9)
 
 
 def test_iso_times_without_a_zone_are_utc():

@@ -288,3 +288,11 @@ def test_many_rows_that_came_too_late_are_told_beside_the_document(contract_file
 
     assert json.loads(result.stdout)["late"] == old
     assert (f"{old} of {1000 + old:,} records are older than every window" in result.stderr) is told
+
+
+def test_a_start_given_for_absolute_times_is_something_wrong(recorded, contract_file):
+    """No row is judged half a century ahead."""
+    result = command(recorded, "--contract", contract_file, "--start", "2026-01-01")
+
+    assert result.exit_code == 1
+    assert "at $.event_time: expected a time relative to the start" in result.stderr
