@@ -14,7 +14,7 @@ from detector.contract.nodes import plain_value, read_nodes, scalar_value
 from detector.lab.coerce import is_field
 
 Value = str | int | float | bool | None
-_SINGLE = ("number", "integer", "boolean", "text", "choice")
+_SINGLE = ("number", "integer", "boolean", "text", "choice", "condition")  # a condition may be one predicate
 
 
 class SettingError(ValueError):
@@ -114,12 +114,19 @@ def _place(content: Any, path: str) -> tuple[Any, Any]:
         value = node[step] if present else None
         if not names:
             if inner.kind not in _SINGLE or isinstance(value, dict | list):
-                listed = ", ".join(_known(value, inner)[:16])
-                raise SettingError(f"--set {path}: a single value is wanted; there are {done}.* of {listed}")
+                raise SettingError(f"--set {path}: {_no_single(done, value, inner)}")
             return node, step
         if not present:
             value = node[step] = {}
         node, key = value, inner
+
+
+def _no_single(done: str, value: Any, inner: Key) -> str:
+    """What to say of a path to something that a list of values cannot be tried for."""
+    known = _known(value, inner)
+    if known:
+        return f"a single value is wanted; there are {done}.* of {', '.join(known[:16])}"
+    return f"{done} takes several values at once; write a contract for each and sweep them one by one"
 
 
 def _step(node: Any, key: Key, names: list[str], path: str, done: str) -> tuple[str, list[str], Key]:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from itertools import pairwise
 
 import msgspec
@@ -190,6 +191,32 @@ def test_a_value_that_makes_no_contract_is_refused(path, value):
     """Every setting passes the rules of a contract file."""
     with pytest.raises(SettingError, match=path):
         grid(CONTRACT, "c", {path: [value]})
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("modes.error_spike.mutes", "modes.error_spike.mutes takes several values at once"),
+        ("predicates.errors.where", "predicates.errors.where takes several values at once"),
+        ("modes.token_drift.when", "there are modes.token_drift.when.* of any"),
+        ("matrix.0", "there are matrix.0.* of mode, "),
+    ],
+)
+def test_what_takes_more_than_one_value_is_refused_with_what_can_be_tried(path, says):
+    """Never with a list of nothing."""
+    contract = CONTRACT.replace("when: output.drift", "when: {any: [output.drift, errors]}")
+    with pytest.raises(SettingError, match=re.escape(says)):
+        grid(contract, "c", {path: ["errors"]})
+
+
+def test_the_one_predicate_of_a_mode_can_be_tried():
+    """A condition that is a name is a single value; its parts are where it has some."""
+    found = grid(CONTRACT, "c", parse_sets(["modes.error_spike.when=errors,output.drift"]))
+
+    assert [each.contract.modes["error_spike"].predicates for each in found] == [
+        ("errors",),
+        ("output.drift",),
+    ]
 
 
 def test_several_paths_make_a_grid_and_keys_not_written_can_be_set():
