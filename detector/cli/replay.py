@@ -17,6 +17,9 @@ Sets = Annotated[
 ]
 TimeUnit = Annotated[str, typer.Option(metavar="s|ms|us|iso", help="Unit of event_time.")]
 Start = Annotated[str | None, typer.Option(metavar="ISO", help="When a file with relative times began.")]
+Evaluations = Annotated[
+    list[Path] | None, typer.Option(metavar="FILE", help="Late verdicts, .jsonl (also .gz). Repeatable.")
+]
 Batch = Annotated[int, typer.Option(min=1, help="Most records judged at once; never changes a decision.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -28,10 +31,7 @@ def replay(
     sets: Sets = None,
     time_unit: TimeUnit = "s",
     start: Start = None,
-    evaluations: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Late verdicts, .jsonl (also .gz). Repeatable."),
-    ] = None,
+    evaluations: Evaluations = None,
     batch: Batch = 4096,
     json_output: Json = False,
 ) -> None:

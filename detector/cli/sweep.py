@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from detector.cli.replay import ContractFile, Files, Json, Maps, Start, TimeUnit
+from detector.cli.replay import ContractFile, Evaluations, Files, Json, Maps, Start, TimeUnit
 
 Sets = Annotated[
     list[str] | None,
@@ -33,6 +33,7 @@ def sweep(
     maps: Maps = None,
     time_unit: TimeUnit = "s",
     start: Start = None,
+    evaluations: Evaluations = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes to share the settings over.")] = 2,
     json_output: Json = False,
 ) -> None:
@@ -76,6 +77,7 @@ def sweep(
                 split=split,
                 workers=workers,
                 progress=progress,
+                evaluations=evaluations or (),
             )
     except (MappingError, FileError, SettingError, IncidentError, OSError) as error:
         wrong_use(str(error))

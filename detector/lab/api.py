@@ -14,7 +14,7 @@ import msgspec
 from detector.contract import load_contract
 from detector.contract.model import Contract
 from detector.lab.columns import Columns, MappingError, parse_columns
-from detector.lab.files import Row, read_rows
+from detector.lab.files import Row, read_evaluations, read_rows
 from detector.lab.frames import EXPECTED, backend_of, frame_of, is_frame, rows_of
 from detector.lab.incidents import Incident, read_incidents
 from detector.lab.replay import ReplayResult, replay_rows
@@ -39,12 +39,13 @@ _ACTIVATION = (
 _TRANSITION = "issued_at scope state mode primary_share disposition reason event_id".split()
 
 
-def replay(data: Data, contract: Source, **columns: Any) -> "Replayed":
+def replay(data: Data, contract: Source, *, evaluations: Data = (), **columns: Any) -> "Replayed":
     """Judge recorded telemetry by the code that runs in production.
 
     Args:
         data: path or paths (.jsonl, .csv, .parquet), or a frame of pandas, polars or pyarrow.
         contract: a `Contract`, the path of a contract file, or its text.
+        evaluations: path or paths (.jsonl) of late verdicts.
         columns: `map={field: column}`, `set={field: value}`, `time_unit="s"|"ms"|"us"|"iso"`, `start=ISO`.
 
     Raises:
@@ -52,7 +53,8 @@ def replay(data: Data, contract: Source, **columns: Any) -> "Replayed":
         ContractError: the contract cannot run.
     """
     rows, backend = _rows(data, columns)
-    return Replayed(_warned(replay_rows(rows, _contract(contract))), backend)
+    verdicts = list(read_evaluations(_paths(evaluations)))
+    return Replayed(_warned(replay_rows(rows, _contract(contract), verdicts=verdicts)), backend)
 
 
 def sweep(
@@ -63,12 +65,13 @@ def sweep(
     incidents: Truth = None,
     split: float | None = None,
     workers: int = 1,
+    evaluations: Data = (),
     **columns: Any,
 ) -> "Swept":
     """Try values of a contract's keys on recorded telemetry.
 
     Args:
-        data: as for `replay`, and `columns` likewise.
+        data: as for `replay`, and `evaluations` and `columns` likewise.
         contract: path of a contract file, or its text.
         sets: dotted path -> values, such as `{"predicates.errors.ceiling": [0.01, 0.02]}`; all combinations.
         incidents: csv of what was really wrong, or a list of `Incident`.
@@ -82,7 +85,8 @@ def sweep(
     rows, backend = _rows(data, columns)
     settings = grid(*_text(contract), sets)
     truth = read_incidents(Path(incidents)) if isinstance(incidents, str | Path) else incidents
-    result = sweep_rows(rows, settings, incidents=truth, split=split, workers=workers)
+    verdicts = list(read_evaluations(_paths(evaluations)))
+    result = sweep_rows(rows, settings, incidents=truth, split=split, workers=workers, verdicts=verdicts)
     if unused := unused_said(result):
         warnings.warn(unused, stacklevel=2)
     return Swept(_warned(result), backend)

@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from detector.lab.columns import Columns
-from detector.lab.files import SHOWN, Malformed, Progress, Row, read_rows
+from detector.lab.files import SHOWN, Malformed, Progress, Row, read_evaluations, read_rows
 from detector.lab.incidents import Incident
 from detector.lab.matching import longest_window_s
 from detector.lab.outcome import activations_of
 from detector.lab.settings_grid import Setting
 from detector.lab.sweep_measure import Calls, Measures, Stretch, measure
 from detector.lab.sweep_workers import Judged, judge_all
+from detector.lab.verdict_lag import VerdictLag
 from detector.modes.decision import Decision
-from topics.telemetry import TelemetryRecord
+from topics.telemetry import Evaluation, TelemetryRecord
 
 _CHUNK = 4096
 
@@ -83,6 +84,7 @@ def sweep(
     split: float | None = None,
     workers: int = 2,
     progress: Progress | None = None,
+    evaluations: Sequence[Path] = (),
 ) -> SweepResult:
     """Try each setting on the files' records.
 
@@ -94,13 +96,16 @@ def sweep(
         split: share of the event time, 0..1, after which the rest is held out; None: no split.
         workers: processes; 1 judges in this one.
         progress: told the bytes read so far, now and then.
+        evaluations: files of late verdicts, read whole; each is judged when it was made, and what most of
+            them took to come is added to the time in which an activation is true.
 
     Raises:
         FileError: a file is missing or of an unknown kind.
         MappingError: a column is not there.
     """
     rows = read_rows(files, columns or Columns(), progress)
-    return sweep_rows(rows, settings, incidents=incidents, split=split, workers=workers)
+    verdicts = list(read_evaluations(evaluations))
+    return sweep_rows(rows, settings, incidents=incidents, split=split, workers=workers, verdicts=verdicts)
 
 
 def sweep_rows(
@@ -110,20 +115,26 @@ def sweep_rows(
     incidents: Sequence[Incident] | None = None,
     split: float | None = None,
     workers: int = 1,
+    verdicts: Sequence[tuple[int, Evaluation] | Malformed] = (),
 ) -> SweepResult:
     """`sweep` on rows from anywhere."""
     if split is not None and not 0 < split < 1:
         raise ValueError("split is a share of the time, above 0 and below 1")
-    reading = _Reading(rows)
-    judged = judge_all(reading.chunks(), [setting.contract for setting in settings], workers)
+    known = [each for each in verdicts if not isinstance(each, Malformed)]
+    reading = _Reading(rows, VerdictLag(evaluation for _, evaluation in known))
+    judged = judge_all(reading.chunks(), [setting.contract for setting in settings], workers, known)
+    for each in verdicts:
+        if isinstance(each, Malformed):
+            reading.refuse(each)
     return _result(reading, settings, judged, incidents, split)
 
 
 class _Reading:
     """Rows on their way to the judges, counted as they go by."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    def __init__(self, rows: Iterable[Row], lag: VerdictLag) -> None:
         self._rows = rows
+        self.lag = lag
         self.calls = Calls()
         self.records = self.malformed = 0
         self.shown: list[Malformed] = []
@@ -136,17 +147,22 @@ class _Reading:
         offsets: list[int] = []
         for index, row in enumerate(self._rows):
             if isinstance(row, Malformed):
-                self.malformed += 1
-                self.shown += [row] if len(self.shown) < SHOWN else []
+                self.refuse(row)
                 continue
             records.append(row)
             offsets.append(index)
             self.calls.add(row.route, row.deployment, row.event_time)
+            self.lag.see(row)
             if len(records) == _CHUNK:
                 yield self._counted(records), offsets
                 records, offsets = [], []
         if records:
             yield self._counted(records), offsets
+
+    def refuse(self, row: Malformed) -> None:
+        """Count a row that is no record, or no verdict."""
+        self.malformed += 1
+        self.shown += [row] if len(self.shown) < SHOWN else []
 
     def _counted(self, records: list[TelemetryRecord]) -> list[TelemetryRecord]:
         self.records += len(records)
@@ -170,7 +186,7 @@ def _result(
     parts = [Stretch(first, end)] if split_at is None else [Stretch(first, split_at), Stretch(split_at, end)]
     tried = []
     for setting, found in zip(settings, judged, strict=True):
-        measures = [_measure(setting, found.decisions, part, reading.calls, incidents) for part in parts]
+        measures = [_measure(setting, found.decisions, part, reading, incidents) for part in parts]
         tried.append(
             Tried(
                 setting=setting,
@@ -213,17 +229,18 @@ def _measure(
     setting: Setting,
     decisions: Sequence[Decision],
     part: Stretch,
-    calls: Calls,
+    reading: _Reading,
     incidents: Sequence[Incident] | None,
 ) -> Measures:
     return measure(
         decisions,
         activations_of(decisions),
         part,
-        calls,
+        reading.calls,
         incidents,
         longest_window_s=longest_window_s(setting.contract),
         lateness_s=setting.contract.defaults.lateness_s,
+        verdict_lag_s=reading.lag.p95_s(),
     )
 
 

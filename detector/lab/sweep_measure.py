@@ -121,6 +121,7 @@ def measure(
     *,
     longest_window_s: float,
     lateness_s: float,
+    verdict_lag_s: float = 0.0,
 ) -> Measures:
     """Measure what was decided on a stretch of traffic.
 
@@ -131,8 +132,11 @@ def measure(
         incidents: all that are known; None: nobody has said what was really wrong.
         longest_window_s: as in `matching.match`.
         lateness_s: how long windows wait for late records.
+        verdict_lag_s: how long late verdicts take to come.
     """
-    result = match(activations, incidents or (), longest_window_s=longest_window_s)
+    result = match(
+        activations, incidents or (), longest_window_s=longest_window_s, verdict_lag_s=verdict_lag_s
+    )
     found = [(incident, each) for incident, each in result.found if stretch.holds(incident.start)]
     missed = [incident for incident in result.missed if stretch.holds(incident.start)]
     repeats, benign, false = (

@@ -13,9 +13,10 @@ from detector.lab.feed import Feed
 from detector.lab.outcome import digest_of
 from detector.modes.decision import Decision
 from detector.pipeline import Pipeline
-from topics.telemetry import TelemetryRecord
+from topics.telemetry import Evaluation, TelemetryRecord
 
 Chunk = tuple[list[TelemetryRecord], list[int]]  # records and their rows' indices
+Verdicts = Sequence[tuple[int, Evaluation]]
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -38,20 +39,23 @@ class WorkerError(RuntimeError):
     """A worker process came to an end before its work."""
 
 
-def judge_all(chunks: Iterable[Chunk], contracts: Sequence[Contract], workers: int = 1) -> list[Judged]:
+def judge_all(
+    chunks: Iterable[Chunk], contracts: Sequence[Contract], workers: int = 1, verdicts: Verdicts = ()
+) -> list[Judged]:
     """Judge a stream by every contract, each as a replay of its own would.
 
     Args:
         chunks: the stream, read once.
         contracts: results come in their order.
         workers: processes to share them out over.
+        verdicts: late ones with the index of their row, held by each worker.
 
     Raises:
         WorkerError: a worker was killed or failed.
     """
     workers = min(workers, len(contracts))
     if workers <= 1:
-        return _judge_here(chunks, contracts)
+        return _judge_here(chunks, contracts, verdicts)
     # Spawned, not forked: whoever calls this from a notebook has threads.
     context = multiprocessing.get_context("spawn")
     shares = [contracts[number::workers] for number in range(workers)]
@@ -60,7 +64,7 @@ def judge_all(chunks: Iterable[Chunk], contracts: Sequence[Contract], workers: i
     try:
         for share in shares:
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, list(share)), daemon=True)
+            process = context.Process(target=_work, args=(theirs, list(share), verdicts), daemon=True)
             process.start()
             theirs.close()
             pipes.append(ours)
@@ -77,8 +81,8 @@ def judge_all(chunks: Iterable[Chunk], contracts: Sequence[Contract], workers: i
     return [each for each in judged if each is not None]
 
 
-def _judge_here(chunks: Iterable[Chunk], contracts: Sequence[Contract]) -> list[Judged]:
-    benches = [_Bench(contract) for contract in contracts]
+def _judge_here(chunks: Iterable[Chunk], contracts: Sequence[Contract], verdicts: Verdicts) -> list[Judged]:
+    benches = [_Bench(contract, verdicts) for contract in contracts]
     for records, offsets in chunks:
         for bench in benches:
             bench.take(records, offsets)
@@ -88,9 +92,9 @@ def _judge_here(chunks: Iterable[Chunk], contracts: Sequence[Contract]) -> list[
 class _Bench:
     """One contract at work."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, verdicts: Verdicts) -> None:
         self._pipeline = Pipeline(contract)
-        self._feed = Feed.for_contract([self._pipeline], contract)
+        self._feed = Feed.for_contract([self._pipeline], contract, evaluations=verdicts)
 
     def take(self, records: Sequence[TelemetryRecord], offsets: Sequence[int]) -> None:
         for record, offset in zip(records, offsets, strict=True):
@@ -118,9 +122,9 @@ def _hand_out(chunks: Iterable[Chunk], pipes: Sequence[Connection]) -> list[list
     return answers
 
 
-def _work(pipe: Connection, contracts: list[Contract]) -> None:
+def _work(pipe: Connection, contracts: list[Contract], verdicts: Verdicts) -> None:
     """Body of a worker: chunks in until an empty one, results out."""
-    benches = [_Bench(contract) for contract in contracts]
+    benches = [_Bench(contract, verdicts) for contract in contracts]
     decode = msgspec.msgpack.Decoder(tuple[list[TelemetryRecord], list[int]]).decode
     while data := pipe.recv_bytes():
         records, offsets = decode(data)

@@ -7,6 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from detector.cli.main import build
+from detector.lab import replay, sweep
+from detector.lab.verdict_lag import VerdictLag
+from topics.telemetry import Evaluation
 
 CONTRACT = """
 version: 1
@@ -103,3 +106,66 @@ def test_another_kind_of_file_is_wrong_use(files):
 
     assert result.exit_code == 2
     assert "expected .jsonl" in result.output + result.stderr
+
+
+def swept(folder, *options):
+    """The document of `sweep --json`; a fault is known from the first bad call on."""
+    (folder / "incidents.csv").write_text(
+        f"scope,mode,from,to\nchat,hallucination_spike,{T0 + BAD_FROM},{T0 + BAD_FROM + 1}\n"
+    )
+    args = ["sweep", "calls.jsonl", "--contract", "contract.yaml", "--incidents", "incidents.csv", *options]
+    args += ["--set", "predicates.made_up.ceiling=0.02,0.05", "--json"]
+    args = [str(folder / each) if each.endswith(("jsonl", "yaml", "csv")) else each for each in args]
+    result = CliRunner().invoke(build(), args)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_sweep_judges_verdicts_and_waits_for_them(files, workers, named):
+    """Each setting decides as a replay does; a fault lasts for the lag as well, told or looked up."""
+    if named:
+        rows = map(json.loads, (files / "verdicts.jsonl").read_text("utf-8").splitlines())
+        lines = [json.dumps({k: v for k, v in row.items() if k != "call_time"}) for row in rows]
+        (files / "verdicts.jsonl").write_text("\n".join(lines), "utf-8")
+    (found,) = replayed(files, "--evaluations", "verdicts.jsonl")["activations"]
+    first, second = swept(files, "--evaluations", "verdicts.jsonl", "--workers", workers)["settings"]
+
+    assert found["activated_at"] > T0 + BAD_FROM + 1
+    assert first["armed"]["made_up"] > 0.9
+    for each in (first, second):
+        assert (each["measures"]["found"], each["measures"]["false"]) == (1, 0)
+    decided = found["evidence"]["event_time"] - T0 - BAD_FROM
+    assert decided <= first["measures"]["delay_p50_s"] <= found["activated_at"] - T0 - BAD_FROM
+    assert swept(files, "--workers", workers)["settings"][0]["measures"]["activations"] == 0
+
+
+def test_a_malformed_verdict_is_counted_by_a_sweep(files):
+    """As a replay does."""
+    with (files / "verdicts.jsonl").open("a") as out:
+        out.write("\nno verdict\n")
+    found = swept(files, "--evaluations", "verdicts.jsonl")
+
+    assert (found["records"], found["malformed"]) == (1200, 1)
+
+
+def test_notebooks_take_verdicts_too(files):
+    """The same activation as by the command, in a replay and in a sweep."""
+    options = {"evaluations": files / "verdicts.jsonl"}
+    found = replay(files / "calls.jsonl", CONTRACT, **options).result
+    (tried,) = sweep(files / "calls.jsonl", CONTRACT, {}, **options).result.tried
+
+    assert [each.mode for each in found.activations] == ["hallucination_spike"]
+    assert tried.digest == found.digest
+
+
+def test_the_lag_is_that_of_most_verdicts():
+    """One in twenty may take longer, and what was too late to be judged says nothing."""
+    verdicts = [
+        Evaluation(event_time=T0 + lag, call_time=T0, route="chat", name="x")
+        for lag in (*range(1, 20), 500, 10_000, 20_000)
+    ]
+
+    assert VerdictLag(verdicts).p95_s() == 19
+    assert VerdictLag([]).p95_s() == 0
