@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any, Protocol
@@ -12,6 +11,7 @@ import aiokafka
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from detector.gateway.closing import close_consumer, close_producer
 from detector.gateway.headernames import tolerate_header_names
 from detector.gateway.leanfetch import TRIED_WITH, hand_over_whole
 from topics.names import topics
@@ -120,8 +120,7 @@ class KafkaTransport:
             consumer.assign([self._place])
             await consumer.seek_to_beginning(self._place)
         except BaseException:
-            with suppress(*TransportError):
-                await consumer.stop()
+            await close_consumer(consumer)
             raise
         self._consumer = consumer
 
@@ -153,8 +152,7 @@ class KafkaTransport:
             try:
                 await producer.start()
             except BaseException:
-                with suppress(*TransportError):
-                    await producer.stop()
+                await close_producer(producer)
                 raise
             self._producer = producer
         future = await self._producer.send(self._acks, value, key=key)
@@ -164,10 +162,12 @@ class KafkaTransport:
         """Give everything back."""
         consumer, self._consumer = self._consumer, None
         producer, self._producer = self._producer, None
-        for client in (consumer, producer):
-            if client is not None:
-                with suppress(*TransportError):
-                    await client.stop()
+        try:
+            if consumer is not None:
+                await close_consumer(consumer)
+        finally:
+            if producer is not None:
+                await close_producer(producer)
 
     def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:
