@@ -107,6 +107,7 @@ class GatewayClient:
         self._target = 0
         self._behind_since: tuple[float, int] | None = None
         self._reached_at = time.monotonic()
+        self._delay = _BACKOFF_S[0]
 
     @property
     def caught_up(self) -> bool:
@@ -149,23 +150,24 @@ class GatewayClient:
         return self._decider.decide(route, input_class, deployment, time.monotonic())
 
     async def _follow_for_ever(self) -> None:
-        delay = _BACKOFF_S[0]
         while True:
             try:
                 await self._transport.connect()
                 self.connected = True
-                delay = _BACKOFF_S[0]
                 await self._begin_again("connected")
                 await self._follow()
             except TransportError as error:
-                logger.warning("control topic out of reach, again in %.1f s: %r", delay, error)
+                logger.warning("control topic out of reach, again in %.1f s: %r", self._delay, error)
             except Exception:
                 # A gateway must not lose its reader to a fault of ours: connect and read all again.
-                logger.exception("reading the control topic failed, again in %.1f s", delay)
+                logger.exception("reading the control topic failed, again in %.1f s", self._delay)
             self.connected = False
             await self._transport.close()
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, _BACKOFF_S[1])
+            await self._back_off()
+
+    async def _back_off(self) -> None:
+        delay, self._delay = self._delay, min(2 * self._delay, _BACKOFF_S[1])
+        await asyncio.sleep(delay)
 
     async def _begin_again(self, why: str) -> None:
         """Read all from the beginning; the present view stands until the end asked for now is reached."""
@@ -186,8 +188,12 @@ class GatewayClient:
             try:
                 fetched = await self._transport.read(_READ_S)
             except RestartedError:
+                await self._back_off()
                 await self._begin_again("made anew")
                 continue
+            if not self.view.rereading:
+                # Not sooner: who may connect and not read, or meets a corrupt record, would never wait.
+                self._delay = _BACKOFF_S[0]
             now = time.monotonic()
             # Before anything is applied: a process that slept reads on as if nothing had happened.
             if now - self._reached_at > BEHIND_S:

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from detector.gateway import Decision, GatewayClient
 from detector.gateway import client as client_module
-from detector.gateway.transport import KafkaTransport
+from detector.gateway.transport import Fetched, KafkaTransport, RestartedError
 from tests.unit.gateway.builders import MemoryTransport, Message, owner_message, scope_message
 from topics.control import ControlRecord, Evidence
 
@@ -66,6 +67,55 @@ async def test_the_view_stands_while_the_broker_is_away(caplog: pytest.LogCaptur
         assert client.decide("chat").state == "active"
         assert not client.connected
         assert "out of reach" in caplog.text
+
+
+async def test_a_client_that_connects_and_cannot_read_waits_longer_and_longer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A corrupt record or a missing right is met again at each attempt; a read at the end forgets it."""
+    monkeypatch.setattr(client_module, "_BACKOFF_S", (0.01, 0.08))
+    transport = MemoryTransport()
+    read = transport.read
+
+    async def cannot(_: float) -> Fetched:
+        raise TopicAuthorizationFailedError
+
+    async def failures(count: int) -> list[Any]:
+        caplog.clear()
+        monkeypatch.setattr(transport, "read", cannot)
+        await _until(lambda: len(caplog.records) >= count)
+        return [record.args and record.args[0] for record in caplog.records[:count]]  # type: ignore[call-overload]
+
+    with caplog.at_level(logging.WARNING, "detector.gateway"):
+        async with _client(transport, catch_up_timeout_s=0.0) as client:
+            assert await failures(5) == [0.01, 0.02, 0.04, 0.08, 0.08]
+            monkeypatch.setattr(transport, "read", read)
+            transport.append(_alive(), scope_message())
+            await _until(lambda: client.decide("chat").state == "active" and not client.view.rereading)
+            assert await failures(2) == [0.01, 0.02]
+
+
+async def test_a_topic_that_is_made_anew_again_and_again_leaves_others_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between two readings from the beginning there is a pause."""
+    monkeypatch.setattr(client_module, "_BACKOFF_S", (1e6, 1e6))
+    transport = MemoryTransport(_alive())
+    reads = 0
+
+    async def anew(_: float) -> Fetched:
+        nonlocal reads
+        reads += 1
+        await asyncio.sleep(0)
+        raise RestartedError
+
+    async with _client(transport):
+        monkeypatch.setattr(transport, "read", anew)
+        await _until(lambda: reads > 0)
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+    assert reads == 1
 
 
 async def test_a_client_out_of_touch_for_long_reads_all_again(monkeypatch: pytest.MonkeyPatch) -> None:
