@@ -12,7 +12,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -31,6 +30,7 @@ _READ_S = 0.5
 _LOOK_EVERY_S = 2.0
 _BACKOFF_S = (0.1, 5.0)
 _ACKS_KEPT = 10_000
+_LONGEST_ID = 200  # characters, as in the record of an acknowledgement
 _TURN = 500  # messages applied before other tasks get their turn
 
 OnChange = Callable[[ControlRecord | None, ControlRecord | None], None]
@@ -58,7 +58,7 @@ class GatewayClient:
 
     Args:
         bootstrap: Kafka's `host:port`, comma-separated.
-        gateway_id: names this gateway in acknowledgements, 1 to 200 characters.
+        gateway_id: names this gateway in acknowledgements, 1 to 200 characters that UTF-8 can write.
         topic_prefix: of the installation.
         client_options: passed to aiokafka's clients: security, time-outs, `fetch_max_wait_ms`.
         catch_up_timeout_s: how long `start` waits for the end of the topic; then calls go to the
@@ -69,6 +69,10 @@ class GatewayClient:
         contract_digest: of the contract that this gateway was set up with; other digests are counted.
         hold_max_s: the most that scopes that say `hold` outlive their lease, whatever their records say.
         transport: replaces Kafka, for tests.
+
+    Raises:
+        ValueError: a `gateway_id` that no acknowledgement can carry.
+        TypeError: an option that no client knows.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class GatewayClient:
         hold_max_s: float = HOLD_MAX_S,
         transport: Transport | None = None,
     ) -> None:
+        _see_that_it_names(gateway_id)
         self.view = ControlView(hold_max_s=hold_max_s)
         self.counts = ClientCounts()
         self.connected = False
@@ -162,7 +167,10 @@ class GatewayClient:
                 # A gateway must not lose its reader to a fault of ours: connect and read all again.
                 logger.exception("reading the control topic failed, again in %.1f s", self._delay)
             self.connected = False
-            await self._transport.close()
+            try:
+                await self._transport.close()
+            except Exception:
+                logger.exception("the connection was not closed as it should be")
             await self._back_off()
 
     async def _back_off(self) -> None:
@@ -300,5 +308,22 @@ class GatewayClient:
                 except TransportError as error:
                     self.counts.acks_dropped += 1
                     logger.warning("change of %s not acknowledged: %r", ack.scope, error)
-                    with suppress(TimeoutError):
-                        await asyncio.sleep(_BACKOFF_S[0])
+                    await asyncio.sleep(_BACKOFF_S[0])
+                except Exception:
+                    # Nor may a fault of ours end acknowledging.
+                    self.counts.acks_dropped += 1
+                    logger.exception("change of %s not acknowledged", ack.scope)
+                    await asyncio.sleep(_BACKOFF_S[0])
+
+
+def _see_that_it_names(gateway_id: str) -> None:
+    try:
+        gateway_id.encode()
+    except UnicodeEncodeError:
+        written = False
+    else:
+        written = 1 <= len(gateway_id) <= _LONGEST_ID
+    if not written:
+        raise ValueError(
+            f"gateway_id: expected 1 to {_LONGEST_ID} characters of UTF-8 text, got {gateway_id!r}"
+        )

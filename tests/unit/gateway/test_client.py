@@ -173,6 +173,43 @@ async def test_a_failing_acknowledgement_hinders_nothing(monkeypatch: pytest.Mon
         assert client.decide("chat").state == "active"
 
 
+async def test_a_fault_of_ours_ends_neither_reading_nor_acknowledging(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is raised, by closing a connection or by an acknowledgement, is logged, and work goes on."""
+    monkeypatch.setattr(client_module, "_BACKOFF_S", (0.001, 0.001))
+    transport = MemoryTransport(_alive())
+    acknowledge = transport.acknowledge
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    async with _client(transport) as client:
+        monkeypatch.setattr(transport, "close", fail)
+        transport.failing = OSError("broker died")
+        await _until(lambda: transport.connects > 2)
+        transport.failing = None
+        monkeypatch.setattr(transport, "acknowledge", fail)
+        transport.append(scope_message())
+        await _until(lambda: client.counts.acks_dropped == 1)
+        assert client.decide("chat").state == "active"
+
+        monkeypatch.setattr(transport, "acknowledge", acknowledge)
+        transport.append(scope_message(revision=2, state="inactive"))
+        await _until(lambda: len(transport.acks) == 1)
+        monkeypatch.undo()
+    assert "not closed as it should be" in caplog.text
+    assert "change of chat not acknowledged" in caplog.text
+
+
+@pytest.mark.parametrize("gateway_id", ["", "g" * 201, "g\ud800"])
+def test_a_name_that_no_acknowledgement_can_carry_is_refused(gateway_id: str) -> None:
+    """At once, and with what is allowed, rather than at the first change of state."""
+    with pytest.raises(ValueError, match="1 to 200 characters of UTF-8"):
+        GatewayClient("", gateway_id, transport=MemoryTransport())
+    GatewayClient("", "ü" * 200, transport=MemoryTransport())
+
+
 async def test_on_change_hears_every_change_and_may_fail() -> None:
     """The callback gets what was held and what is; its exceptions stay its own."""
     heard: list[tuple[ControlRecord | None, ControlRecord | None]] = []
