@@ -79,8 +79,9 @@ def _records(rows: "Iterable[Row]", bad: Counter[str]) -> "Iterator[TelemetryRec
 
 
 def _show(routes: "tuple[Line, ...]", fallbacks: "tuple[Line, ...]", mean: "Line") -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from detector.cli.output import plain_console
 
     table = Table("", "may take", "stated p99", "measured p99", "calls", "", title="ms", title_justify="left")
     for what, lines in (("primary of", routes), ("fallback", fallbacks), ("fallbacks,", (mean,))):
@@ -89,4 +90,4 @@ def _show(routes: "tuple[Line, ...]", fallbacks: "tuple[Line, ...]", mean: "Line
             said = "" if line.ok else "too slow"
             numbers = (f"{line.limit_ms:g}", f"{line.stated_ms:g}", measured, f"{line.n:,}")
             table.add_row(f"{what} {line.name}", *numbers, said)
-    Console(highlight=False).print(table)
+    plain_console().print(table)

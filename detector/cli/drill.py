@@ -55,8 +55,9 @@ def drill(
 
 
 def _show(report: "Report") -> None:
-    from rich.console import Console
     from rich.table import Column, Table
+
+    from detector.cli.output import plain_console
 
     table = Table(Column("mode", no_wrap=True), "acted after", "evidence to gateway", "back after", "")
     for each in report.modes:
@@ -68,7 +69,7 @@ def _show(report: "Report") -> None:
             _seconds(each.back_s),
             said,
         )
-    Console().print(table)
+    plain_console().print(table)
 
 
 def _seconds(value: float | None) -> str:

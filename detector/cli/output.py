@@ -1,9 +1,12 @@
 """How verbs speak: results on stdout, everything else on stderr, three exit codes."""
 
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 OK = 0
 FOUND = 1  # the command worked and found something wrong
@@ -14,6 +17,13 @@ def print_json(document: Any) -> None:
     """Print one JSON document on one line of stdout."""
     sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
     sys.stdout.flush()
+
+
+def plain_console() -> "Console":
+    """A console for tables of what people wrote: `[high]` and `:bug:` stand in them as they are."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def note(message: str) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
-from detector.cli.output import found_wrong, print_json
+from detector.cli.output import found_wrong, plain_console, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,10 +83,9 @@ def _finds(ends: list[float]) -> str:
 
 
 def _show(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = plain_console()
     active = [scope for scope in found["scopes"] if scope["state"] == "active"]
     if active:
         table = Table("scope", "mode", "fallbacks", "primary", "why", title="active", title_justify="left")

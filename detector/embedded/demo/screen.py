@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from detector.embedded.demo.log import Log
@@ -81,7 +82,7 @@ class Screen:
             else evidence.predicate
         )
         if latest.state == "inactive":
-            return "[green]back on the primary[/green]", mode, crossed
+            return "[green]back on the primary[/green]", escape(mode), escape(crossed)
         if latest.next_revert_at is None:
-            return f"[yellow]returning, {latest.primary_share:.0%}[/yellow]", mode, crossed
-        return "[yellow]on fallbacks[/yellow]", mode, crossed
+            return f"[yellow]returning, {latest.primary_share:.0%}[/yellow]", escape(mode), escape(crossed)
+        return "[yellow]on fallbacks[/yellow]", escape(mode), escape(crossed)

@@ -131,7 +131,7 @@ def tell(console: Console, finding: Finding, traffic: Traffic, age_at: Callable[
     console.print(f"  {scenario.story}.", markup=False)
     episode = finding.episode
     if episode is None:
-        console.print(f"  expected {scenario.expected}, observed {finding.observed}")
+        console.print(f"  expected {scenario.expected}, observed {finding.observed}", markup=False)
         console.print(f"  {tally.calls:,} calls, {tally.diverted:,} of them diverted")
         return
     opened = episode.opened
@@ -149,7 +149,8 @@ def tell(console: Console, finding: Finding, traffic: Traffic, age_at: Callable[
     calls = tally.calls_until - tally.calls_before
     console.print(
         f"  gateways  sent {tally.diverted_share:.0%} of the next {calls:,} calls to fallbacks ({served}),"
-        f" from {tally.first_diverted_s or 0.0:.1f} s on; {tally.probes:,} calls probed the primary"
+        f" from {tally.first_diverted_s or 0.0:.1f} s on; {tally.probes:,} calls probed the primary",
+        markup=False,
     )
     if episode.closed is not None and scenario.fault_at_s is not None:
         back = age_at(episode.closed.issued_at)

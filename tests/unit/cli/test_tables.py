@@ -1,0 +1,109 @@
+"""What people wrote stands in tables as they wrote it, whatever rich would make of it."""
+
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from detector.bench.drill import Drilled, Report
+from detector.cli import budget, drill, state
+from detector.embedded.demo.log import Log
+from detector.embedded.demo.scenarios import HEALTHY_S, SCENARIOS
+from detector.embedded.demo.screen import Screen
+from detector.embedded.demo.traffic import Traffic
+from topics.control import ControlRecord, Evidence
+
+TEXTS = ("[/ticket/7]", "[high]", ":bug:")
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_state_shows_texts_as_they_are(text, capsys):
+    """Names, reasons and owners alike."""
+    scope = {
+        "scope": f"scope{text}",
+        "state": "active",
+        "mode": f"mode{text}",
+        "fallbacks": {f"class{text}": [f"fallback{text}"]},
+        "primary_share": 0.05,
+        "reason": f"reason{text}",
+    }
+    partition = {
+        "owner": f"owner{text}",
+        "heard_s_ago": 1.0,
+        "lapsed": False,
+        "counts": {},
+        "complete": True,
+        "armed": {f"armed{text}": 1.0},
+    }
+    standing = {
+        "routes": {"breach": 1},
+        "named": {"breach": [f"named{text}"]},
+        "finds": [],
+        "frozen": 0,
+        "crept": 0,
+        "crept_named": [],
+    }
+    state._show(
+        {
+            "scopes": [scope],
+            "partitions": {"0": partition},
+            "predicates": {f"predicate{text}": standing},
+            "calibration": {"age_s": 1.0, "made_at": f"made{text}"},
+        }
+    )
+    shown = capsys.readouterr().out
+
+    for word in (
+        "scope",
+        "mode",
+        "class",
+        "fallback",
+        "reason",
+        "owner",
+        "armed",
+        "predicate",
+        "named",
+        "made",
+    ):
+        assert word + text in shown
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_drill_and_budget_show_texts_as_they_are(text, capsys):
+    """Modes are named in contracts, fallbacks and routes too."""
+    drill._show(Report(modes=[Drilled(mode=f"mode{text}", why=[f"why{text}"])], ok=False))
+    line = SimpleNamespace(name=f"name{text}", measured_ms=None, ok=True, limit_ms=1.0, stated_ms=1.0, n=0)
+    budget._show((line,), (), line)
+    shown = capsys.readouterr().out
+
+    for word in ("mode", "why", "name"):
+        assert word + text in shown
+
+
+@pytest.mark.parametrize("text", TEXTS[:2])
+def test_the_demo_shows_what_was_decided_as_it_is(text, capsys):
+    """Its own colours come from markup all the same."""
+    scenario = next(each for each in SCENARIOS if each.expected == "error_spike")
+    log = Log()
+    log.transition(
+        ControlRecord(
+            scope=scenario.route,
+            route=scenario.route,
+            state="active",
+            mode=f"mode{text}",
+            issued_at=1_700_000_000.0,
+            transition=1,
+            evidence=Evidence(predicate=f"predicate{text}"),
+        )
+    )
+    screen = Screen(Console(), log, [Traffic(scenario, {})], lambda at: at)
+    Console().print(screen._table(HEALTHY_S))
+    shown = capsys.readouterr().out
+
+    assert f"mode{text}" in shown
+    assert f"predicate{text}" in shown
