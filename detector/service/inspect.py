@@ -175,6 +175,7 @@ async def tail(settings: Settings, *, from_beginning: bool = False) -> AsyncIter
     topic = topics(settings.topic_prefix).transitions.name
     await see_that_there_is(settings, topic)
     place = TopicPartition(topic, 0)
+    tolerate_header_names()
     consumer = AIOKafkaConsumer(
         **settings.client_options(), group_id=None, enable_auto_commit=False, auto_offset_reset="latest"
     )

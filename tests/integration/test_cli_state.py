@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from detector.embedded.broker import EmbeddedBroker
 from detector.service.marks import MARK_KEY, Mark, encode_mark
 from detector.service.survey import Standing
+from tests.integration.kit import producer, send_with_bad_header
 from topics.codec import encode
 from topics.control import ControlRecord, Evidence, OwnerRecord, owner_key
 from topics.names import DEFAULT_PARTITIONS, topics
@@ -152,6 +153,26 @@ def test_tail_gives_one_document_a_line_and_ends_when_interrupted(bootstrap):
 
     assert [json.loads(line)["revision"] for line in lines] == [1, 2, 3]
     assert process.returncode == 0, errors
+
+
+def test_tail_reads_on_behind_a_header_name_that_is_not_utf8():
+    """Such a record is shown like any other."""
+    declared = topics()
+
+    async def fill(address):
+        async with producer(address) as to:
+            for revision in (1, 2):
+                value = encode(record(revision, "active"))
+                await send_with_bad_header(to, declared.transitions.name, b"chat", value, partition=0)
+
+    with EmbeddedBroker({declared.transitions.name: 1}) as broker:
+        asyncio.run(fill(broker.bootstrap))
+        with detector("tail", "--bootstrap", broker.bootstrap, "--from-beginning", "--json") as process:
+            lines = [process.stdout.readline() for _ in range(2)]
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+
+    assert [json.loads(line)["revision"] for line in lines if line] == [1, 2], errors
 
 
 def test_no_broker_is_exit_code_1_with_the_address():
