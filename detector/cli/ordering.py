@@ -1,6 +1,7 @@
 """What the verbs that order something share: options, and giving the order."""
 
 import getpass
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,9 @@ from detector.cli.output import found_wrong, wrong_use
 
 if TYPE_CHECKING:
     from topics.control import ControlRecord, Override
+    from topics.errors import DecodeError
+
+_TOO_LONG = "Expected `str` of length <= "  # as msgspec says it
 
 Scope = Annotated[str, typer.Argument(metavar="SCOPE", help="Route, or route@deployment.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -33,6 +37,8 @@ def give_order(
     from detector.service.inspect import NothingHereError
     from detector.service.orders import NotAppliedError, NothingForcedError, give
 
+    if order is not None:
+        _see_that_workers_read(order)
     settings = read_settings(bootstrap, topic_prefix, settings_file)
     try:
         return asyncio.run(give(settings, scope, order, within_s=wait))
@@ -46,12 +52,55 @@ def give_order(
 
 
 def known_scope(scope: str) -> str:
-    """The scope itself, or wrong use."""
+    """The scope itself, or wrong use: also where gateways would refuse every record of it."""
+    from topics.codec import encode
+    from topics.control import ControlRecord, decode_control
+    from topics.errors import DecodeError
     from topics.scope import scope_of, split_scope
 
-    if not scope or scope != scope_of(*split_scope(scope)):
+    _see_that_it_is_text("SCOPE", scope)
+    route, deployment = split_scope(scope)
+    if not scope or scope != scope_of(route, deployment):
         wrong_use(f"{scope!r} is no scope: a route, or route@deployment")
+    record = ControlRecord(
+        scope=scope, route=route, deployment=deployment, state="inactive", issued_at=time.time()
+    )
+    try:
+        decode_control(encode(record))
+    except DecodeError as error:
+        half = {"$.route": "SCOPE, its route", "$.deployment": "SCOPE, its deployment"}.get(
+            error.path, "SCOPE"
+        )
+        wrong_use(f"{half}: {_in_words(error)}")
     return scope
+
+
+def _see_that_workers_read(order: "Override") -> None:
+    """Wrong use where every worker would refuse the order: it would lie on its topic and never be applied."""
+    from topics.codec import encode
+    from topics.control import decode_override
+    from topics.errors import DecodeError
+
+    _see_that_it_is_text("--reason", order.reason)
+    _see_that_it_is_text("--who", order.who)
+    try:
+        decode_override(encode(order))
+    except DecodeError as error:
+        option = {"$.reason": "--reason", "$.who": "--who"}.get(error.path, error.path)
+        wrong_use(f"{option}: {_in_words(error)}")
+
+
+def _see_that_it_is_text(option: str, given: str) -> None:
+    """Python hands over bytes that are not UTF-8 as halves of surrogate pairs."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        wrong_use(f"{option}: expected UTF-8 text, got {given!r}")
+
+
+def _in_words(error: "DecodeError") -> str:
+    most = error.expected.removeprefix(_TOO_LONG)
+    return error.expected if most == error.expected else f"at most {most} characters, no detector reads more"
 
 
 def named(who: str | None) -> str:

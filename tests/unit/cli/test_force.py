@@ -5,6 +5,8 @@ from typer.testing import CliRunner
 
 from detector.cli.main import build
 
+WHY = ("--for", "10m", "--reason", "x")
+
 
 @pytest.mark.parametrize(
     ("args", "says"),
@@ -16,6 +18,20 @@ from detector.cli.main import build
         (("force", "", "on", "--for", "10m", "--reason", "x"), "is no scope"),
         (("force", "chat", "on", "--for", "10m", "--reason", " "), "say why"),
         (("unforce", "owner/3"), "is no scope"),
+        (
+            ("force", "chat", "on", "--for", "10m", "--reason", "x" * 2001),
+            "--reason: at most 2000 characters",
+        ),
+        (("accept", "chat", "--reason", "x" * 2001), "--reason: at most 2000 characters"),
+        (("force", "chat", "on", *WHY, "--who", "x" * 201), "--who: at most 200 characters"),
+        (("force", "x" * 1202, "on", *WHY), "SCOPE: at most 1201 characters"),
+        (("force", "x" * 201, "on", *WHY), "SCOPE, its route: at most 200 characters"),
+        (("accept", "chat@" + "x" * 201, "--reason", "x"), "SCOPE, its deployment: at most 200 characters"),
+        (("unforce", "x" * 201), "SCOPE, its route: at most 200 characters"),
+        # What the shell hands over as bytes that are not UTF-8.
+        (("force", "chat", "on", "--for", "10m", "--reason", "\udcff"), "--reason: expected UTF-8 text"),
+        (("accept", "chat", "--reason", "x", "--who", "\udcff"), "--who: expected UTF-8 text"),
+        (("unforce", "\udcff"), "SCOPE: expected UTF-8 text"),
     ],
 )
 def test_wrong_use_ends_with_2_and_says_what_is_right(args: tuple[str, ...], says: str) -> None:
@@ -24,3 +40,22 @@ def test_wrong_use_ends_with_2_and_says_what_is_right(args: tuple[str, ...], say
 
     assert result.exit_code == 2
     assert says in result.output + result.stderr
+
+
+def test_what_is_as_long_as_allowed_is_sent() -> None:
+    """The limits are the records', to the character; here it is the broker that is missing."""
+    args = (
+        "force",
+        "r" * 200 + "@" + "d" * 200,
+        "on",
+        "--for",
+        "10m",
+        "--reason",
+        "ü" * 2000,
+        "--who",
+        "w" * 200,
+    )
+    result = CliRunner().invoke(build(), [*args, "--bootstrap", "127.0.0.1:1"])
+
+    assert result.exit_code == 1
+    assert "no answer from 127.0.0.1:1" in result.stderr
