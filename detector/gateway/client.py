@@ -135,7 +135,7 @@ class GatewayClient:
             logger.warning("control topic not caught up with after %.1f s: primary", self._catch_up_timeout_s)
 
     async def stop(self) -> None:
-        """End both tasks and close the connections."""
+        """End both tasks and close the connections, within seconds whatever the brokers do."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -168,7 +168,7 @@ class GatewayClient:
                 logger.exception("reading the control topic failed, again in %.1f s", self._delay)
             self.connected = False
             try:
-                await self._transport.close()
+                await self._transport.disconnect()
             except Exception:
                 logger.exception("the connection was not closed as it should be")
             await self._back_off()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
 
 logger = logging.getLogger("detector.gateway")
 
@@ -23,7 +24,13 @@ async def close_consumer(consumer: AIOKafkaConsumer) -> None:
 
 async def close_producer(producer: AIOKafkaProducer) -> None:
     """End a producer, started or not. Raises nothing but the caller's own cancellation, after all is done."""
-    await _take(producer.stop, producer.client.close)
+
+    async def drop() -> None:
+        # What is left is given up first: `stop` would wait for it, as long as a request may take.
+        producer._message_accumulator.fail_all(KafkaConnectionError("closed before it was sent"))
+        await producer.client.close()
+
+    await _take(producer.flush, drop, producer.stop)
 
 
 async def _take(*steps: Callable[[], Awaitable[Any]]) -> None:

@@ -62,6 +62,9 @@ class Transport(Protocol):
     async def acknowledge(self, key: bytes, value: bytes) -> None:
         """Write to the topic of acknowledgements."""
 
+    async def disconnect(self) -> None:
+        """Give back what reads, for `connect` to begin anew; acknowledgements are not waited for."""
+
     async def close(self) -> None:
         """Give everything back."""
 
@@ -158,13 +161,17 @@ class KafkaTransport:
         future = await self._producer.send(self._acks, value, key=key)
         future.add_done_callback(_let_it_fail)
 
-    async def close(self) -> None:
-        """Give everything back."""
+    async def disconnect(self) -> None:
+        """Give back what reads, for `connect` to begin anew; acknowledgements are not waited for."""
         consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await close_consumer(consumer)
+
+    async def close(self) -> None:
+        """Give everything back; acknowledgements have seconds left to be sent."""
         producer, self._producer = self._producer, None
         try:
-            if consumer is not None:
-                await close_consumer(consumer)
+            await self.disconnect()
         finally:
             if producer is not None:
                 await close_producer(producer)

@@ -50,6 +50,7 @@ class MemoryTransport:
         self.rewinds = 0
         self.failing: Exception | None = None
         self.stuck = False
+        self.closed = False
         self._position = 0
         self._more = asyncio.Event()
 
@@ -103,5 +104,8 @@ class MemoryTransport:
         assert key == ack.gateway.encode()
         self.acks.append(ack)
 
-    async def close(self) -> None:
+    async def disconnect(self) -> None:
         pass
+
+    async def close(self) -> None:
+        self.closed = True

@@ -66,6 +66,7 @@ async def test_the_view_stands_while_the_broker_is_away(caplog: pytest.LogCaptur
 
         assert client.decide("chat").state == "active"
         assert not client.connected
+        assert not transport.closed  # acknowledgements have a connection of their own
         assert "out of reach" in caplog.text
 
 
@@ -185,7 +186,7 @@ async def test_a_fault_of_ours_ends_neither_reading_nor_acknowledging(
         raise RuntimeError("a fault")
 
     async with _client(transport) as client:
-        monkeypatch.setattr(transport, "close", fail)
+        monkeypatch.setattr(transport, "disconnect", fail)
         transport.failing = OSError("broker died")
         await _until(lambda: transport.connects > 2)
         transport.failing = None

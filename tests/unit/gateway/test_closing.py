@@ -20,12 +20,23 @@ class Connections:
         self.closed = True
 
 
+class Unsent:
+    """What a producer has not sent yet."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def fail_all(self, _: Exception) -> None:
+        self.failed = True
+
+
 class Client:
-    """A consumer or a producer, whose `stop` does as it is told."""
+    """A consumer or a producer, whose `stop` and `flush` do as they are told."""
 
     def __init__(self, stop: Callable[[], Awaitable[None]]) -> None:
-        self.stop = stop
+        self.stop = self.flush = stop
         self.client = self._client = Connections()
+        self._message_accumulator = Unsent()
 
 
 def _transport(stop: Callable[[], Awaitable[None]]) -> tuple[Any, list[Connections]]:
