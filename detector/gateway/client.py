@@ -125,7 +125,13 @@ class GatewayClient:
         return self._decider.counts.unknown_fallbacks
 
     async def start(self) -> None:
-        """Begin to follow; returns when caught up, or after `catch_up_timeout_s` with the gate open."""
+        """Begin to follow; returns when caught up, or after `catch_up_timeout_s` with the gate open.
+
+        Raises:
+            RuntimeError: it follows already; after `stop` it may be started again.
+        """
+        if self._tasks:
+            raise RuntimeError("this client is started already")
         self._tasks = [asyncio.create_task(self._follow_for_ever(), name="detector-gateway-reader")]
         if self._acks_wanted:
             self._tasks.append(asyncio.create_task(self._acknowledge(), name="detector-gateway-acks"))
@@ -133,15 +139,20 @@ class GatewayClient:
             await asyncio.wait_for(self._caught_up.wait(), self._catch_up_timeout_s)
         except TimeoutError:
             logger.warning("control topic not caught up with after %.1f s: primary", self._catch_up_timeout_s)
+        except BaseException:
+            await self.stop()  # whose start was cancelled has nothing to stop
+            raise
 
     async def stop(self) -> None:
         """End both tasks and close the connections, within seconds whatever the brokers do."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
-        self.connected = False
-        await self._transport.close()
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            self._tasks = []
+            self.connected = False
+            await self._transport.close()
 
     async def __aenter__(self) -> Self:
         await self.start()

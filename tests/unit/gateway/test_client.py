@@ -56,6 +56,33 @@ async def test_the_gate_opens_to_the_primary_after_its_time() -> None:
         await _until(lambda: client.decide("chat").state == "active")
 
 
+async def test_a_start_that_is_cancelled_leaves_nothing_behind() -> None:
+    """Neither a task nor a connection: who enters no context cannot leave it."""
+    transport = MemoryTransport()
+    transport.failing = OSError("no broker")
+    tasks = asyncio.all_tasks()
+    starting = asyncio.create_task(GatewayClient("", "gw-1", transport=transport).start())
+    await _until(lambda: transport.connects > 0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+
+    assert asyncio.all_tasks() == tasks
+    assert transport.closed
+
+
+async def test_a_client_is_started_once_and_again_after_its_end() -> None:
+    """A second reader would apply everything twice, and outlive `stop`."""
+    transport = MemoryTransport(_alive(), scope_message())
+    async with _client(transport) as client:
+        with pytest.raises(RuntimeError, match="started already"):
+            await client.start()
+        await client.stop()
+        await client.start()
+        transport.append(scope_message(revision=2, state="inactive"))
+        await _until(lambda: client.decide("chat").state == "inactive")
+
+
 async def test_the_view_stands_while_the_broker_is_away(caplog: pytest.LogCaptureFixture) -> None:
     """Losing the broker changes nothing before the lease lapses, and is said."""
     transport = MemoryTransport(_alive(), scope_message())
