@@ -9,11 +9,13 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from msgspec import to_builtins
 
+from detector.gateway.closing import close_consumer
 from detector.gateway.fold import Fold, parse
 from detector.gateway.headernames import tolerate_header_names
 from detector.service.marks import Mark
 from detector.service.settings import Settings
 from detector.service.snapshots import SnapshotReader
+from detector.service.stall import unless_stalled
 from detector.service.survey import together
 from detector.service.topics_admin import partition_count, topic_names
 from topics.control import ControlRecord, OwnerRecord, decode_control
@@ -129,7 +131,7 @@ async def _marks(settings: Settings, topic: str) -> dict[int, Mark]:
 
 
 async def read_whole(settings: Settings, topic: str) -> list[Any]:
-    """All messages of a topic that has one partition."""
+    """All messages of a topic that has one partition; raises KafkaError where the broker is not there."""
     place = TopicPartition(topic, 0)
     tolerate_header_names()
     consumer = AIOKafkaConsumer(
@@ -138,15 +140,29 @@ async def read_whole(settings: Settings, topic: str) -> list[Any]:
     try:
         await consumer.start()
         consumer.assign([place])
-        end = (await consumer.end_offsets([place]))[place]
-        await consumer.seek_to_beginning(place)
-        out: list[Any] = []
-        while await consumer.position(place) < end:
+        return await read_to_end(consumer, place)
+    finally:
+        await close_consumer(consumer)
+
+
+async def read_to_end(consumer: AIOKafkaConsumer, place: TopicPartition) -> list[Any]:
+    """All messages from the beginning to what is the end now; the consumer stands there afterwards.
+
+    Raises:
+        KafkaError: the broker cannot be reached, or went away on the way.
+    """
+    end = (await consumer.end_offsets([place]))[place]
+    await consumer.seek_to_beginning(place)
+    out: list[Any] = []
+    async with unless_stalled(place.topic) as come_further:
+        at = await consumer.position(place)
+        while at < end:
             for records in (await consumer.getmany(place, timeout_ms=200)).values():
                 out += records
-        return out
-    finally:
-        await consumer.stop()
+            before, at = at, await consumer.position(place)
+            if at > before:
+                come_further()
+    return out
 
 
 async def transitions(settings: Settings) -> list[ControlRecord]:
@@ -193,4 +209,4 @@ async def tail(settings: Settings, *, from_beginning: bool = False) -> AsyncIter
                 continue
             yield record
     finally:
-        await consumer.stop()
+        await close_consumer(consumer)

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from detector.gateway.closing import close_consumer
 from detector.service.logs import logger
 from detector.service.marks import (
     COVERS_HEADER,
@@ -24,6 +25,7 @@ from detector.service.marks import (
     write_covers,
 )
 from detector.service.outbox import Outbox
+from detector.service.stall import unless_stalled
 
 TURN_S = 0.002
 BYTES_PER_S = 3 * 1024 * 1024  # of one partition, before compression to about a third
@@ -56,26 +58,28 @@ class SnapshotReader:
             found: dict[int, dict[bytes, Message]] = {place.partition: {} for place in places}
             await consumer.seek_to_beginning(*places)
             left = set(places)
-            while left:
-                for place in list(left):
-                    if await consumer.position(place) >= ends[place]:
-                        left.discard(place)
-                        consumer.pause(place)
-                if not left:
-                    break
-                for place, records in (await consumer.getmany(timeout_ms=200)).items():
-                    latest = found[place.partition]
-                    for record in records:
-                        key = record.key or b""
-                        # All marks are kept: the one that counts is not always the last.
-                        slot = MARK_KEY + b"%d" % record.offset if key == MARK_KEY else key
-                        latest.pop(slot, None)
-                        latest[slot] = (record.offset, key, record.value, dict(record.headers))
+            async with unless_stalled(self._topic) as come_further:
+                while left:
+                    for place in list(left):
+                        if await consumer.position(place) >= ends[place]:
+                            left.discard(place)
+                            consumer.pause(place)
+                    if not left:
+                        break
+                    for place, records in (await consumer.getmany(timeout_ms=200)).items():
+                        come_further()
+                        latest = found[place.partition]
+                        for record in records:
+                            key = record.key or b""
+                            # All marks are kept: the one that counts is not always the last.
+                            slot = MARK_KEY + b"%d" % record.offset if key == MARK_KEY else key
+                            latest.pop(slot, None)
+                            latest[slot] = (record.offset, key, record.value, dict(record.headers))
             return {
                 place.partition: collect(found[place.partition].values(), ends[place]) for place in places
             }
         finally:
-            await consumer.stop()
+            await close_consumer(consumer)
 
 
 class SnapshotWriter:
