@@ -192,8 +192,10 @@ async def tail(settings: Settings, *, from_beginning: bool = False) -> AsyncIter
     await see_that_there_is(settings, topic)
     place = TopicPartition(topic, 0)
     tolerate_header_names()
+    # A reset that is under way when it is sought still counts: it has to be the same one.
+    reset = "earliest" if from_beginning else "latest"
     consumer = AIOKafkaConsumer(
-        **settings.client_options(), group_id=None, enable_auto_commit=False, auto_offset_reset="latest"
+        **settings.client_options(), group_id=None, enable_auto_commit=False, auto_offset_reset=reset
     )
     try:
         await consumer.start()

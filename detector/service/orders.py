@@ -5,13 +5,15 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from detector.gateway.closing import close_consumer, close_producer
+from detector.gateway.fold import Fold, parse
 from detector.gateway.headernames import tolerate_header_names
 from detector.modes.voice import acceptance
 from detector.service.control_log import ControlLog
-from detector.service.inspect import read_whole, see_that_there_is
+from detector.service.inspect import read_to_end, read_whole, see_that_there_is
 from detector.service.settings import Settings
 from topics.codec import encode
-from topics.control import ControlRecord, Override, decode_control_message
+from topics.control import ControlRecord, Override, decode_control
 from topics.errors import DecodeError
 from topics.names import topics
 
@@ -42,33 +44,45 @@ async def give(settings: Settings, scope: str, order: Override | None, *, within
         NotAppliedError: nobody has applied the order in time.
     """
     declared = topics(settings.topic_prefix)
-    answers = declared.transitions if order is not None and order.accept else declared.control
-    await see_that_there_is(settings, answers.name, declared.overrides.name)
+    accepting = order is not None and order.accept
+    control = TopicPartition(declared.control.name, 0)
+    audit = TopicPartition(declared.transitions.name, 0)
+    answers = audit if accepting else control
+    await see_that_there_is(settings, control.topic, answers.topic, declared.overrides.name)
     if order is None and not await _forced(settings, declared.overrides.name, scope):
         raise NothingForcedError(f"{scope} is not forced; `detector state` tells what is")
     tolerate_header_names()
-    place = TopicPartition(answers.name, 0)
-    consumer = AIOKafkaConsumer(**settings.client_options(), group_id=None, enable_auto_commit=False)
+    # A reset that is under way when `seek_to_beginning` is called still counts: it has to be the same one.
+    consumer = AIOKafkaConsumer(
+        **settings.client_options(), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
     producer = AIOKafkaProducer(**settings.client_options(), acks="all")
     try:
         await consumer.start()
-        consumer.assign([place])
-        await consumer.seek_to_end(place)
-        await consumer.position(place)
+        consumer.assign([control, audit] if accepting else [control])
+        fold = Fold()
+        for raw in await read_to_end(consumer, control):
+            _applied(fold, raw)
+        if accepting:
+            consumer.seek(audit, (await consumer.end_offsets([audit]))[audit])
         await producer.start()
         value = None if order is None else encode(order)
         await producer.send_and_wait(declared.overrides.name, value, scope.encode(), partition=0)
         deadline = time.monotonic() + within_s
         while (left_s := deadline - time.monotonic()) > 0:
-            found = await consumer.getmany(place, timeout_ms=max(1, int(1000 * left_s)))
-            for records in found.values():
-                for raw in records:
-                    record = _record(raw)
-                    if record is not None and record.scope == scope and _follows(record, order):
-                        return record
+            found = await consumer.getmany(timeout_ms=max(1, int(1000 * left_s)))
+            # All of control, in which owners speak, before what the audit says.
+            said = [_applied(fold, raw) for raw in found.get(control, [])]
+            if accepting:
+                said = [_audited(fold, raw) for raw in found.get(audit, [])]
+            for record in said:
+                if record is not None and record.scope == scope and _follows(record, order):
+                    return record
     finally:
-        await producer.stop()
-        await consumer.stop()
+        try:
+            await close_producer(producer)
+        finally:
+            await close_consumer(consumer)
     raise NotAppliedError(f"no detector has applied it within {within_s:g} s")
 
 
@@ -80,12 +94,22 @@ async def _forced(settings: Settings, overrides: str, scope: str) -> bool:
     return log.override(scope, time.time()) is not None
 
 
-def _record(raw: Any) -> ControlRecord | None:
+def _applied(fold: Fold, raw: Any) -> ControlRecord | None:
+    """The record of a scope that gateways apply; None of what they refuse, as a worker's that is no owner."""
     try:
-        entry = decode_control_message(raw.key, raw.value)
+        entry = parse(raw.key, raw.value, tuple(raw.headers))
     except DecodeError:
         return None
-    return entry if isinstance(entry, ControlRecord) else None
+    return entry if fold.apply(entry) and isinstance(entry, ControlRecord) else None
+
+
+def _audited(fold: Fold, raw: Any) -> ControlRecord | None:
+    """The record of the audit; None of a worker's that owned the partition no more."""
+    try:
+        record = decode_control(raw.value)
+    except DecodeError:
+        return None
+    return record if record.epoch >= fold.fence.get(record.partition, -1) else None
 
 
 def _follows(record: ControlRecord, order: Override | None) -> bool:
