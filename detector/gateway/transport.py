@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import aiokafka
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnsupportedCodecError
 
 from detector.gateway.closing import close_consumer, close_producer
 from detector.gateway.headernames import tolerate_header_names
@@ -21,6 +21,7 @@ logger = logging.getLogger("detector.gateway")
 _ASK_S = 5.0
 # A long topic is caught up with in a fraction of the round trips that the usual 1 MiB takes.
 _FETCH_BYTES = 8 * 1024 * 1024
+_READ_IT = "pip install cramjam here, or leave compression.type of the topic at producer"
 # Options with which a partition's records are not handed over whole.
 _DIFFERENT = frozenset({"max_poll_records", "isolation_level", "key_deserializer", "value_deserializer"})
 # What any of these calls may raise while brokers are away.
@@ -141,6 +142,10 @@ class KafkaTransport:
             fetched = await consumer.getmany(self._place, timeout_ms=int(timeout_s * 1000))
         except OffsetOutOfRangeError:
             raise RestartedError from None
+        except UnsupportedCodecError as error:
+            raise UnsupportedCodecError(
+                f"{error.args[0]}; the control topic is compressed: {_READ_IT}"
+            ) from None
         async with asyncio.timeout(_ASK_S):
             return Fetched(fetched.get(self._place, []), int(await consumer.position(self._place)))
 

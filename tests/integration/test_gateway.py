@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, codec
 from confluent_kafka import Producer
 
 from detector.gateway import GatewayClient, transport
@@ -165,3 +165,26 @@ async def test_a_topic_made_anew_is_noticed_while_following(real_kafka: TestKafk
         await _until(lambda: client.decide("new").state == "active", 60)
 
         assert client.decide("old-3").state == "inactive"
+
+
+async def test_a_codec_that_is_not_installed_is_named_with_what_to_install(
+    kafka: TestKafka, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The bare package has none but gzip; the gateway serves from the primary and its log says why."""
+    monkeypatch.setattr(codec, "has_zstd", lambda: False)
+    control, _ = _create(kafka, topic_prefix)
+    producer = Producer(
+        {"bootstrap.servers": kafka.bootstrap, "compression.type": "zstd", "linger.ms": 50, "log_level": 0}
+    )
+    key, value, headers = _scope("chat", 1)
+    for _ in range(50):
+        producer.produce(control, value, key, headers=headers)
+    assert producer.flush(60) == 0
+    client = GatewayClient(
+        kafka.bootstrap, "gw-1", topic_prefix=topic_prefix, catch_up_timeout_s=0.0, acks=False
+    )
+    async with client:
+        await _until(lambda: "zstd compression codec not found" in caplog.text)
+
+        assert client.decide("chat").state == "inactive"
+    assert "pip install cramjam" in caplog.text
