@@ -60,24 +60,30 @@ async def give(settings: Settings, scope: str, order: Override | None, *, within
     try:
         await consumer.start()
         consumer.assign([control, audit] if accepting else [control])
-        fold = Fold()
-        for raw in await read_to_end(consumer, control):
-            _applied(fold, raw)
+        ends = await consumer.end_offsets([control, answers])
         if accepting:
-            consumer.seek(audit, (await consumer.end_offsets([audit]))[audit])
+            consumer.seek(audit, ends[audit])
         await producer.start()
         value = None if order is None else encode(order)
+        # Sent before anything is read: a short order's time runs already.
         await producer.send_and_wait(declared.overrides.name, value, scope.encode(), partition=0)
+        fold = Fold()
+        news: dict[TopicPartition, list[Any]] = {control: await read_to_end(consumer, control)}
         deadline = time.monotonic() + within_s
-        while (left_s := deadline - time.monotonic()) > 0:
-            found = await consumer.getmany(timeout_ms=max(1, int(1000 * left_s)))
+        while True:
             # All of control, in which owners speak, before what the audit says.
-            said = [_applied(fold, raw) for raw in found.get(control, [])]
+            said = [(raw.offset, _applied(fold, raw)) for raw in news.get(control, [])]
             if accepting:
-                said = [_audited(fold, raw) for raw in found.get(audit, [])]
-            for record in said:
-                if record is not None and record.scope == scope and _follows(record, order):
+                said = [(raw.offset, _audited(fold, raw)) for raw in news.get(audit, [])]
+            for offset, record in said:
+                if offset < ends[answers] or record is None or record.scope != scope:
+                    continue
+                if _follows(record, order):
                     return record
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                break
+            news = await consumer.getmany(timeout_ms=max(1, int(1000 * left_s)))
     finally:
         try:
             await close_producer(producer)

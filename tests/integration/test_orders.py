@@ -93,3 +93,13 @@ async def test_an_order_that_only_a_zombie_answers_is_not_applied(bootstrap: str
         await _answer(to, order, 4)
         with pytest.raises(NotAppliedError):
             await giving
+
+
+async def test_what_was_said_before_the_order_is_no_answer(bootstrap: str) -> None:
+    """A record that fits it by chance, of the owner that still speaks, was there already."""
+    order = _order(accept=False)
+    async with producer(bootstrap) as to:
+        await _claim(to, 4)
+        await _answer(to, order, 4)
+        with pytest.raises(NotAppliedError):
+            await give(Settings(bootstrap=bootstrap), "chat", order, within_s=1)
