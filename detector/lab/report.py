@@ -36,7 +36,9 @@ def as_text(result: ReplayResult) -> None:
     from rich.table import Table
 
     # A pipe has no width of its own, and a table squeezed into 80 columns is no table.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console = Console(
+        highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH
+    )
     rate = result.records / result.elapsed_s if result.elapsed_s > 0 else 0.0
     console.print(
         f"{result.records:,} records judged in {result.elapsed_s:.2f} s ({rate:,.0f} a second), "
@@ -46,7 +48,7 @@ def as_text(result: ReplayResult) -> None:
     if result.first_event_time is not None and result.last_event_time is not None:
         console.print(f"event time {clock(result.first_event_time)} to {clock(result.last_event_time)}")
     for line in malformed_lines(result.malformed, result.shown):
-        console.print(line, markup=False)
+        console.print(line)
 
     if result.activations:
         table = Table(
@@ -66,7 +68,7 @@ def as_text(result: ReplayResult) -> None:
         console.print("nothing detected")
 
     for notice in result.notices:
-        console.print(said(notice), markup=False)
+        console.print(said(notice))
 
     if result.armed:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in sorted(result.armed.items()))

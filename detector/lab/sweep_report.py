@@ -69,14 +69,16 @@ def as_text(result: SweepResult) -> None:
     """Print a row per setting; with a held-out split the choice is made above and reported below."""
     from rich.console import Console
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console = Console(
+        highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH
+    )
     console.print(
         f"{result.records:,} records, {result.malformed:,} malformed, {result.late:,} late, "
         f"{len(result.tried)} settings"
         + ("" if result.incidents is None else f", {result.incidents} incidents")
     )
     for line in malformed_lines(result.malformed, result.shown):
-        console.print(line, markup=False)
+        console.print(line)
     if result.first_event_time is None or result.last_event_time is None:
         console.print("no records, so nothing to compare")
         return
@@ -91,7 +93,7 @@ def as_text(result: SweepResult) -> None:
         console.print(_table(rest, "held out: the rest", known=result.incidents is not None, marked=False))
     console.print(_legend(result))
     if deaf := _deaf(result):
-        console.print(never_armed(deaf), markup=False)
+        console.print(never_armed(deaf))
 
 
 def _deaf(result: SweepResult) -> list[str]:

@@ -48,7 +48,7 @@ async def test_an_order_is_applied_taken_back_and_ends_by_itself(
         assert again.returncode == 1
         assert "chat is not forced" in again.stderr
 
-        short = await detector("force", "chat", "on", "--for", "2s", "--reason", "short", *where)
+        short = await detector("force", "chat", "on", "--for", "8s", "--reason", "short", *where)
         assert short.returncode == 0, short.stderr
 
         async def ended() -> bool:

@@ -2,15 +2,19 @@
 
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from detector.bench.drill import Drilled, Report
 from detector.cli import budget, drill, state
+from detector.contract import example_text
 from detector.embedded.demo.log import Log
 from detector.embedded.demo.scenarios import HEALTHY_S, SCENARIOS
 from detector.embedded.demo.screen import Screen
 from detector.embedded.demo.traffic import Traffic
+from detector.lab import replay, report
+from tests.builders import record
 from topics.control import ControlRecord, Evidence
 
 TEXTS = ("[/ticket/7]", "[high]", ":bug:")
@@ -107,3 +111,14 @@ def test_the_demo_shows_what_was_decided_as_it_is(text, capsys):
 
     assert f"mode{text}" in shown
     assert f"predicate{text}" in shown
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_replay_shows_routes_as_they_are(text, capsys, tmp_path):
+    """They come with the traffic."""
+    file = tmp_path / "calls.jsonl"
+    calls = [record(i * 0.05, route=f"chat{text}", error="boom" if i > 400 else "") for i in range(500)]
+    file.write_bytes(msgspec.json.Encoder().encode_lines(calls))
+    report.as_text(replay(file, example_text()).result)
+
+    assert f"chat{text}" in capsys.readouterr().out
