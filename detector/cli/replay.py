@@ -20,7 +20,14 @@ Start = Annotated[str | None, typer.Option(metavar="ISO", help="When a file with
 Evaluations = Annotated[
     list[Path] | None, typer.Option(metavar="FILE", help="Late verdicts, .jsonl (also .gz). Repeatable.")
 ]
-Batch = Annotated[int, typer.Option(min=1, help="Most records judged at once; never changes a decision.")]
+Batch = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Most records judged at once. Never changes a decision, but for which of the routes that fail at the "
+        "same moment max_active_share admits.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 

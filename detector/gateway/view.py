@@ -144,8 +144,9 @@ class ControlView:
             if self._now_held.fold.apply(owner):
                 self._renew(owner, end, now)
             return
-        if self._again.fold.apply(owner):
-            self._again.renew(owner, end)
+        if not self._again.fold.apply(owner):
+            return
+        self._again.renew(owner, end)
         # The old view stands meanwhile; but what it has heard already does not make it younger.
         if self._now_held.is_news(owner) and end > self._now_held.lease_end.get(owner.partition, -inf):
             self._renew(owner, end, now)

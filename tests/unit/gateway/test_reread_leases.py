@@ -72,6 +72,16 @@ def test_a_zombie_renews_nothing_by_being_read_again(while_reading: bool) -> Non
     assert ends(view, 10.0) == 15.0
 
 
+def test_the_fence_of_the_second_reading_counts_at_once() -> None:
+    """A scope's record has raised it: an owner below it renews neither reading."""
+    view = ControlView()
+    read(view, owner_message(epoch=5), scope_message(epoch=5), now=0.0)
+    view.begin_reread()
+    read(view, scope_message("mail", epoch=7), owner_message(epoch=6, issued_at=NOW + 9), now=9.0)
+
+    assert ends(view, 9.0) == 15.0
+
+
 def test_a_partition_without_an_owner_is_not_held_longer_by_reading_again() -> None:
     """A scope that says `hold` counts from when it was met."""
     view = ControlView()
