@@ -24,8 +24,8 @@ Batch = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Most records judged at once. Never changes a decision, but for which of the routes that fail at the "
-        "same moment max_active_share admits.",
+        help="Most records judged at once. Never changes a decision, but for which of the routes that fail "
+        "together max_active_share admits.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
