@@ -28,7 +28,6 @@ _HALVED_AT = 8192  # calls; older ones count half from then on
 _USUAL_SLOW_SHARE = 0.1
 _FORGET = 1 / 32
 _LAST_BAD = 5  # it takes no fewer for a judge to flip
-_LONGEST_S = 60.0
 
 
 def is_input_drift(contract: Contract, predicate: str) -> bool:
@@ -127,8 +126,12 @@ class Probing:
         self._bad_took.extend(each for each in took_s if each is not None)
 
     def found_bad(self) -> None:
-        """A judge has flipped: bad calls take as long as the median of the last ones, a minute at most."""
-        self.bad_take_s = min(median_high(self._bad_took), _LONGEST_S) if self._bad_took else 0.0
+        """A judge has flipped: bad calls take as long as the median of the last ones.
+
+        But no longer than an attempt to revert may be put off.
+        """
+        took_s = median_high(self._bad_took) if self._bad_took else 0.0
+        self.bad_take_s = min(took_s, self._defaults.revert_within_s)
 
     def sample(self, record: TelemetryRecord) -> None:
         """Learn from a call, one a second, whether slow answers are usual on this route."""

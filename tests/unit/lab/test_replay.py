@@ -197,7 +197,7 @@ calibration:
 
 
 def test_what_calibration_found_unusable_is_said_at_once_and_not_acted_on():
-    """No burst has to come first. Traffic that has become better since is judged again."""
+    """No burst has to come first; nor is it acted on after hours that were better."""
     draw = random.Random(1)
     bad = [0.05] * 60 + [0.0] * 120 + [0.05] * 120  # a second each
     rows = [
@@ -212,7 +212,7 @@ def test_what_calibration_found_unusable_is_said_at_once_and_not_acted_on():
     assert (first.predicate, first.scope) == ("errors", "chat")
     assert "is unusable" in first.reason
     assert first.at < T0 + 5
-    assert [each.activated_at > T0 + 180 for each in found.activations] == [True]
+    assert found.activations == ()
 
 
 @pytest.mark.parametrize("json_option", [[], ["--json"]])

@@ -67,7 +67,7 @@ class Gateway:
 
 
 @pytest.mark.parametrize("error", ["timeout", ""])
-@pytest.mark.parametrize("hang_s", [8.0, 20.0])
+@pytest.mark.parametrize("hang_s", [4.0, 8.0, 10.0])
 def test_a_primary_on_which_calls_hang_is_not_returned_to(hang_s, error):
     """The probes that hang are still out when hundreds of good ones have ended."""
     told = Gateway(hang_s, error).play(ENDS + 60).told
@@ -78,7 +78,7 @@ def test_a_primary_on_which_calls_hang_is_not_returned_to(hang_s, error):
     ]
     back = next(each for each in told if each.primary_share == 0.1)
     assert back.at - T0 > ENDS
-    assert f"evidence_limited: as bad calls take {hang_s:.0f} s" in told[0].reason
+    assert (f"evidence_limited: as bad calls take {hang_s:.0f} s" in told[0].reason) == (hang_s > 4)
 
 
 def test_a_worker_that_takes_over_waits_as_well():
@@ -101,7 +101,7 @@ def test_calls_that_fail_at_once_are_not_waited_for():
         ([None, 4.0], 4.0),
         ([None], 0.0),
         ([], 0.0),
-        ([900.0], 60.0),
+        ([900.0], 10.0),  # when an attempt to revert is due
         ([30.0, 30.0, 1.0, 1.0, 2.0, 1.0, 1.0], 1.0),
     ],
 )
