@@ -53,7 +53,8 @@ bench: $(VENV)/.installed ## the core's figures, then throughput and latency bes
 		$(BIN)/detector bench throughput && $(BIN)/detector bench latency --rate 20000; \
 	else echo "no Kafka to be had here (DETECTOR_BOOTSTRAP names one): bench throughput and latency left out"; fi
 
-notebooks: $(VENV)/.notebooks ## run every notebook from top to bottom
+notebooks: $(VENV)/.notebooks ## run every notebook from top to bottom, and the tests that want frames and plots
+	@$(BIN)/python -m pytest -q tests/unit/lab/test_api.py
 	@if ls notebooks/*.py >/dev/null 2>&1; then \
 		mkdir -p build/notebooks && \
 		for file in notebooks/*.py; do \
