@@ -12,10 +12,14 @@ Seconds = Annotated[float, Meta(ge=0, description="seconds")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 # Half of what a count may be: what is no epoch is larger, and would leave no room for the next claim's.
 MOST_EPOCH = 2**52
+# The most that a reader believes of an owner, which may be dead: seconds of a lease, and of a hold after it.
+MOST_LEASE_S = 3600.0
+MOST_HOLD_S = 86_400.0
 Epoch = Annotated[int, Meta(ge=0, le=MOST_EPOCH)]
 Amount = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Label = Annotated[str, Meta(max_length=200)]
+LONGEST_NAME = 200
+Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
+Label = Annotated[str, Meta(max_length=LONGEST_NAME)]
 # Both halves may be percent-encoded, three characters for one.
 ScopeName = Annotated[str, Meta(min_length=1, max_length=1201)]

@@ -6,8 +6,9 @@ from operator import ge, gt, le, lt
 from typing import Any, cast
 
 from detector.contract.finding import RULES, Finding
-from detector.contract.grammar import LONGEST_NAME, LONGEST_WINDOW_S, Key, Keys
+from detector.contract.grammar import LONGEST_WINDOW_S, Key, Keys
 from detector.contract.nodes import Listing, Mapping, Mark, Node, Scalar
+from topics.types import LONGEST_NAME
 
 Path = tuple[str | int, ...]
 Filter = tuple[tuple[str, tuple[str | bool, ...]], ...]
@@ -272,6 +273,8 @@ class Draft:
             return number
         need = " and ".join(wanted) or "finite"
         rule = key.rule if isfinite(number) and number > 0 else "out-of-range"
+        if key.most is not None and number > key.most:
+            rule = key.most_rule or rule
         self._fail(rule, path, f"{path[-1]!r} is {number:g}, and has to be {need}")
         return None
 

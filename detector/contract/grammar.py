@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from detector.contract.calibration import Basis
 from detector.contract.model import Cause, Method, OnExpiry, PredicateType, ReferenceMode, Severity
+from topics.types import MOST_HOLD_S, MOST_LEASE_S
 
 Kind = Literal[
     "number",
@@ -26,11 +27,9 @@ Kind = Literal[
 HEARTBEAT_S = 3.0
 SESSION_TIMEOUT_S = 6.0
 REBALANCE_AND_CLAIM_S = 3.0
-LONGEST_HOLD_S = 86_400.0  # gateways hold for no longer, whatever they are told
 TAKEOVER_S = HEARTBEAT_S + SESSION_TIMEOUT_S + REBALANCE_AND_CLAIM_S  # a lease has to be longer
 LONGEST_REVERT_S = 10.0
 LONGEST_WINDOW_S = 3600.0
-LONGEST_NAME = 200
 VERSION = 1
 
 
@@ -45,7 +44,8 @@ class Key:
         entry: bounds of each number in a list (`numbers`) or in a mapping by whole seconds (`spans`).
         above, least, below, most: bounds of a number; `above` and `below` are themselves out of range.
         whole: a float without a fraction.
-        rule: the rule that a positive number out of bounds breaks.
+        rule: the rule that a positive number out of bounds breaks; `most_rule`: that one over `most` breaks,
+            where it is another.
         filled: a list (`names`, `list`) that may not be empty.
         nullable: null stands for "not there".
     """
@@ -62,6 +62,7 @@ class Key:
     most: float | None = None
     whole: bool = False
     rule: str = "out-of-range"
+    most_rule: str = ""
     filled: bool = False
     nullable: bool = False
 
@@ -80,9 +81,11 @@ DEFAULTS: Keys = {
     "fleet_records_per_s": _number("records per second of the whole fleet", above=0),
     "lease_s": Key(
         kind="number",
-        says="how long a gateway obeys without hearing from the owner; longer than a takeover",
+        says="how long a gateway obeys without hearing from the owner; over a takeover, an hour at most",
         above=TAKEOVER_S,
+        most=MOST_LEASE_S,
         rule="lease-too-short",
+        most_rule="out-of-range",
     ),
     "revert_within_s": Key(
         kind="number",
@@ -205,7 +208,7 @@ MODE: Keys = {
         rule="revert-too-slow",
     ),
     "on_expiry": Key(kind="choice", says="what a lapsed lease does to the scope", choices=get_args(OnExpiry)),
-    "hold_max_s": _number("when a hold after a lapse ends", above=0, most=LONGEST_HOLD_S),
+    "hold_max_s": _number("when a hold after a lapse ends, a day at most", above=0, most=MOST_HOLD_S),
 }
 
 FALLBACK: Keys = {

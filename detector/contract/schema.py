@@ -6,7 +6,8 @@ envelope, the run rule) only `detector check` can tell.
 
 from typing import Any
 
-from detector.contract.grammar import CONTRACT, LONGEST_NAME, VERSION, Key, Keys
+from detector.contract.grammar import CONTRACT, VERSION, Key, Keys
+from topics.types import LONGEST_NAME
 
 _BOUNDS = {"above": "exclusiveMinimum", "least": "minimum", "below": "exclusiveMaximum", "most": "maximum"}
 _TEXT = {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME}

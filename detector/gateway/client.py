@@ -18,9 +18,10 @@ from typing import Any, Self
 from detector.gateway.decision import Decider, Decision
 from detector.gateway.fold import Change
 from detector.gateway.transport import KafkaTransport, RestartedError, Transport, TransportError
-from detector.gateway.view import HOLD_MAX_S, ControlView
+from detector.gateway.view import ControlView
 from topics.codec import encode
 from topics.control import Ack, ControlRecord
+from topics.types import LONGEST_NAME, MOST_HOLD_S
 
 logger = logging.getLogger("detector.gateway")
 _DIGESTS_TOLD = 16
@@ -30,7 +31,6 @@ _READ_S = 0.5
 _LOOK_EVERY_S = 2.0
 _BACKOFF_S = (0.1, 5.0)
 _ACKS_KEPT = 10_000
-_LONGEST_ID = 200  # characters, as in the record of an acknowledgement
 _TURN = 500  # messages applied before other tasks get their turn
 
 OnChange = Callable[[ControlRecord | None, ControlRecord | None], None]
@@ -87,7 +87,7 @@ class GatewayClient:
         on_change: OnChange | None = None,
         known_fallbacks: frozenset[str] | None = None,
         contract_digest: str | None = None,
-        hold_max_s: float = HOLD_MAX_S,
+        hold_max_s: float = MOST_HOLD_S,
         transport: Transport | None = None,
     ) -> None:
         _see_that_it_names(gateway_id)
@@ -316,14 +316,11 @@ class GatewayClient:
                 ack = self._acks.popleft()
                 try:
                     await self._transport.acknowledge(key, encode(ack))
-                except TransportError as error:
+                except Exception as error:
+                    # Nor may a fault of ours end acknowledging; only that one is worth its traceback.
+                    ours = not isinstance(error, TransportError)
                     self.counts.acks_dropped += 1
-                    logger.warning("change of %s not acknowledged: %r", ack.scope, error)
-                    await asyncio.sleep(_BACKOFF_S[0])
-                except Exception:
-                    # Nor may a fault of ours end acknowledging.
-                    self.counts.acks_dropped += 1
-                    logger.exception("change of %s not acknowledged", ack.scope)
+                    logger.warning("change of %s not acknowledged: %r", ack.scope, error, exc_info=ours)
                     await asyncio.sleep(_BACKOFF_S[0])
 
 
@@ -333,8 +330,8 @@ def _see_that_it_names(gateway_id: str) -> None:
     except UnicodeEncodeError:
         written = False
     else:
-        written = 1 <= len(gateway_id) <= _LONGEST_ID
+        written = 1 <= len(gateway_id) <= LONGEST_NAME
     if not written:
         raise ValueError(
-            f"gateway_id: expected 1 to {_LONGEST_ID} characters of UTF-8 text, got {gateway_id!r}"
+            f"gateway_id: expected 1 to {LONGEST_NAME} characters of UTF-8 text, got {gateway_id!r}"
         )

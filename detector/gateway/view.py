@@ -11,9 +11,8 @@ from detector.gateway.fold import Change, Fold, FoldCounts, parse
 from topics.cloudevents import Headers
 from topics.control import ControlRecord, OwnerRecord
 from topics.errors import DecodeError
+from topics.types import MOST_HOLD_S, MOST_LEASE_S
 
-HOLD_MAX_S = 86_400.0
-_LEASE_MAX_S = 3600.0  # whatever an owner says: once it is dead it has nobody for longer than that
 _NEVER = (-1, 0.0)
 
 
@@ -74,7 +73,7 @@ class ControlView:
         lapses: how many leases had lapsed when the next owner record came.
     """
 
-    def __init__(self, *, hold_max_s: float = HOLD_MAX_S) -> None:
+    def __init__(self, *, hold_max_s: float = MOST_HOLD_S) -> None:
         self._hold_max_s = hold_max_s
         self.counts = FoldCounts()
         self._now_held = _Reading(self.counts)
@@ -138,7 +137,7 @@ class ControlView:
         return before, after
 
     def _hear(self, owner: OwnerRecord, now: float, age_s: float) -> None:
-        lease_s = min(owner.lease_s, _LEASE_MAX_S)
+        lease_s = min(owner.lease_s, MOST_LEASE_S)
         end = now + lease_s - min(max(age_s, 0.0), lease_s)
         if self._again is None:
             if self._now_held.fold.apply(owner):

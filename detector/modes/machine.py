@@ -238,7 +238,9 @@ class ScopeMachine(ScopeVoice):
         if bound_s <= self._contract.defaults.revert_within_s:
             return ""
         within = f"within {bound_s:.0f} s" if bound_s < NEW_NORMAL_S else "not in a quarter of an hour"
-        why = f"as bad calls take {take_s:.0f} s" if 2 * take_s > bound_s else "at this rate of probes"
+        at_least = "" if take_s < self._contract.defaults.revert_within_s else " or more"
+        long = f"as bad calls take {take_s:.0f} s{at_least}"
+        why = long if 2 * take_s > bound_s else "at this rate of probes"
         return f"evidence_limited: {why} a recovery is seen {within}"
 
     def _harmless_drift(self, now: _Now) -> list[Decision]:

@@ -98,8 +98,19 @@ def test_the_tightest_route_decides() -> None:
     assert all("'chat'" in found.message for found in findings)
 
 
-@pytest.mark.parametrize(("lease_s", "expected"), [(12, ["lease-too-short"]), (12.1, []), (15, [])])
-def test_a_lease_is_longer_than_a_takeover(lease_s: float, expected: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("lease_s", "expected"),
+    [
+        (12, ["lease-too-short"]),
+        (12.1, []),
+        (15, []),
+        (3600, []),
+        (3601, ["out-of-range"]),
+    ],
+)
+def test_a_lease_is_longer_than_a_takeover_and_no_reader_believes_more_than_an_hour(
+    lease_s: float, expected: list[str]
+) -> None:
     """Heartbeat, session time-out, rebalance and claim are 12 seconds together."""
     assert rules(EXAMPLE.replace("lease_s: 15", f"lease_s: {lease_s}")) == expected
 
