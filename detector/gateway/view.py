@@ -33,33 +33,6 @@ class Effective:
     until: float
 
 
-class _Reading:
-    """One reading of the topic.
-
-    Attributes:
-        fold: what it has brought.
-        lease_end: when each partition's lease ends, on the reader's clock.
-        heard: per partition, epoch and time of issue of the owner record that set it.
-    """
-
-    __slots__ = ("fold", "heard", "lease_end")
-
-    def __init__(self, counts: FoldCounts) -> None:
-        self.fold = Fold(counts)
-        self.lease_end: dict[int, float] = {}
-        self.heard: dict[int, tuple[int, float]] = {}
-
-    def is_news(self, owner: OwnerRecord) -> bool:
-        """Whether the record is one that was not heard here before."""
-        passes = owner.epoch >= self.fold.fence.get(owner.partition, -1)
-        return passes and (owner.epoch, owner.issued_at) > self.heard.get(owner.partition, _NEVER)
-
-    def renew(self, owner: OwnerRecord, end: float) -> None:
-        """The owner was heard: its partition's lease ends then."""
-        self.lease_end[owner.partition] = end
-        self.heard[owner.partition] = (owner.epoch, owner.issued_at)
-
-
 class ControlView:
     """Folds the control topic by the reader's rules and answers what is in force.
 
@@ -76,8 +49,11 @@ class ControlView:
     def __init__(self, *, hold_max_s: float = MOST_HOLD_S) -> None:
         self._hold_max_s = hold_max_s
         self.counts = FoldCounts()
-        self._now_held = _Reading(self.counts)
-        self._again: _Reading | None = None
+        self._fold = Fold(self.counts)
+        self._again: Fold | None = None
+        # Per partition: when its lease ends, on our clock; epoch and time of issue of the record that set it.
+        self._lease_end: dict[int, float] = {}
+        self._heard: dict[int, tuple[int, float]] = {}
         self._routes: dict[str, dict[str, ControlRecord]] = {}
         self.generation = 0
         self.lapses = 0
@@ -85,12 +61,12 @@ class ControlView:
     @property
     def held(self) -> dict[str, ControlRecord]:
         """The record held per scope, in force or lapsed."""
-        return self._now_held.fold.held
+        return self._fold.held
 
     @property
     def fence(self) -> dict[int, int]:
         """The greatest epoch seen per partition."""
-        return self._now_held.fold.fence
+        return self._fold.fence
 
     @property
     def rereading(self) -> bool:
@@ -121,38 +97,35 @@ class ControlView:
         except DecodeError:
             self.counts.malformed += 1
             return None
-        reading = self._again or self._now_held
         if isinstance(entry, OwnerRecord):
             self._hear(entry, now, age_s)
             return None
-        before = reading.fold.held.get(entry.scope)
-        applied = reading.fold.apply(entry)
+        fold = self._again or self._fold
+        before = fold.held.get(entry.scope)
+        applied = fold.apply(entry)
         if isinstance(entry, ControlRecord):
             # A partition that no owner has spoken for has no lease: it counts as lapsed from here on.
-            reading.lease_end.setdefault(entry.partition, now)
-        if not applied or reading is not self._now_held:
+            self._lease_end.setdefault(entry.partition, now)
+        if not applied or fold is self._again:
             return None
         after = entry if isinstance(entry, ControlRecord) else None
         self._index(before, after)
         return before, after
 
     def _hear(self, owner: OwnerRecord, now: float, age_s: float) -> None:
+        """Renew the lease of an owner's partition, which the old view needs too while all is read again."""
+        partition, said = owner.partition, (owner.epoch, owner.issued_at)
+        if not (self._again or self._fold).apply(owner):
+            return
+        # A dead owner's last record lies there for good: it was heard when it was heard first.
+        known = said <= self._heard.get(partition, _NEVER) or owner.epoch < self.fence.get(partition, -1)
+        if self._again is not None and known:
+            return
         lease_s = min(owner.lease_s, MOST_LEASE_S)
-        end = now + lease_s - min(max(age_s, 0.0), lease_s)
-        if self._again is None:
-            if self._now_held.fold.apply(owner):
-                self._renew(owner, end, now)
-            return
-        if not self._again.fold.apply(owner):
-            return
-        self._again.renew(owner, end)
-        # The old view stands meanwhile; but what it has heard already does not make it younger.
-        if self._now_held.is_news(owner) and end > self._now_held.lease_end.get(owner.partition, -inf):
-            self._renew(owner, end, now)
-
-    def _renew(self, owner: OwnerRecord, end: float, now: float) -> None:
-        ended = self._now_held.lease_end.get(owner.partition)
-        self._now_held.renew(owner, end)
+        end, ended = now + lease_s - min(max(age_s, 0.0), lease_s), self._lease_end.get(partition)
+        if self._again is not None and ended is not None:
+            end = max(end, ended)  # the age is by another clock, and may be too great
+        self._lease_end[partition], self._heard[partition] = end, said
         if ended is None or ended <= now or end < ended:
             self.lapses += ended is not None and ended <= now
             self.generation += 1
@@ -174,22 +147,14 @@ class ControlView:
 
     def begin_reread(self) -> None:
         """Start reading from the beginning; the present view stands until `finish_reread`."""
-        self._again = _Reading(self.counts)
+        self._again = Fold(self.counts)
 
     def finish_reread(self) -> list[Change]:
         """The second reading has reached the end: it becomes the view. Returns what that changed."""
         again, self._again = self._again, None
         if again is None:
             return []
-        held = self._now_held
-        for partition, end in again.lease_end.items():
-            # A dead owner's last record lies there however often it is read: it was heard when it was heard.
-            heard = again.heard.get(partition, _NEVER)
-            passes = heard[0] >= held.fold.fence.get(partition, -1)
-            if partition not in held.lease_end or (passes and heard > held.heard.get(partition, _NEVER)):
-                held.lease_end[partition] = max(end, held.lease_end.get(partition, -inf))
-                held.heard[partition] = heard
-        changes = held.fold.replace(again.fold)
+        changes = self._fold.replace(again)
         for before, after in changes:
             self._index(before, after)
         self.generation += 1
@@ -197,7 +162,7 @@ class ControlView:
 
     def in_force(self, record: ControlRecord, now: float) -> tuple[bool, bool, float]:
         """Say whether a held record counts now, whether its lease has lapsed, and until when that is so."""
-        end = self._now_held.lease_end.get(record.partition, -inf)
+        end = self._lease_end.get(record.partition, -inf)
         if now < end:
             return True, False, end
         hold_until = end + min(record.hold_max_s, self._hold_max_s)

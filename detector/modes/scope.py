@@ -212,8 +212,7 @@ class ScopeJudge:
     def _begin(self, now: float) -> None:
         """Calls are diverted, or come back, from now on: only those made after it count."""
         self.probing.begin()
-        active = self.machine.status.state is State.ACTIVE
-        self._tells_from = now + self.probing.bad_take_s if active else -math.inf
+        self._tells_from = now + self.probing.bad_take_s
         for judge in self.judges.values():
             judge.restart(now)
 

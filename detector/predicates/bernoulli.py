@@ -123,12 +123,7 @@ class BernoulliJudge(JudgeBase, ABC):
     def _learn(self) -> None:
         """Learn the stream's design effect; only when panes close, so that batches make no difference."""
         effect, test = self._effect, self._test
-        if (
-            effect is None
-            or self._unusable
-            or self._recovery is not None
-            or not effect.due(test.seen + test.gap)
-        ):
+        if effect is None or self._recovery is not None or not effect.due(test.seen + test.gap):
             return
         if effect.add(test.seen + test.gap, test.bad, test.clear):
             self._temper(effect.value)

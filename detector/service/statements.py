@@ -192,9 +192,8 @@ def forced(order: Override, base: ControlRecord, fallbacks: Mapping[str, list[st
         on_expiry=base.on_expiry,
         hold_max_s=base.hold_max_s,
         override_until=order.until,
-        evidence=base.evidence
-        if lent
-        else Evidence(),  # a deployment's says of how many calls to take a share
+        # A deployment's says of how many calls to take a share.
+        evidence=base.evidence if lent else Evidence(),
         source="operator",
         reason=f"Set by {who}: {order.reason}" if order.reason else f"Set by {who}.",
         contract=base.contract,

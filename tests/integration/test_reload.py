@@ -1,6 +1,8 @@
 """A running worker takes another contract: nothing is lost or decided twice, a bad one is refused."""
 
+import re
 import signal
+import time
 from pathlib import Path
 
 from detector.contract import load_contract
@@ -55,6 +57,16 @@ async def test_a_contract_is_read_again_while_calls_go_on(
         assert (await worker.ready())["ready"]
 
 
+def read_at(worker: Worker) -> float:
+    """When the contract in force was read, Unix seconds."""
+    found = re.search(
+        rb"^detector_config_last_reload_success_timestamp_seconds (.+)$",
+        (worker.get("/metrics") or (0, b""))[1],
+        re.MULTILINE,
+    )
+    return float(found[1]) if found else 0.0
+
+
 async def test_a_contract_that_cannot_run_is_refused_and_the_old_one_stays(
     real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
@@ -70,7 +82,10 @@ async def test_a_contract_that_cannot_run_is_refused_and_the_old_one_stays(
         assert worker.events("reload_refused")
         assert not worker.events("reloaded")
         assert b"detector_config_last_reload_successful 0.0" in (worker.get("/metrics") or (0, b""))[1]
+        refused_at = time.time()
+        assert read_at(worker) < refused_at
         (tmp_path / "contract.yaml").write_text(WIDER, "utf-8")
         worker.post("/-/reload")
         assert b"detector_config_last_reload_successful 1.0" in (worker.get("/metrics") or (0, b""))[1]
+        assert read_at(worker) > refused_at
         assert (await worker.ready())["ready"]

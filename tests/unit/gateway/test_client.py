@@ -123,6 +123,30 @@ async def test_a_client_that_connects_and_cannot_read_waits_longer_and_longer(
             assert await failures(2) == [0.01, 0.02]
 
 
+async def test_a_client_that_reads_and_never_reaches_the_end_waits_longer_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A corrupt record in mid-topic: what lies before it is read at each attempt."""
+    monkeypatch.setattr(client_module, "_BACKOFF_S", (0.01, 0.04))
+    transport = MemoryTransport(_alive(), scope_message())
+    reads = 0
+
+    async def corrupt(_: float) -> Fetched:
+        nonlocal reads
+        reads += 1
+        if reads % 2 == 0:
+            raise TopicAuthorizationFailedError
+        return Fetched(transport.messages[:1], 1)
+
+    monkeypatch.setattr(transport, "read", corrupt)
+    with caplog.at_level(logging.WARNING, "detector.gateway"):
+        async with _client(transport, catch_up_timeout_s=0.0):
+            await _until(lambda: caplog.text.count("out of reach") >= 4)
+
+    told = [record.args[0] for record in caplog.records if "out of reach" in record.msg and record.args]  # type: ignore[call-overload]
+    assert told[:4] == [0.01, 0.02, 0.04, 0.04]
+
+
 async def test_a_topic_that_is_made_anew_again_and_again_leaves_others_their_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -227,7 +251,8 @@ async def test_a_fault_of_ours_ends_neither_reading_nor_acknowledging(
         await _until(lambda: len(transport.acks) == 1)
         monkeypatch.undo()
     assert "not closed as it should be" in caplog.text
-    assert "change of chat not acknowledged" in caplog.text
+    (told,) = (record for record in caplog.records if record.msg.startswith("change of"))
+    assert told.exc_info is not None  # a fault of ours is worth its traceback
 
 
 @pytest.mark.parametrize("gateway_id", ["", "g" * 201, "g\ud800"])

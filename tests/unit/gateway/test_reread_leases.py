@@ -82,6 +82,24 @@ def test_the_fence_of_the_second_reading_counts_at_once() -> None:
     assert ends(view, 9.0) == 15.0
 
 
+def test_the_fence_of_the_first_reading_counts_for_leases_too() -> None:
+    """A takeover was heard of by a scope's record alone; the old owner's heartbeats are a zombie's."""
+    view = ControlView()
+    read(view, owner_message(epoch=5), scope_message(epoch=7), now=0.0)
+    read_again(view, owner_message(epoch=6, issued_at=NOW + 9), scope_message(epoch=7), now=9.0)
+
+    assert ends(view, 9.0) == 15.0
+
+
+def test_a_clock_ahead_of_the_brokers_shortens_no_lease() -> None:
+    """What is read for the first time tells that the owner lived later than it was heard before."""
+    view = ControlView()
+    read(view, owner_message(), scope_message(), now=0.0)
+    read_again(view, owner_message(issued_at=NOW + 9), scope_message(), now=9.0, age_s=14.0)
+
+    assert ends(view, 9.0) == 15.0
+
+
 def test_a_partition_without_an_owner_is_not_held_longer_by_reading_again() -> None:
     """A scope that says `hold` counts from when it was met."""
     view = ControlView()
