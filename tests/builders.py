@@ -120,6 +120,15 @@ class Stream:
         return self._columns()
 
 
+ERRORS_AND_SLOWNESS = contract(
+    [
+        spec("rate", name="errors", field="error", ceiling=0.01),
+        spec("exceedance", name="slow", ceiling=0.01, above_ms=200.0),
+    ],
+    false_alarms_per_week=0.15,
+)
+
+
 def in_order(records: Iterable[TelemetryRecord]) -> Stream:
     """Records that arrive when they say, in the order given."""
     records = tuple(records)

@@ -252,7 +252,7 @@ async def test_a_fault_of_ours_ends_neither_reading_nor_acknowledging(
         monkeypatch.undo()
     assert "not closed as it should be" in caplog.text
     (told,) = (record for record in caplog.records if record.msg.startswith("change of"))
-    assert told.exc_info is not None  # a fault of ours is worth its traceback
+    assert told.exc_info  # a fault of ours is worth its traceback
 
 
 @pytest.mark.parametrize("gateway_id", ["", "g" * 201, "g\ud800"])

@@ -5,16 +5,9 @@ import pytest
 
 from detector.modes import deployments
 from detector.pipeline import Caps, Pipeline
-from tests.builders import T0, contract, evaluation, record, spec
+from tests.builders import ERRORS_AND_SLOWNESS, T0, contract, evaluation, record, spec
 
 PER_S = 100
-CONTRACT = contract(
-    [
-        spec("rate", name="errors", field="error", ceiling=0.01),
-        spec("exceedance", name="slow", ceiling=0.01, above_ms=200.0),
-    ],
-    false_alarms_per_week=0.15,
-)
 
 
 class Loop:
@@ -26,7 +19,14 @@ class Loop:
     """
 
     def __init__(
-        self, fault, *, deployments=4, seed=1, weights=None, contract=CONTRACT, takes=lambda at, name: 0.05
+        self,
+        fault,
+        *,
+        deployments=4,
+        seed=1,
+        weights=None,
+        contract=ERRORS_AND_SLOWNESS,
+        takes=lambda at, name: 0.05,
     ):
         self.fault = fault
         self.takes = takes
@@ -100,7 +100,7 @@ def test_its_probes_are_a_part_of_its_own_calls():
     began = Loop(one).play(110).told[0]
 
     assert began.evidence.detail["usual_share"] == pytest.approx(0.25, abs=0.03)
-    assert began.primary_share <= CONTRACT.defaults.probe_share_max
+    assert began.primary_share <= ERRORS_AND_SLOWNESS.defaults.probe_share_max
 
 
 @pytest.mark.parametrize("struck", [("eu-0", "eu-1", "eu-2", "eu-3"), ("eu-0", "eu-1", "eu-2")])
@@ -192,7 +192,7 @@ def test_transitions_go_on_after_it_is_no_longer_watched():
 
 def test_transitions_go_on_after_the_route_was_forgotten():
     loop = Loop(lambda at, name: 0.6 if name == "eu-1" and (100 <= at < 105 or 200 <= at < 205) else 0.0)
-    loop.pipeline = Pipeline(CONTRACT, caps=Caps(routes=1))
+    loop.pipeline = Pipeline(ERRORS_AND_SLOWNESS, caps=Caps(routes=1))
     loop.play(150)
     before = loop.told[-1].transition
     loop.pipeline.step([record(150, route="other")], [10**6], [T0 + 150])

@@ -8,16 +8,9 @@ import pytest
 from detector.modes.probing import Probing
 from detector.pipeline import Pipeline
 from detector.predicates.bernoulli import without_early
-from tests.builders import T0, contract, record, spec
+from tests.builders import ERRORS_AND_SLOWNESS, T0, record
 
 PER_S, BEGINS, ENDS = 100, 100, 160
-CONTRACT = contract(
-    [
-        spec("rate", name="errors", field="error", ceiling=0.01),
-        spec("exceedance", name="slow", ceiling=0.01, above_ms=200.0),
-    ],
-    false_alarms_per_week=0.15,
-)
 
 
 class Gateway:
@@ -29,7 +22,7 @@ class Gateway:
 
     def __init__(self, hang_s, error):
         self.hang_s, self.error = hang_s, error
-        self.pipeline = Pipeline(CONTRACT)
+        self.pipeline = Pipeline(ERRORS_AND_SLOWNESS)
         self.told = []
         self.out = []
         self.draw = np.random.default_rng(1)
@@ -41,7 +34,7 @@ class Gateway:
             at = number / PER_S
             self.judge(at)
             if at == restored_at:
-                saved, self.pipeline = self.pipeline.snapshot("chat"), Pipeline(CONTRACT)
+                saved, self.pipeline = self.pipeline.snapshot("chat"), Pipeline(ERRORS_AND_SLOWNESS)
                 self.pipeline.restore(saved)
             self.begin(at, number)
         return self
@@ -117,7 +110,7 @@ def test_calls_that_fail_at_once_are_not_waited_for():
     ],
 )
 def test_how_long_bad_calls_take_is_the_median_of_the_last_ones(took, expected):
-    probing = Probing(CONTRACT, "chat", {})
+    probing = Probing(ERRORS_AND_SLOWNESS, "chat", {})
     for each in took:
         probing.note_bad([each])
     probing.found_bad()

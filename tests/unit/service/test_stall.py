@@ -61,3 +61,25 @@ async def test_a_broker_that_goes_away_on_the_way_is_told(
     async with asyncio.timeout(10):
         with pytest.raises(KafkaTimeoutError, match="t cannot be read on"):
             await read()
+
+
+async def test_who_comes_further_has_the_whole_time_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic may take longer to read than a broker may be silent."""
+    told: list[float] = []
+
+    class Patience:
+        async def __aenter__(self) -> "Patience":
+            return self
+
+        async def __aexit__(self, *_: object) -> None: ...
+
+        def reschedule(self, when: float) -> None:
+            told.append(when)
+
+    loop = SimpleNamespace(time=lambda: 7.0)
+    clock = SimpleNamespace(timeout=lambda _: Patience(), get_running_loop=lambda: loop)
+    monkeypatch.setattr(stall, "asyncio", clock)
+    async with stall.unless_stalled("t") as come_further:
+        come_further()
+
+    assert told == [7.0 + stall.STALLED_S]
