@@ -1,11 +1,15 @@
 """Which incidents are large enough to be found, by what `detector calibrate` predicted beforehand."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from operator import attrgetter
 
 from detector.contract.model import Contract
 from detector.lab.calibrate.learn import Learnt
 from detector.lab.incidents import Incident
 from topics.telemetry import TelemetryRecord
+
+_time = attrgetter("event_time")
 
 
 class Reach:
@@ -19,7 +23,7 @@ class Reach:
         """Whether an incident is above the smallest detectable within its own duration.
 
         `size` is the divergence of a drift, nats; the share of calls that another one strikes is counted in
-        the `records` of its time.
+        the `records` of its time, which are in the order of time.
         """
         return any(
             self._covers(name, incident, size, records)
@@ -36,7 +40,8 @@ class Reach:
 
     def _share(self, name: str, incident: Incident, records: Sequence[TelemetryRecord]) -> float:
         spec = self._contract.predicates[name]
-        inside = [each for each in records if incident.start <= each.event_time <= incident.end]
+        first = bisect_left(records, incident.start, key=_time)
+        inside = records[first : bisect_right(records, incident.end, lo=first, key=_time)]
         if spec.field == "error":
             bad = [bool(each.error) for each in inside]
         elif spec.type == "exceedance":
