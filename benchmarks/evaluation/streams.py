@@ -102,7 +102,8 @@ def stream(commit: str, cell: Cell, laps: int = 1) -> Stream:
         for size in sizes
     ]
     # The order turns from stream to stream, so that no mode always follows the same one.
-    turned = laps * (grid[seed % len(grid) :] + grid[: seed % len(grid)])
+    turned = grid[seed % len(grid) :] + grid[: seed % len(grid)]
+    lap_s = len(turned) * EVERY_S
     first = CALIBRATED_S + LEAD_S
     quiet = [
         Fault(kind=kind, start_s=first + i * EVERY_S, duration_s=TRANSIENT_S)
@@ -110,7 +111,14 @@ def stream(commit: str, cell: Cell, laps: int = 1) -> Stream:
     ]
     first += len(quiet) * EVERY_S
     faults = [
-        Fault(kind=mode, start_s=first + i * EVERY_S, duration_s=duration_s, size=size)
+        Fault(
+            kind=mode,
+            start_s=first + i * EVERY_S,
+            duration_s=laps * lap_s,
+            size=size,
+            every_s=lap_s,
+            for_s=duration_s,
+        )
         for i, (mode, size, duration_s) in enumerate(turned)
     ]
     scenario = Scenario(
@@ -119,20 +127,23 @@ def stream(commit: str, cell: Cell, laps: int = 1) -> Stream:
         regime=(UNSEEN | TUNING)[cell.regime],
         routes=("r",),
         calls_per_s=cell.calls_per_s,
-        duration_s=first + len(faults) * EVERY_S,
+        duration_s=first + laps * lap_s,
         faults=(*quiet, *faults),
     )
     simulation = Simulation(scenario, seed)
     records = list(simulation.records())
     began = records[0].event_time
     split = bisect_left(records, began + CALIBRATED_S, key=lambda each: each.event_time)
-    incidents = [Incident(each.scope, each.mode, each.start, each.end) for each in simulation.incidents]
+    incidents = [
+        Incident(each.scope, each.mode, each.start, each.end)
+        for each in sorted(simulation.incidents, key=lambda each: each.start)
+    ]
     return Stream(
         cell,
         seed,
         records[:split],
         records[split:],
         incidents,
-        [size for _, size, _ in turned],
+        laps * [size for _, size, _ in turned],
         [(each.kind, began + each.start_s) for each in quiet],
     )

@@ -66,7 +66,8 @@ class Fault:
         size: None for the kind's default.
         route: name; "" for the first route, "*" for all of them; None for the kind's default.
         deployment: index of the one that is struck; -1 for the whole route, None for the kind's default.
-        every_s: if given, it comes and goes: the first half of each such period it acts.
+        every_s: if given, it comes and goes: at the beginning of each such period it acts.
+        for_s: for how long it acts then; None for half of the period.
     """
 
     kind: str
@@ -76,12 +77,15 @@ class Fault:
     route: str | None = None
     deployment: int | None = None
     every_s: float | None = None
+    for_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind {self.kind!r}; one of {', '.join(KINDS)}")
         if self.duration_s <= 0 or self.start_s < 0 or (self.every_s is not None and self.every_s <= 0):
             raise ValueError("a fault needs start_s >= 0, duration_s > 0 and every_s > 0")
+        if self.for_s is not None and not 0 < self.for_s < (self.every_s or 0.0):
+            raise ValueError("a fault needs 0 < for_s < every_s")
 
     def strikes(self) -> list[tuple[float, float]]:
         """The intervals in which it acts, seconds from the start of the scenario."""
@@ -89,7 +93,8 @@ class Fault:
         if self.every_s is None:
             return [(self.start_s, end)]
         starts = np.arange(self.start_s, end, self.every_s)
-        return [(float(start), min(float(start) + self.every_s / 2, end)) for start in starts]
+        acts_s = self.every_s / 2 if self.for_s is None else self.for_s
+        return [(float(start), min(float(start) + acts_s, end)) for start in starts]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -91,12 +91,13 @@ def test_transients_keep_within_the_capacity():
     assert np.mean(calls["queue"] > 0.1) < 0.01
 
 
-def test_flapping_has_a_label_for_every_strike():
-    """On for half of each period: as many labels as periods, and healthy calls between them."""
-    simulation = run("error_spike", every_s=10.0, size=0.9)
+@pytest.mark.parametrize(("for_s", "acts_s"), [(None, 5.0), (2.0, 2.0)])
+def test_flapping_has_a_label_for_every_strike(for_s, acts_s):
+    """On for half of each period, or as long as is said: as many labels as periods, healthy calls between."""
+    simulation = run("error_spike", every_s=10.0, for_s=for_s, size=0.9)
     calls = calls_of(simulation)
     since = calls["arrival"] - simulation.scenario.start
-    between = (since >= FROM_S + 5) & (since < FROM_S + 10)
+    between = (since >= FROM_S + acts_s) & (since < FROM_S + 10)
 
     assert [each.start - simulation.scenario.start for each in simulation.incidents] == [40.0, 50.0, 60.0]
     assert all(each.affected > 100 for each in simulation.incidents)

@@ -9,7 +9,8 @@ FROM_S, FOR_S, ALL_S = 40.0, 30.0, 110.0
 
 def run(kind=None, *, seed=5, of=("chat",), **changes):
     """A short run of one kind of event (or none) on traffic that is else steady, and its calls in order."""
-    more = {name: changes.pop(name) for name in ("size", "deployment", "every_s", "route") if name in changes}
+    of_fault = ("size", "deployment", "every_s", "for_s", "route")
+    more = {name: changes.pop(name) for name in of_fault if name in changes}
     faults = () if kind is None else (Fault(kind=kind, start_s=FROM_S, duration_s=FOR_S, **more),)
     scenario = Scenario(
         name="test", says="a test", regime="still", routes=of, duration_s=ALL_S, faults=faults
