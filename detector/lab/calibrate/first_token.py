@@ -35,10 +35,11 @@ def advice(
     spec: PredicateSpec, first: ShareTally, whole: ShareTally, whole_above_ms: float, left_out: Ints
 ) -> str | None:
     """In plain words, where the typical call would be over a limit on its first token much sooner."""
-    above_ms = limit.kept(first, spec, left_out)
+    kept = limit.kept(first, spec, left_out)
     usual, usual_first = limit.typical(whole), limit.typical(first)
-    if above_ms is None or usual is None or usual_first is None:
+    if kept is None or usual is None or usual_first is None:
         return None
+    above_ms = kept.above_ms
     needed, needed_first = whole_above_ms / 1000.0 - usual, above_ms / 1000.0 - usual_first
     if needed_first <= 0 or needed < _WORTH * needed_first:
         return None

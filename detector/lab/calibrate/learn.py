@@ -244,6 +244,7 @@ def _share(
     # Calls of this predicate, not of the route: verdicts are given on some calls only.
     pace = found.records / (60.0 * len(np.unique(seconds // 60)))
     detectable = shares.smallest_detectable(ceiling, run_length, phi, pace)
+    kept_limit = limit.kept(tally, spec, left_out) if useless else None
     one = CalibratedPredicate(
         made_for=spec.subject,
         records=found.records,
@@ -252,7 +253,7 @@ def _share(
         design_effect=found.design_effect,
         run_length=run_length,
         usable=usable,
-        proposed_above_ms=None if not useless else limit.kept(tally, spec, left_out),
+        proposed_above_ms=kept_limit.above_ms if kept_limit else None,
         smallest_detectable_rate=detectable,
         false_per_week=WEEK_S * pace / wanted,
         basis="guaranteed" if found.highest <= ceiling and phi <= DEPENDENT else "estimated",
@@ -261,7 +262,10 @@ def _share(
         route=route,
         spec=spec,
         one=one,
-        limits=tuple(said.of_shares(spec, one, found, phi, ceiling, pace, needed)),
+        limits=(
+            *said.of_shares(spec, one, found, phi, ceiling, pace, needed),
+            *(said.of_limit(kept_limit) if kept_limit else ()),
+        ),
         series=_series(seconds, judged, bad),
         curve=tuple(
             (within, shares.smallest_detectable(ceiling, run_length, phi, pace, within))

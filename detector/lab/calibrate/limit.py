@@ -1,14 +1,33 @@
 """A limit for slow calls that healthy traffic keeps."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from detector.contract.model import PredicateSpec
 from detector.lab.calibrate import shares
 from detector.lab.calibrate.tally import FINE, SLOT_S, Ints, ShareTally
 
+_FEW = 50  # of so many stretches one is few
+_FAR = 2.0  # times the limit of all others
 
-def kept(tally: ShareTally, spec: PredicateSpec, left_out: Ints) -> float | None:
-    """A limit, milliseconds, that the calls of no ten-minute slot exceed more often than stated.
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A limit, milliseconds, that healthy traffic keeps.
+
+    Attributes:
+        set_by: Unix seconds at which the few stretches of ten minutes begin that alone need such a limit.
+        others_ms: what it would be without them; the same where there are none.
+    """
+
+    above_ms: float
+    set_by: tuple[int, ...]
+    others_ms: float
+
+
+def kept(tally: ShareTally, spec: PredicateSpec, left_out: Ints) -> Kept | None:
+    """A limit that the calls of no ten-minute slot exceed more often than stated; None: too few calls.
 
     With a margin for what has not been recorded: the share of slow calls wanders with the length of answers.
     """
@@ -17,18 +36,28 @@ def kept(tally: ShareTally, spec: PredicateSpec, left_out: Ints) -> float | None
     slots, columns, counts = tally.slots.read()
     keep = ~np.isin(slots, np.unique(left_out * 60 // SLOT_S))
     slots, columns, counts = slots[keep], columns[keep], counts[keep]
-    limits = []
-    for slot in np.unique(slots):
+    limits = {}
+    for slot in np.unique(slots).tolist():
         mine = slots == slot
         share = np.cumsum(counts[mine]) / counts[mine].sum()
         if counts[mine].sum() >= shares.BLOCK:
             first = int(np.searchsorted(share, 1 - spec.ceiling / shares.MARGIN**2))
-            limits.append(float(FINE[min(int(columns[mine][min(first, len(share) - 1)]), len(FINE) - 1)]))
+            limits[slot] = float(FINE[min(int(columns[mine][min(first, len(share) - 1)]), len(FINE) - 1)])
     if not limits:
         return None
-    proposed = 1000.0 * max(limits) * _margin(len(limits) * SLOT_S)
-    step = 10.0 ** (np.floor(np.log10(proposed)) - 1)
-    return float(f"{np.ceil(proposed / step) * step:.6g}")
+    margin = _margin(len(limits) * SLOT_S)
+    ranked = sorted(limits.values(), reverse=True)
+    others = ranked[min(len(ranked) - 1, max(1, len(ranked) // _FEW))]
+    far = sorted(slot * SLOT_S for slot, each in limits.items() if each > _FAR * others)
+    above_ms = _rounded_up(1000.0 * ranked[0] * margin)
+    rest = ranked[len(far)] if far else ranked[0]
+    return Kept(above_ms, tuple(far), _rounded_up(1000.0 * rest * margin))
+
+
+def _rounded_up(limit: float) -> float:
+    """To two digits."""
+    step = 10.0 ** (np.floor(np.log10(limit)) - 1)
+    return float(f"{np.ceil(limit / step) * step:.6g}")
 
 
 def _margin(recorded_s: float) -> float:

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from detector.lab.calibrate import report, svg
+from detector.lab.calibrate import report, said, svg
 from detector.lab.calibrate.learn import CalibrateResult, Learnt
 
 _STYLE = """
@@ -32,7 +32,7 @@ def render(result: CalibrateResult) -> str:
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>Calibration</title>",
         f"<style>{_STYLE}</style><h1>Calibration</h1>",
-        f"<p class=dim>{report.when(first)} to {report.when(last)} UTC, from "
+        f"<p class=dim>{said.when(first)} to {said.when(last)} UTC, from "
         f"{escape(', '.join(calibration.made_from))}; made {escape(calibration.made_at)}</p>",
         "<div class=facts>" + "".join(f"<div><b>{v}</b>{escape(k)}</div>" for v, k in facts) + "</div>",
     ]

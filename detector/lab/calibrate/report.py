@@ -1,10 +1,10 @@
 """A calibration for people, on the terminal, and as one JSON document."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from detector.lab.calibrate.learn import CalibrateResult, Learnt
+from detector.lab.calibrate.said import when
 
 
 def as_json(result: CalibrateResult) -> dict[str, Any]:
@@ -85,8 +85,3 @@ def line(one: Learnt) -> str:
     mark = "" if found.basis == "guaranteed" else " est."
     name = one.spec.name[:20]
     return f"{name:20} {healthy:>20} {limit:>12} {found.design_effect:6.2f} {seen:>13} {false:10.2g}{mark}"
-
-
-def when(at: float) -> str:
-    """Event time for people, UTC."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,12 +1,14 @@
 """What the traffic does not allow, in plain words."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from detector.contract.calibration import CalibratedPredicate
 from detector.contract.calibration_rules import disagreement
 from detector.contract.model import Contract, PredicateSpec
 from detector.lab.calibrate.gather import Gathered, learnable
+from detector.lab.calibrate.limit import Kept
 from detector.lab.calibrate.shares import Shares
 from detector.lab.calibrate.spread import Spread
 
@@ -14,6 +16,7 @@ _DAY_MINUTES = 1440
 _FEW_BLOCKS = 20
 _WORTH_FINDING = 0.05  # of calls, within ten seconds
 _WORTH_NATS = 0.3
+_LISTED = 3
 _OUTAGE = 0.1  # of calls; a recording that is bad from end to end has no minutes that stand out
 
 
@@ -97,6 +100,18 @@ def of_shares(
         yield f"Within 10 s only faults of {one.smallest_detectable_rate:.0%} of calls and more are found."
 
 
+def of_limit(kept: Kept) -> Iterator[str]:
+    """Whether a few minutes alone made a proposed limit what it is."""
+    if kept.set_by:
+        n = len(kept.set_by)
+        listed = ", ".join(when(at) for at in kept.set_by[:_LISTED]) + (", ..." if n > _LISTED else "")
+        yield (
+            f"{kept.above_ms:g} ms is as high as that for {n} stretch{'es' if n > 1 else ''} of ten minutes "
+            f"alone, from {listed} on: all others would keep {kept.others_ms:g} ms. If something was wrong "
+            "then, leave them out of the recording and calibrate again: so high a limit finds little."
+        )
+
+
 _OF_KNOWN = " of kinds of calls of which the hour before holds 300"
 
 
@@ -124,3 +139,8 @@ def of_spread(
             f"Drifts under {min(value for _, value in shown):.2g} nats cannot be told from "
             "this traffic's own wander."
         )
+
+
+def when(at: float) -> str:
+    """Event time for people, UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")

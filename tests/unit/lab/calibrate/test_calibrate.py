@@ -2,6 +2,7 @@
 
 import random
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,28 @@ def test_a_proposed_limit_is_one_that_every_ten_minutes_kept(tmp_path: Path) -> 
         limits.append(one.proposed_above_ms or 0.0)
 
     assert limits[1] == pytest.approx(1.33 * limits[0], rel=0.1)
+
+
+@pytest.mark.parametrize("slow_seconds", [600, 2400])
+def test_minutes_that_alone_set_a_proposed_limit_are_named(tmp_path: Path, slow_seconds: int) -> None:
+    """Ten of ninety in which one call in twelve took two seconds; forty are how the traffic is."""
+    begins = 1560  # with a stretch
+    records = calls(5400, slow_ms=150)
+    for each in records[begins * PER_S : (begins + slow_seconds) * PER_S : 12]:
+        each["latency_s"] = 2.0
+    result = calibrate([write(tmp_path / "calls.jsonl", records)], load_contract(EXAMPLE))
+    (one,) = [each for each in result.learnt if each.spec.name == "slow_responses"]
+    said = [says for says in one.limits if "ten minutes alone" in says]
+    limit = one.one.proposed_above_ms or 0.0
+
+    assert limit > 2000
+    assert len(said) == (slow_seconds == 600)
+    for says in said:
+        found = re.search(r"(\d+) ms is .* for 1 stretch .* from (.*) on: .* keep (\d+) ms", says)
+        assert found is not None
+        assert float(found[1]) == limit
+        assert found[2] == datetime.fromtimestamp(T0 + begins, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        assert 400 < float(found[3]) < 700
 
 
 def test_what_stands_out_again_and_again_is_how_the_traffic_is(tmp_path: Path) -> None:
