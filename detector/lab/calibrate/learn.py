@@ -13,6 +13,7 @@ from detector.contract.model import Contract, PredicateSpec
 from detector.lab.calibrate import beside, bootstrap, healthy, limit, said, shares, silent, spread
 from detector.lab.calibrate.gather import Gathered, RouteTally, learnable
 from detector.lab.calibrate.pairs import PairTally
+from detector.lab.calibrate.quiet import quiet_share
 from detector.lab.calibrate.tally import Ints, ShareTally, ValueTally
 from detector.lab.columns import Columns
 from detector.lab.files import Malformed, Progress, Row, read_rows
@@ -243,7 +244,8 @@ def _share(
     run_length = untested if needed is None else max(wanted, needed)
     # Calls of this predicate, not of the route: verdicts are given on some calls only.
     pace = found.records / (60.0 * len(np.unique(seconds // 60)))
-    detectable = shares.smallest_detectable(ceiling, run_length, phi, pace)
+    quiet = pace * quiet_share(seconds, judged, left_out)
+    detectable = shares.smallest_detectable(ceiling, run_length, phi, quiet)
     kept_limit = limit.kept(tally, spec, left_out) if useless else None
     one = CalibratedPredicate(
         made_for=spec.subject,
@@ -263,12 +265,12 @@ def _share(
         spec=spec,
         one=one,
         limits=(
-            *said.of_shares(spec, one, found, phi, ceiling, pace, needed),
+            *said.of_shares(spec, one, found, phi, ceiling, quiet, needed),
             *(said.of_limit(kept_limit) if kept_limit else ()),
         ),
         series=_series(seconds, judged, bad),
         curve=tuple(
-            (within, shares.smallest_detectable(ceiling, run_length, phi, pace, within))
+            (within, shares.smallest_detectable(ceiling, run_length, phi, quiet, within))
             for within in (1.0, 3.0, 10.0, 30.0, 60.0, 300.0, 900.0)
         ),
         left_out=tuple(healthy.spans(left_out)),

@@ -52,10 +52,10 @@ def of_shares(
     found: Shares,
     phi: float,
     ceiling: float,
-    pace: float,
+    quiet: float,
     needed: float | None,
 ) -> Iterator[str]:
-    """Limits of a rate or an exceedance."""
+    """Limits of a rate or an exceedance; `quiet`: judged calls a second in quiet minutes."""
     if one.ceiling is not None and one.ceiling > _OUTAGE:
         yield (
             f"By what was given as healthy, more than one call in ten may be bad ({found.rate:.1%} are, the "
@@ -95,9 +95,10 @@ def of_shares(
         )
         yield f"Calls depend on each other (design effect {phi:.2g}): run lengths are estimates, {more}."
     if one.smallest_detectable_rate is None:
-        yield f"At {pace:.3g} judged calls/s nothing can be found within 10 s."
+        yield f"At {quiet:.3g} judged calls/s, in quiet minutes, nothing can be found within 10 s."
     elif one.smallest_detectable_rate > max(_WORTH_FINDING, 1.5 * ceiling):
-        yield f"Within 10 s only faults of {one.smallest_detectable_rate:.0%} of calls and more are found."
+        least = f"{one.smallest_detectable_rate:.0%}"
+        yield f"Within 10 s, in quiet minutes, only faults of {least} of calls and more are found."
 
 
 def of_limit(kept: Kept) -> Iterator[str]:

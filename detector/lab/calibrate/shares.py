@@ -12,7 +12,7 @@ blocks grow.
 """
 
 from dataclasses import dataclass
-from math import log, sqrt
+from math import sqrt
 
 import numpy as np
 from scipy.stats import chi2
@@ -119,14 +119,5 @@ def _gamma_q99(mean: float, variance: float) -> float:
 def smallest_detectable(
     ceiling: float, run_length: float, phi: float, records_per_s: float, within_s: float = WITHIN_S
 ) -> float | None:
-    """Smallest share found within `within_s` with 99 % power at the usual rate of calls; None: none is."""
+    """Smallest share found within `within_s` with 99 % power at this rate of calls; None: none is."""
     return smallest_share(ceiling, run_length, phi, records_per_s * within_s)
-
-
-def delay_s(ceiling: float, run_length: float, phi: float, records_per_s: float, p: float) -> float | None:
-    """Seconds in which a jump to share `p` is found with 99 % power; None if never."""
-    for within in np.exp(np.linspace(log(0.1), log(86_400.0), 120)):
-        found = smallest_detectable(ceiling, run_length, phi, records_per_s, float(within))
-        if found is not None and found <= p:
-            return float(within)
-    return None

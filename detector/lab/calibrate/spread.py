@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.lab.calibrate.pairs import PairTally
+from detector.lab.calibrate.quiet import quiet_share
 from detector.lab.calibrate.tally import FINE, Floats, Ints, ValueTally, quantile_edges
 from detector.predicates.bins import TOKEN_BINS
 from detector.predicates.divergence import LEAST_RECORDS, SPANS_S, TOLERANCE_NATS
@@ -39,7 +40,7 @@ class Spread:
     """What was learnt about a distribution; `strayed` holds quantiles by window length, for plots.
 
     `reference` has a row of bins for each of its `strata`, one after the other; `judged_share` of the values
-    belong to one.
+    belong to one, and in quiet minutes they come at `quiet_share` of their mean pace.
     """
 
     records: int
@@ -53,6 +54,7 @@ class Spread:
     looks: int = 0
     strata: int = 1
     judged_share: float = 1.0
+    quiet_share: float = 1.0
 
 
 def settle_bins(tally: ValueTally) -> tuple[tuple[float, ...] | None, tuple[str, ...] | None]:
@@ -277,6 +279,7 @@ def measure(
         looks=sum(map(len, by_span.values())),
         strata=strata,
         judged_share=records / values,
+        quiet_share=quiet_share(cells.seconds, cells.counts, left_out),
     )
 
 
@@ -301,6 +304,7 @@ def _slow(known_s: int, reference: Ints, longest: int, phi: float, farthest: flo
 def smallest_detectable(spread: Spread, span: int, records_per_s: float, alpha: float) -> float | None:
     """Smallest divergence, nats, that a window of `span` seconds shows with 99 % power within as many.
 
+    At the pace of quiet minutes, where `records_per_s` is that of all values on average.
     It need not begin with a second: one of the window's may lack it. Of a window that holds a share f of a
     drift, some f^2 of its distance is seen. A short window waits for the gate window as well.
     """
@@ -322,7 +326,7 @@ def _shown(
     alpha: float,
 ) -> float | None:
     """What brings a window that holds `drift_s` seconds of it over `share` of its threshold."""
-    records_per_s *= spread.judged_share
+    records_per_s *= spread.judged_share * spread.quiet_share
     n = records_per_s * span
     known = span in spread.thresholds_nats and drift_s > 0
     if n < LEAST_RECORDS * spread.design_effect or not known:
