@@ -138,6 +138,11 @@ _TABLE = (
         "a filter on a predicate that sees no single calls",
         "remove it, or judge a telemetry field",
     ),
+    Rule(
+        "filter-blind",
+        "a filter that hides what the predicate has to see",
+        "remove it, or add the values that it leaves out",
+    ),
     # Modes and the matrix.
     Rule("condition-shape", "a condition that is not one of all, any, at_least", "keep one of them"),
     Rule("never-holds", "a condition that asks for more predicates than it names", "lower `n` or name more"),

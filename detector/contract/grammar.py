@@ -76,7 +76,7 @@ def _number(says: str, **bounds: float) -> Key:
 
 DEFAULTS: Keys = {
     "false_alarms_per_week": _number(
-        "budget of false activations of the whole contract, all scopes together", above=0
+        "budget of false activations of the whole contract, all scopes together", least=1e-6
     ),
     "fleet_records_per_s": _number("records per second of the whole fleet", above=0),
     "lease_s": Key(
@@ -148,7 +148,7 @@ PREDICATE: Keys = {
         whole=True,
         rule="window-length",
     ),
-    "ceiling": _number("highest healthy share of bad calls", above=0, below=1),
+    "ceiling": _number("highest healthy share of bad calls", least=1e-9, below=1),
     "judge": Key(kind="section", says="how often the verdicts are right; the rate is corrected", of=JUDGE),
     "above_ms": _number("bad is a field in seconds that exceeds this, milliseconds", above=0),
     "score_below": _number("bad is an evaluation's score under this"),
@@ -165,7 +165,7 @@ PREDICATE: Keys = {
         says="failure mode that the route's attribution names as the cause of its symptoms",
         choices=tuple(filter(None, get_args(Cause))),
     ),
-    "design_effect": _number("variance inflation by dependence; 1 is independent calls", least=1),
+    "design_effect": _number("variance inflation by dependence; 1 is independent calls", least=1, most=1e4),
     "min_samples": Key(kind="integer", says="fewest records on which a window is judged", least=1),
     "by": Key(kind="names", says="text fields; each of their values is judged beside the whole", filled=True),
     "given": Key(

@@ -34,12 +34,19 @@ _SCORES = ("score_below", "score_above")
 
 def predicates(draft: Draft, contract: Contract) -> None:
     """Each predicate has one source that fits it, a limit where it needs one, and no key it does not read."""
+    acting = {
+        name
+        for mode in contract.modes.values()
+        if mode.severity == "act" and not mode.shadow
+        for name in mode.predicates
+    }
     for spec in contract.predicates.values():
         if draft.sound("predicates", spec.name):
             _source(draft, spec)
             _limit(draft, spec)
             _judge(draft, spec)
             _filter(draft, spec)
+            _blind(draft, spec, acts=spec.name in acting)
             _unread(draft, spec)
             _strata(draft, spec)
             _given(draft, spec)
@@ -162,6 +169,26 @@ def _filter(draft: Draft, spec: PredicateSpec) -> None:
                 )
                 message = f"{name} is never {shown(value)}"
                 draft.report("filter-value", (*here, name), message, f"write {fitting_value}")
+
+
+def _blind(draft: Draft, spec: PredicateSpec, *, acts: bool) -> None:
+    """A filter must leave the calls that tell good from bad, and those that tell that it is over."""
+    wanted = dict(spec.where)
+    where = ("predicates", spec.name, "where")
+    if "error" in wanted and (spec.type != "rate" or spec.field == "error"):
+        message = f"a {spec.type} leaves failed calls out: it would see none"
+        if spec.type == "rate":
+            message = "it would see failed calls alone, and all that it sees would be bad"
+        draft.report("filter-blind", (*where, "error"), message, "remove it", key=True)
+    if "primary" not in wanted.get("served_by", ("primary",)) and spec.type != "divergence":
+        message = "what a fallback answers is not judged: it would see no call"
+        draft.report("filter-blind", (*where, "served_by"), message, key=True)
+    if acts and wanted.get("probe") == (False,):
+        message = (
+            "while a scope is active all that reaches its primary are probes: "
+            "it would never see that the fault is over"
+        )
+        draft.report("filter-blind", (*where, "probe"), message, key=True)
 
 
 def _strata(draft: Draft, spec: PredicateSpec) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from detector.modes.attribution import Attribution
+from detector.modes.compose import evidence_of
 from detector.modes.decision import Decision
 from detector.modes.localisation import Culprit, culprit_of
 from detector.modes.plan import Plan
@@ -192,9 +193,18 @@ class Deployments:
                 ):
                     found.setdefault(culprit.deployment, {})[name] = culprit
         for name, culprits in found.items():
-            if not self.avoided or name in self.avoided:
+            if (not self.avoided or name in self.avoided) and self._acts_on(name, culprits, holds):
                 return name, culprits
         return None
+
+    def _acts_on(self, name: str, culprits: Iterable[str], holds: Mapping[str, Evidence]) -> bool:
+        """Whether these predicates let a deployment's scope act, with what holds there already.
+
+        Of a mode that needs more than them the route has to be told.
+        """
+        there = self._judges[name].findings.holds if name in self._judges else {}
+        latched = {**there, **{each: holds[each] for each in culprits}}
+        return any(evidence_of(mode, latched) is not None for mode in self._plan.acting_modes)
 
     def _culprit(self, predicate: str, evidence: Evidence) -> Culprit | None:
         detail, spec = evidence.detail, self._plan.apart[predicate]

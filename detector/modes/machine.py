@@ -8,7 +8,7 @@ every `revert_within_s`, and says how it ended.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from detector.contract.model import Contract, Mode
@@ -54,8 +54,13 @@ class ScopeMachine(ScopeVoice):
 
     @property
     def open(self) -> bool:
-        """Whether anything is open or pending: references must not learn now."""
-        return bool(self.status.held_since) or self.status.state is not State.INACTIVE
+        """Whether anything is open or pending, be it only to be said."""
+        return bool(self.status.held_since) or self.wrong
+
+    @property
+    def wrong(self) -> bool:
+        """Whether something that acts is open or pending: references must not learn now."""
+        return self.status.state is not State.INACTIVE
 
     def step(
         self, at: float, latched: Mapping[str, Evidence], outlook: Outlook | None = None
@@ -71,11 +76,10 @@ class ScopeMachine(ScopeVoice):
         if status.benign:
             status.benign = tuple(name for name in status.benign if name in latched)
         firing = self._firing(at, latched)
-        muted = {
-            name for mode in firing.values() for name in mode.mutes if name in firing and name != mode.name
-        }
-        decisions = self._notices(at, firing, muted, latched)
         acting = [name for name, mode in firing.items() if self._acts(mode, latched)]
+        # What is only said, or tried out, leaves alone what acts.
+        muted = _muted(firing[name] for name in acting)
+        decisions = self._notices(at, firing, acting, latched)
         chosen = next((name for name in acting if name not in muted), acting[0] if acting else "")
         now = _Now(at, latched, outlook or self._unknown, chosen, acting, muted)
         if status.state is State.ACTIVE:
@@ -190,7 +194,8 @@ class ScopeMachine(ScopeVoice):
             if before != (status.mode, status.modes, status.muted):
                 status.reason = f"{meaning(now.chosen)}: {self._because(now)}"
                 return [self._decide("revised", now.at)]
-            status.evidence = old
+            if old.predicate in now.latched:  # else what it told of is over, and another one holds
+                status.evidence = old
             return self._maybe_extend(now, f"still held back by {now.chosen}")
         if now.at < self._held_until():
             return self._maybe_extend(now, f"{status.mode} is over, and held")
@@ -295,9 +300,9 @@ class ScopeMachine(ScopeVoice):
         self._enter(State.INACTIVE, now.at)
         self._panic.leave(self.scope)
         status.damping.deactivated(now.at)
-        status.reason = (
-            f"recovered from {status.mode}" if not status.benign else f"{status.mode} does no harm"
-        )
+        mode = self._contract.modes.get(status.mode)
+        harmless = mode is not None and not set(mode.predicates).isdisjoint(status.benign)
+        status.reason = f"{status.mode} does no harm" if harmless else f"recovered from {status.mode}"
         decision = self._decide("deactivated", now.at)
         status.mode, status.modes, status.muted = "", (), ()
         return [decision]
@@ -320,12 +325,13 @@ class ScopeMachine(ScopeVoice):
         self.status.since = now
 
     def _notices(
-        self, now: float, firing: dict[str, Mode], muted: set[str], latched: Mapping[str, Evidence]
+        self, now: float, firing: dict[str, Mode], acting: list[str], latched: Mapping[str, Evidence]
     ) -> list[Decision]:
         noticed = self.status.noticed
         decisions = []
+        tried, muted = _muted(firing.values()), _muted(mode for mode in firing.values() if not mode.shadow)
         for name, mode in firing.items():
-            if self._acts(mode, latched) or name in noticed or name in muted:
+            if name in acting or name in noticed or name in (tried if mode.shadow else muted):
                 continue
             noticed[name] = "shadow" if mode.shadow else "notice"
             decisions.append(self._aside("activated", now, name, evidence_of(mode, latched) or NO_EVIDENCE))
@@ -339,3 +345,7 @@ class ScopeMachine(ScopeVoice):
         super().load(state)
         if self.engaged:
             self._panic.enter(self.scope)
+
+
+def _muted(modes: Iterable[Mode]) -> set[str]:
+    return {name for mode in modes for name in mode.mutes if name != mode.name}

@@ -45,12 +45,13 @@ class Plan:
 
     Attributes:
         attributes: whether causes are told apart; then their signals are read too.
-        acting: predicates that a mode which acts rests on.
+        acting: predicates that a mode which acts rests on; `acting_modes`: those modes.
         modes_of: by predicate, the first mode that rests on it.
         panic: who of them is in fallback.
         joins_verdicts: whether verdicts that come late are joined to their calls.
         apart: predicates that tell one deployment at fault from the others, and causes; what a deployment's
-            own scope is judged by. `apart_walkers`: the names of the former.
+            own scope is judged by. `apart_walkers`: the names of those among the former that may act: a
+            deployment that gateways do not avoid must go on to count for its route.
         history_s: a record older than this, seconds behind the oldest open pane, is late.
     """
 
@@ -60,16 +61,16 @@ class Plan:
         self.topics = topics
         self.budget = Budget.of(contract)
         self.attributes = any(spec.type == "attribution" for spec in contract.predicates.values())
-        self.acting = {
-            name
-            for mode in contract.modes.values()
-            if mode.severity == "act" and not mode.shadow
-            for name in mode.predicates
-        }
+        self.acting_modes = [
+            mode for mode in contract.modes.values() if mode.severity == "act" and not mode.shadow
+        ]
+        self.acting = {name for mode in self.acting_modes for name in mode.predicates}
         self.modes_of = {
             name: mode.name for mode in reversed(contract.modes.values()) for name in mode.predicates
         }
-        self.apart_walkers = [name for name, spec in contract.predicates.items() if _tells_apart(spec)]
+        self.apart_walkers = [
+            name for name, spec in contract.predicates.items() if _tells_apart(spec) and name in self.acting
+        ]
         self.apart: dict[str, PredicateSpec] = {
             name: spec
             for name, spec in contract.predicates.items()
@@ -80,7 +81,7 @@ class Plan:
             fields.append("deployment")
         self.columns = Columns([*fields, *signals.FIELDS] if self.attributes else fields)
         self.panic = Panic(contract.defaults.max_active_share)
-        spans = [spec.window_s for spec in contract.predicates.values() if spec.type == "divergence"]
+        spans = [spec.window_s for spec in contract.predicates.values() if _looks_back(spec)]
         self.history_s = max([_SHORTEST_HISTORY_S, *spans])
         judges = [judge_for(spec, self.budget) for spec in contract.predicates.values()]
         walkers = list(enumerate(judge for judge in judges if judge.walks))
@@ -123,6 +124,10 @@ class Plan:
                 mine = table.some(positions, fields)
                 for index in judges[route].walkers[place].suspects(mine):
                     yield place, positions[index]
+
+
+def _looks_back(spec: PredicateSpec) -> bool:
+    return spec.type == "divergence" or (spec.type == "rate" and spec.method == "literal")
 
 
 def _tells_apart(spec: PredicateSpec) -> bool:

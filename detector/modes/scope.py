@@ -6,7 +6,7 @@ panes close, is the route's business.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -95,8 +95,16 @@ class ScopeJudge:
 
     @property
     def frozen(self) -> bool:
-        """Whether references do not learn now: something is open, pending, or holds without acting."""
-        return self.machine.open or bool(self.findings.holds)
+        """Whether references do not learn now: something that acts is open or pending, or holds already.
+
+        What is only said, or does no harm, is no reason: others would be held to an old reference for ever.
+        """
+        return self.machine.wrong or not self._plan.acting.isdisjoint(self._held())
+
+    def _held(self) -> Set[str]:
+        """Predicates that hold and are not known to do no harm: their own references do not learn."""
+        holds = self.findings.holds
+        return holds.keys() - set(self.machine.status.benign) if holds else frozenset()
 
     def take(self, calls: Calls, decisions: list[Decision]) -> None:
         """Judge calls between which no pane closes."""
@@ -162,18 +170,18 @@ class ScopeJudge:
 
     def _skip(self, target: int) -> None:
         """Jump to `target` over panes that hold nothing, or over a gap that nobody waits through."""
-        frozen = self.frozen
-        for judge in self.judges.values():
-            judge.skip(target, frozen=frozen)
+        frozen, held = self.frozen, self._held()
+        for name, judge in self.judges.items():
+            judge.skip(target, frozen=frozen or name in held)
         if self.attribution is not None:
             self.attribution.skip()
 
     def _close(self, decisions: list[Decision]) -> None:
         """Close the clock's pane and judge the windows that end there."""
         boundary = self._clock.boundary + 1
-        frozen = self.frozen
-        for judge in self.judges.values():
-            judge.close(boundary, frozen=frozen)
+        frozen, held = self.frozen, self._held()
+        for name, judge in self.judges.items():
+            judge.close(boundary, frozen=frozen or name in held)
         unknown = "" if self.attribution is None else self.attribution.close(boundary, frozen=frozen)
         self._closed(boundary, decisions)
         self.findings.refresh()

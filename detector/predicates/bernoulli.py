@@ -302,9 +302,11 @@ class BernoulliJudge(JudgeBase, ABC):
         return smallest_share(self._ceiling, run_length, float(f"{self._phi:.2g}"), calls)
 
     def progress(self) -> str:
-        """Where the test of recovery stands, in words."""
+        """Where the test of recovery stands, in words; empty as long as it has seen no probe."""
         if self._recovery is None:
             return "recovered"
+        if not self._recovery.probes:
+            return ""
         return f"{self._recovery.bad} of {self._recovery.probes} probes bad"
 
     def way_back(self) -> WayBack:

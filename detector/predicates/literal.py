@@ -62,6 +62,10 @@ class LiteralDivergence(JudgeBase):
         outcome = Outcome.BREACH if self.latched else Outcome.CLEAR
         self.verdict = Verdict(outcome, value, self.spec.threshold_nats, n, self.spec.window_s)
 
+    def progress(self) -> str:
+        """What the window shows."""
+        return f"{self.verdict.value or 0.0:.3g} nats over {self.spec.window_s:g} s"
+
     def idle(self) -> bool:
         """Empty panes shrink the window, so each one counts until it is empty."""
         return self._ring.idle() and not self._ring.totals.any() and self._q is not None
@@ -126,6 +130,10 @@ class RunRule(JudgeBase):
         """See `Judge.rollback`."""
         self._run, self.latched, self.verdict = self._undo
 
+    def progress(self) -> str:
+        """How many good calls in a row there are."""
+        return f"{self._run} of {self._needed} calls in a row within the limit"
+
     def restart(self, at: float) -> None:
         """Runs do not reach over a change of state."""
         self._run = 0
@@ -155,13 +163,13 @@ class LiteralRate(JudgeBase):
         self.verdict = Verdict(Outcome.CLEAR, threshold=spec.ceiling)
 
     def absorb(self, segment: Segment) -> None:
-        """Count calls into the panes of their seconds; late ones into the pane that closes next."""
+        """Count calls into the panes of their seconds, late ones too."""
         judged, bad = bad_calls(segment, self.spec.field)
-        wrong = set(bad)
-        for position in judged:
-            second = max(segment.boundary, int(segment.times[position] + segment.phase))
+        wrong = set(bad)  # indices into the judged ones
+        for index, position in enumerate(judged):
+            second = int(segment.times[position] + segment.phase)
             n, before = self._panes.get(second, (0, 0))
-            self._panes[second] = (n + 1, before + (position in wrong))
+            self._panes[second] = (n + 1, before + (index in wrong))
 
     def close(self, boundary: int, *, frozen: bool) -> None:
         """Compare the share over the window that ends at `boundary`."""
@@ -175,6 +183,10 @@ class LiteralRate(JudgeBase):
         self.latched = value > self.spec.ceiling
         outcome = Outcome.BREACH if self.latched else Outcome.CLEAR
         self.verdict = Verdict(outcome, value, self.spec.ceiling, n, float(self._window_s))
+
+    def progress(self) -> str:
+        """What the window shows."""
+        return f"{self.verdict.value or 0.0:.2%} of {self.verdict.samples} calls bad in {self._window_s} s"
 
     def idle(self) -> bool:
         """Nothing changes when the window is empty."""

@@ -20,6 +20,7 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict
 from detector.predicates.divergence import INPUT_FIELDS
 from detector.predicates.exceedance import limit_of, measured
+from detector.predicates.rate import GOOD_WHEN_TRUE
 from detector.windows.columns import FEATURE
 from detector.windows.segment import Segment
 
@@ -86,7 +87,8 @@ class RiverJudge(JudgeBase):
             return [p for p, _ in pairs], [v for _, v in pairs]
         positions = segment.primary()
         picked = segment.pick(spec.field, positions)
-        pairs = [(p, float(bool(v))) for p, v in zip(positions, picked, strict=True) if v is not None]
+        good = spec.field in GOOD_WHEN_TRUE
+        pairs = [(p, float(bool(v) != good)) for p, v in zip(positions, picked, strict=True) if v is not None]
         return [p for p, _ in pairs], [v for _, v in pairs]
 
     def close(self, boundary: int, *, frozen: bool) -> None:
@@ -94,6 +96,10 @@ class RiverJudge(JudgeBase):
         if self.latched and boundary - self._detected_at > self.spec.window_s:
             self.latched = False
             self.verdict = Verdict(Outcome.CLEAR, self._fast, self._slow, self._seen)
+
+    def progress(self) -> str:
+        """Until when it holds."""
+        return f"a detection holds for {self.spec.window_s:g} s"
 
     def rollback(self) -> None:
         """See `Judge.rollback`."""

@@ -8,8 +8,10 @@ import pytest
 from detector.contract import check_text, load_contract
 from detector.contract.fields import KINDS
 from detector.contract.model import Method, PredicateType
+from detector.pipeline import Pipeline
 from detector.predicates.base import Budget
 from detector.predicates.registry import judge_for
+from topics.telemetry import TelemetryRecord
 
 SOURCES = [
     *(f"field: {name}" for name in [*KINDS, "features.topic"]),
@@ -120,3 +122,49 @@ def test_a_key_that_a_method_does_not_read_is_told(type_: str, method: str, keys
     text = FRAME.format(type=type_, method=method, source=keys, limit="")
 
     assert [found.rule for found in check_text(text)] == ["unused-key"]
+
+
+@pytest.mark.parametrize(
+    ("where", "mode", "rules"),
+    [
+        ("{error: timeout}", "", ["filter-blind"]),
+        ("{served_by: rule}", "", ["filter-blind"]),
+        ("{served_by: [primary, rule]}", "", []),
+        ("{probe: false}", "", ["filter-blind"]),
+        ("{probe: [true, false]}", "", []),
+        ("{probe: false}", ", shadow: true", []),
+    ],
+)
+def test_a_filter_leaves_what_the_predicate_has_to_see(where: str, mode: str, rules: list[str]) -> None:
+    """Good calls beside failed ones, what the primary answered, and the probes that end an activation."""
+    text = f"""version: 1
+predicates: {{errors: {{type: rate, field: error, where: {where}}}}}
+modes: {{bad: {{when: errors{mode}}}}}
+fallbacks: {{rule: {{type: rule, p99_ms: 20, share: 1}}}}
+matrix: [{{mode: "*", input_class: "*", fallbacks: [rule]}}]
+"""
+    assert [found.rule for found in check_text(text)] == rules
+
+
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        "errors: {type: rate, field: error, ceiling: 1.0e-9, design_effect: 10000}",
+        "drift: {type: divergence, field: output_tokens}",
+    ],
+)
+def test_the_extremes_that_pass_the_check_can_be_judged(extreme: str) -> None:
+    """The smallest ceiling and budget and the greatest design effect: no number runs over."""
+    text = f"""version: 1
+defaults: {{false_alarms_per_week: 1.0e-6, fleet_records_per_s: 1000000}}
+predicates: {{{extreme}}}
+modes: {{bad: {{when: {extreme.partition(":")[0]}, severity: notice}}}}
+"""
+    rules = load_contract(text)
+    pipeline = Pipeline(rules)
+    calls = [
+        TelemetryRecord(event_time=1.7e9 + i / 10, route="chat", error="x" * (i % 2), output_tokens=i % 90)
+        for i in range(9000)
+    ]
+
+    pipeline.step(calls, range(len(calls)), [each.event_time for each in calls])

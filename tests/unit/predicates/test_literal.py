@@ -165,3 +165,47 @@ def test_the_literal_rate_keeps_one_count_for_each_pane():
         parted.absorb(segment([call], boundary=0))
 
     assert whole.state() == parted.state()
+
+
+def test_a_rate_counts_judged_calls_wherever_they_stand_among_others():
+    """Between calls that nobody judged and answers of fallbacks: 3 of 4 bad, whatever the batches."""
+    verdicts = [None, True, False, True, None, False, None, True]
+    calls = [
+        record(0.1 * i, hallucinated=verdict, served_by="rule" if i == 2 else "primary")
+        for i, verdict in enumerate(verdicts)
+    ]
+    for size in (1, 3, 8):
+        judge = judge_for(spec("rate", "literal", ceiling=0.5), BUDGET)
+        for first in range(0, len(calls), size):
+            judge.absorb(segment(calls[first : first + size]))
+        judge.close(T0 + 1, frozen=False)
+
+        assert (judge.verdict.value, judge.verdict.samples) == (0.75, 4)
+
+
+def test_a_late_verdict_counts_in_its_own_second():
+    """It leaves the window when its second does, not when it came."""
+    judge = judge_for(spec("rate", "literal", ceiling=0.5, window_s=10.0), BUDGET)
+    judge.absorb(segment([record(20.5, hallucinated=False), record(14.5, hallucinated=True)], boundary=20))
+    judge.close(T0 + 21, frozen=False)
+    assert judge.verdict.value == 0.5
+    judge.close(T0 + 26, frozen=False)
+    assert judge.verdict.value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "bad", "said"),
+    [
+        ("rate", {"window_s": 10.0}, {"hallucinated": True}, "100.00% of 40 calls bad in 10 s"),
+        ("exceedance", {}, {"latency_s": 0.3}, "0 of 3 calls in a row within the limit"),
+    ],
+)
+def test_the_way_back_is_told_in_the_rules_own_words(kind, fields, bad, said):
+    """Nobody counts probes for these rules, so attempts to revert say what the rule sees."""
+    judge = judge_for(spec(kind, "literal", **fields), BUDGET)
+    calls = [record(i / 40, **bad) for i in range(40)]
+    judge.observe(segment(calls)) if judge.walks else judge.absorb(segment(calls))
+    judge.close(T0 + 1, frozen=False)
+
+    assert judge.latched
+    assert judge.progress() == said

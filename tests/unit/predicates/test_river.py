@@ -79,3 +79,19 @@ def test_a_feature_may_be_text_in_some_records(method):
 
     assert not feed(judge, calls)
     assert judge.verdict.samples == 100
+
+
+@METHODS
+def test_a_golden_answer_that_is_right_is_no_bad_call(method):
+    """From 99 % right to 5 % is found; the other way round nothing is."""
+
+    def share(judge, right, start, rng):
+        calls = [record(start + i * 0.05, golden_ok=bool(rng.random() < right)) for i in range(400)]
+        return feed(judge, calls)
+
+    for before, after, bad in ((0.99, 0.05, True), (0.05, 0.99, False)):
+        judge, rng = judge_for(spec("rate", method, field="golden_ok"), BUDGET), np.random.default_rng(3)
+        share(judge, before, 0, rng)
+        judge.close(T0 + 10_000, frozen=False)
+
+        assert share(judge, after, 200, rng) == bad
