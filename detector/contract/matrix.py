@@ -84,6 +84,8 @@ def _coverage(draft: Draft, contract: Contract, classes: list[str]) -> None:
             listed = ", ".join(shown(name) for name in missing[:_MOST_SHOWN])
             message = f"{shown(mode.name)} has no row for the input class {listed}"
             draft.report("class-without-row", here, message, key=True)
+    # `force` takes the rows for any mode, be there one for each of them or not.
+    chosen.update(id(row) for each in asked if (row := lookup.row("*", each)) is not None)
     known_modes, known_classes = {"*", *(draft.names("modes") or ())}, set(classes)
     for index, row in enumerate(contract.matrix):
         names_known = row.mode in known_modes and row.input_class in known_classes

@@ -5,14 +5,15 @@
 - It is **false** if it starts within [from, to] of a row of its route that is labelled false: that word is
   on this very activation.
 - Else it is **true** if it starts within [from, to + longest window + verdict lag] of an incident of its
-  route. An incident takes one; further ones are **repeats**.
+  route. An incident takes one; further ones are **repeats**. One that goes on over several incidents finds
+  each of them that one of its intervals started for.
 - Otherwise it is **benign** if it starts so near a change labelled benign, and else **false**.
 - An incident that no activation started for is **missed**; `covered` ones among them had an activation
   open already.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from detector.contract.model import Contract
@@ -44,19 +45,20 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """Every merged activation is in one of four lists, every true incident is found or missed."""
+    """Every merged activation is in one of four lists, every true incident is found or missed.
 
+    Attributes:
+        activations: how many merged ones there are; one that found several incidents is in `found` for each
+            of them, from the interval on that did.
+    """
+
+    activations: int
     found: tuple[tuple[Incident, Merged], ...]
     repeats: tuple[Merged, ...]
     benign: tuple[Merged, ...]
     false: tuple[Merged, ...]
     missed: tuple[Incident, ...]
     covered: tuple[Incident, ...]
-
-    @property
-    def activations(self) -> int:
-        """Number of merged activations."""
-        return len(self.found) + len(self.repeats) + len(self.benign) + len(self.false)
 
     def delays_s(self, lateness_s: float) -> list[float]:
         """Of each incident found, event time from its `from` to the deciding record or pane."""
@@ -124,8 +126,13 @@ def match(
             benign.append(each)
         else:
             false.append(each)
+    for index, incident in enumerate(real):
+        later = None if index in taken else _later(incident, merged, slack_s)
+        if later is not None:
+            taken[index] = later
     missed = tuple(incident for index, incident in enumerate(real) if index not in taken)
     return Matching(
+        activations=len(merged),
         found=tuple((real[index], each) for index, each in sorted(taken.items())),
         repeats=tuple(repeats),
         benign=tuple(benign),
@@ -133,6 +140,16 @@ def match(
         missed=missed,
         covered=tuple(incident for incident in missed if _covered(incident, merged)),
     )
+
+
+def _later(incident: Incident, merged: Sequence[Merged], slack_s: float) -> Merged | None:
+    """An activation from the interval on that started for an incident, though it had begun before."""
+    for each in merged:
+        for place, part in enumerate(each.parts[1:], start=1):
+            rest = replace(each, start=part.activated_at, parts=each.parts[place:])
+            if _near(rest, incident, slack_s):
+                return rest
+    return None
 
 
 def _near(each: Merged, incident: Incident, slack_s: float) -> bool:

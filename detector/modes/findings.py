@@ -82,7 +82,9 @@ class Findings:
         now = {name for name, judge in self._judges.items() if judge.verdict.outcome is Outcome.UNUSABLE}
         fresh = sorted(now - self.unusable)
         self.unusable = now
-        return [(name, self.evidence(name, self.closed)) for name in fresh]
+        # In the first second no pane has been closed yet.
+        place = self.closed if self.closed[0] >= 0 else max(self._open.values(), default=self.closed)
+        return [(name, self.evidence(name, place)) for name in fresh]
 
     def newly_crept(self, now: float) -> list[tuple[str, Evidence, str]]:
         """Predicates whose healthy traffic has crept away, with evidence and from where; each once a day.

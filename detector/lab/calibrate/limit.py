@@ -1,5 +1,6 @@
 """A limit for slow calls that healthy traffic keeps."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,8 @@ class Kept:
     """A limit, milliseconds, that healthy traffic keeps.
 
     Attributes:
-        set_by: Unix seconds at which the few stretches of ten minutes begin that alone need such a limit.
+        set_by: Unix seconds at which the few stretches begin that alone need such a limit; each is ten
+            minutes long, or as many tens of minutes as hold a thousand calls.
         others_ms: what it would be without them; the same where there are none.
     """
 
@@ -27,7 +29,7 @@ class Kept:
 
 
 def kept(tally: ShareTally, spec: PredicateSpec, left_out: Ints) -> Kept | None:
-    """A limit that the calls of no ten-minute slot exceed more often than stated; None: too few calls.
+    """A limit that the calls of no stretch exceed more often than stated; None: too few calls.
 
     With a margin for what has not been recorded: the share of slow calls wanders with the length of answers.
     """
@@ -36,22 +38,33 @@ def kept(tally: ShareTally, spec: PredicateSpec, left_out: Ints) -> Kept | None:
     slots, columns, counts = tally.slots.read()
     keep = ~np.isin(slots, np.unique(left_out * 60 // SLOT_S))
     slots, columns, counts = slots[keep], columns[keep], counts[keep]
-    limits = {}
-    for slot in np.unique(slots).tolist():
-        mine = slots == slot
-        share = np.cumsum(counts[mine]) / counts[mine].sum()
-        if counts[mine].sum() >= shares.BLOCK:
-            first = int(np.searchsorted(share, 1 - spec.ceiling / shares.MARGIN**2))
-            limits[slot] = float(FINE[min(int(columns[mine][min(first, len(share) - 1)]), len(FINE) - 1)])
+    limits, recorded_s = {}, 0
+    for first, last in _stretches(slots, counts):
+        inside = slice(*np.searchsorted(slots, [first, last + 1]).tolist())
+        share = np.cumsum(np.bincount(columns[inside], weights=counts[inside]))
+        column = int(np.searchsorted(share / share[-1], 1 - spec.ceiling / shares.MARGIN**2))
+        limits[first] = float(FINE[min(column, len(share) - 1, len(FINE) - 1)])
+        recorded_s += SLOT_S * (last + 1 - first)
     if not limits:
         return None
-    margin = _margin(len(limits) * SLOT_S)
+    margin = _margin(recorded_s)
     ranked = sorted(limits.values(), reverse=True)
     others = ranked[min(len(ranked) - 1, max(1, len(ranked) // _FEW))]
     far = sorted(slot * SLOT_S for slot, each in limits.items() if each > _FAR * others)
     above_ms = _rounded_up(1000.0 * ranked[0] * margin)
     rest = ranked[len(far)] if far else ranked[0]
     return Kept(above_ms, tuple(far), _rounded_up(1000.0 * rest * margin))
+
+
+def _stretches(slots: Ints, counts: Ints) -> Iterator[tuple[int, int]]:
+    """First and last slot of neighbours that hold a block of calls together; most often they are one."""
+    first, held = 0, 0
+    for slot, start in zip(*np.unique(slots, return_index=True), strict=True):
+        first = int(slot) if not held else first
+        held += int(counts[start : np.searchsorted(slots, slot, side="right")].sum())
+        if held >= shares.BLOCK:
+            yield first, int(slot)
+            held = 0
 
 
 def _rounded_up(limit: float) -> float:

@@ -107,7 +107,7 @@ def of_limit(kept: Kept) -> Iterator[str]:
         n = len(kept.set_by)
         listed = ", ".join(when(at) for at in kept.set_by[:_LISTED]) + (", ..." if n > _LISTED else "")
         yield (
-            f"{kept.above_ms:g} ms is as high as that for {n} stretch{'es' if n > 1 else ''} of ten minutes "
+            f"{kept.above_ms:g} ms is as high as that for {n} stretch{'es' if n > 1 else ''} of traffic "
             f"alone, from {listed} on: all others would keep {kept.others_ms:g} ms. If something was wrong "
             "then, leave them out of the recording and calibrate again: so high a limit finds little."
         )

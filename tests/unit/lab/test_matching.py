@@ -160,3 +160,14 @@ def test_the_poisson_interval_is_exact(events):
 
     assert poisson.cdf(events, upper) == pytest.approx(0.025)
     assert lower == 0 if events == 0 else poisson.sf(events - 1, lower) == pytest.approx(0.025)
+
+
+def test_an_activation_that_goes_on_over_two_incidents_finds_both():
+    """Seven seconds apart they are one activation; each incident was found by its own interval."""
+    activations = [activation(100, 138), activation(145, 170)]
+    incidents = [Incident("chat", "error_spike", 100, 138), Incident("chat", "error_spike", 145, 170)]
+    result = match(activations, incidents, longest_window_s=300)
+
+    assert [(incident.start, found.start) for incident, found in result.found] == [(100, 100), (145, 145)]
+    assert (result.activations, result.missed, result.repeats) == (1, (), ())
+    assert result.delays_s(0.0) == [0, 0]

@@ -230,3 +230,14 @@ def test_no_probe_is_inconclusive():
 
     assert extended
     assert all("inconclusive: no probe with a verdict" in reason for reason in extended[1:])
+
+
+def test_a_notice_of_the_first_second_points_at_a_record():
+    """Half of all calls have failed from the start on: unusable before any pane was closed."""
+    told = Pipeline(contract([ERRORS])).step(
+        *stream(2, lambda at, name, draw: {"error": "x" if draw.random() < 0.5 else ""}).args()
+    )
+
+    assert "unusable" in told[0].reason
+    assert told[0].evidence.offset >= 0
+    assert T0 <= told[0].evidence.event_time < T0 + 2

@@ -278,6 +278,20 @@ def test_a_proposed_limit_has_the_wider_a_margin_the_less_was_recorded(tmp_path:
     assert proposed[1] < 0.96 * proposed[0]
 
 
+def test_traffic_of_a_call_every_two_seconds_is_proposed_a_limit_too(tmp_path: Path) -> None:
+    """Ten minutes hold three hundred calls: as many of them as hold a thousand are taken together."""
+    day = [each | {"event_time": T0 + 2.0 * i} for i, each in enumerate(calls(5400, slow_ms=150))]
+    one = calibrate([write(tmp_path / "slow.jsonl", day)], load_contract(EXAMPLE)).calibration.of(
+        "chat", "slow_responses"
+    )
+    needed = 150 * 2.718 ** (0.4 * 2.4)
+
+    assert one is not None
+    assert not one.usable
+    assert one.proposed_above_ms is not None
+    assert 1.1 * needed < one.proposed_above_ms < 1.8 * needed
+
+
 def test_a_proposed_limit_is_one_that_every_ten_minutes_kept(tmp_path: Path) -> None:
     """Twenty of ninety have answers slower by a third: the limit is theirs, not that of the others."""
     steady = calls(5400, slow_ms=150)
@@ -304,7 +318,7 @@ def test_minutes_that_alone_set_a_proposed_limit_are_named(tmp_path: Path, slow_
         each["latency_s"] = 2.0
     result = calibrate([write(tmp_path / "calls.jsonl", records)], load_contract(EXAMPLE))
     (one,) = [each for each in result.learnt if each.spec.name == "slow_responses"]
-    said = [says for says in one.limits if "ten minutes alone" in says]
+    said = [says for says in one.limits if "of traffic alone" in says]
     limit = one.one.proposed_above_ms or 0.0
 
     assert limit > 2000
