@@ -41,7 +41,7 @@ def latency(draft: Draft, contract: Contract) -> None:
         return
     tightest = min(routes, key=envelope_ms)
     for name, fallback in contract.fallbacks.items():
-        if draft.sound("fallbacks", name) and fallback.p99_ms > envelope_ms(tightest):
+        if draft.sound("fallbacks", name, "p99_ms") and fallback.p99_ms > envelope_ms(tightest):
             limit = f"{envelope_ms(tightest):g} ms (p99_ms - primary_p99_ms of route {shown(tightest.match)})"
             message = f"{fallback.p99_ms:g} ms is outside the envelope of {limit}"
             advice = (

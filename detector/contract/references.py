@@ -1,6 +1,6 @@
 """Rules about names: what a predicate judges, what a mode rests on, what mutes what."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from detector.contract.draft import Draft, Path, nearest, shown
 from detector.contract.fields import (
@@ -41,15 +41,11 @@ def predicates(draft: Draft, contract: Contract) -> None:
         for name in mode.predicates
     }
     for spec in contract.predicates.values():
-        if draft.sound("predicates", spec.name):
-            _source(draft, spec)
-            _limit(draft, spec)
-            _judge(draft, spec)
-            _filter(draft, spec)
-            _blind(draft, spec, acts=spec.name in acting)
-            _unread(draft, spec)
-            _strata(draft, spec)
-            _given(draft, spec)
+        for rule, keys in _RULES.items():
+            if all(draft.sound("predicates", spec.name, key) for key in ("type", "method", *keys)):
+                rule(draft, spec)
+        if spec.name in acting and draft.sound("predicates", spec.name, "where"):
+            _way_back(draft, spec)
 
 
 def _source(draft: Draft, spec: PredicateSpec) -> None:
@@ -171,8 +167,8 @@ def _filter(draft: Draft, spec: PredicateSpec) -> None:
                 draft.report("filter-value", (*here, name), message, f"write {fitting_value}")
 
 
-def _blind(draft: Draft, spec: PredicateSpec, *, acts: bool) -> None:
-    """A filter must leave the calls that tell good from bad, and those that tell that it is over."""
+def _blind(draft: Draft, spec: PredicateSpec) -> None:
+    """A filter must leave the calls that tell good from bad."""
     wanted = dict(spec.where)
     where = ("predicates", spec.name, "where")
     if "error" in wanted and (spec.type != "rate" or spec.field == "error"):
@@ -183,12 +179,14 @@ def _blind(draft: Draft, spec: PredicateSpec, *, acts: bool) -> None:
     if "primary" not in wanted.get("served_by", ("primary",)) and spec.type != "divergence":
         message = "what a fallback answers is not judged: it would see no call"
         draft.report("filter-blind", (*where, "served_by"), message, key=True)
-    if acts and wanted.get("probe") == (False,):
-        message = (
-            "while a scope is active all that reaches its primary are probes: "
-            "it would never see that the fault is over"
-        )
-        draft.report("filter-blind", (*where, "probe"), message, key=True)
+
+
+def _way_back(draft: Draft, spec: PredicateSpec) -> None:
+    """A filter must leave the calls that tell that a fault is over."""
+    if dict(spec.where).get("probe") == (False,):
+        where = ("predicates", spec.name, "where", "probe")
+        message = "all that reaches the primary of an active scope are probes: it would never see the end"
+        draft.report("filter-blind", where, message, key=True)
 
 
 def _strata(draft: Draft, spec: PredicateSpec) -> None:
@@ -258,6 +256,20 @@ def _unread(draft: Draft, spec: PredicateSpec) -> None:
     elif not one_method and spec.method == EARLY and spec.type != "exceedance":
         path = ("predicates", spec.name, "method")
         draft.report("unknown-choice", path, f"type {spec.type} has no method {EARLY!r}", "use an exceedance")
+
+
+_LIMITS = ("above_ms", "score_below", "score_above", "above_share", "below_share", "below_nats")
+# Each with the keys that must have been read for it to say anything.
+_RULES: dict[Callable[[Draft, PredicateSpec], None], tuple[str, ...]] = {
+    _source: ("field", "evaluation", "cause"),
+    _limit: ("field", "evaluation", *_LIMITS),
+    _judge: ("judge", "ceiling"),
+    _filter: ("where", "evaluation"),
+    _blind: ("where", "field"),
+    _unread: ("evaluation",),
+    _strata: ("by",),
+    _given: ("given", "field", "by"),
+}
 
 
 def modes(draft: Draft, contract: Contract) -> None:

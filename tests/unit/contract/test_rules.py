@@ -32,6 +32,17 @@ def test_every_rule_has_a_bad_file() -> None:
     assert {path.stem for path in BAD} == set(RULES) - {"file-too-large"}
 
 
+def test_one_wrong_value_hides_no_other_problem() -> None:
+    """Of one predicate and one fallback: what is out of range, what does not fit, and what is not read."""
+    text = EXAMPLE.replace(
+        "errors:          {type: rate, field: error, ceiling: 0.01}",
+        "errors:          {type: rate, field: latency_s, ceiling: 0, by: [tenant]}",
+    ).replace("p99_ms: 20, share: 0.8", "p99_ms: 90, share: 2")
+
+    found = [rule for rule, _ in places(text)]
+    assert sorted(found) == ["fallback-too-slow", "field-type", "out-of-range", "out-of-range", "unused-key"]
+
+
 def test_a_file_too_large_is_refused_before_it_is_read() -> None:
     """The limit counts characters: at the limit the text is read, over it it is not."""
     padded = EXAMPLE + "#" * (MAX_CHARACTERS - len(EXAMPLE))
