@@ -1,5 +1,6 @@
 """How verbs speak: results on stdout, everything else on stderr, three exit codes."""
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 OK = 0
 FOUND = 1  # the command worked and found something wrong
 USAGE = 2  # the command was used wrongly
+_WIDE = 240
 
 
 def print_json(document: Any) -> None:
@@ -20,10 +22,14 @@ def print_json(document: Any) -> None:
 
 
 def plain_console() -> "Console":
-    """A console for tables of what people wrote: `[high]` and `:bug:` stand in them as they are."""
+    """A console for tables of what people wrote: `[high]` and `:bug:` stand in them as they are.
+
+    In a pipe or a file nobody needs lines to be short, unless COLUMNS says so.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False)
+    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, markup=False, emoji=False, width=None if narrow else _WIDE)
 
 
 def note(message: str) -> None:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _NAMES_SHOWN = 5
+_ODD = ("malformed", "late", "clamped")  # counts of the snapshots
+_WHERE_TO_LOOK = "malformed ones lie in the dead-letter topic, each with its path"
 
 
 def state(
@@ -54,9 +56,10 @@ def _predicates(found: dict[str, Any]) -> "Table":
 
     from detector.service.survey import NAMED, OUTCOMES
 
-    table = Table(
-        "predicate", *OUTCOMES, "routes", title="predicates: on how many routes", title_justify="left"
-    )
+    table = Table(title="predicates: on how many routes", title_justify="left")
+    table.add_column("predicate", overflow="fold")
+    for name in (*OUTCOMES, "routes"):
+        table.add_column(name)
     for name, standing in found.items():
         shown = [f"finds {_finds(standing['finds'])} and more"] if standing["finds"] else []
         for outcome in NAMED:
@@ -82,21 +85,46 @@ def _finds(ends: list[float]) -> str:
     return least if least == greatest else f"{least} .. {greatest}"
 
 
+def _standing(scope: dict[str, Any], lapsed: bool) -> tuple[str, ...]:
+    from detector.lab.report import clock
+
+    fallbacks = "; ".join(f"{name}: {', '.join(names)}" for name, names in scope["fallbacks"].items())
+    until, seen = scope["override_until"], scope["evidence"]["event_time"]
+    state = (
+        f"forced {'on' if scope['state'] == 'active' else 'off'} until {clock(until)}" if until else "active"
+    )
+    if lapsed:
+        state += ", held" if scope["on_expiry"] == "hold" else ", lapsed"
+    return (
+        scope["scope"],
+        scope["mode"],
+        fallbacks,
+        state,
+        clock(seen) if seen else "",
+        f"{scope['primary_share']:.0%}",
+        scope["reason"],
+    )
+
+
 def _show(found: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = plain_console()
-    active = [scope for scope in found["scopes"] if scope["state"] == "active"]
-    if active:
-        table = Table("scope", "mode", "fallbacks", "primary", "why", title="active", title_justify="left")
-        for scope in active:
-            fallbacks = "; ".join(f"{name}: {', '.join(names)}" for name, names in scope["fallbacks"].items())
-            table.add_row(
-                scope["scope"], scope["mode"], fallbacks, f"{scope['primary_share']:.0%}", scope["reason"]
-            )
+    shown = [scope for scope in found["scopes"] if scope["state"] == "active" or scope["override_until"]]
+    if shown:
+        table = Table(title="active or forced", title_justify="left")
+        # Whoever is to force a scope needs its whole name.
+        for name in ("scope", "mode", "fallbacks", "state", "evidence of", "primary", "why"):
+            table.add_column(name, overflow="fold")
+        for scope in shown:
+            table.add_row(*_standing(scope, scope["scope"] in found["lapsed"]))
         console.print(table)
-    else:
+    if not any(scope["state"] == "active" for scope in shown):
         console.print("nothing is active: every route uses its primary")
+    elif found["lapsed"]:
+        console.print("lapsed: the owner is silent and its lease is over, so gateways obey it no more")
+    if odd := [f"{found['counts'][name]:,} {name}" for name in _ODD if found["counts"].get(name)]:
+        console.print(f"not judged as they came: {', '.join(odd)} ({_WHERE_TO_LOOK})")
     calibration = found["calibration"]
     console.print(
         f"calibrated {calibration['age_s'] / 86_400:.1f} days ago ({calibration['made_at']})"

@@ -1,11 +1,24 @@
 """`detector tail`: the transitions as they happen."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
 from detector.cli.output import found_wrong, print_json
+
+if TYPE_CHECKING:
+    from topics.control import ControlRecord
+
+
+def line(record: "ControlRecord") -> str:
+    """A transition in one line; what is only said does not change the scope's state, so that is not told."""
+    if record.disposition in ("act", "stale"):
+        share = f", {record.primary_share:.0%} to the primary" if record.state == "active" else ""
+        said = f"{record.scope} {record.state}{share}: {record.mode} ({record.disposition}): {record.reason}"
+    else:
+        said = f"{record.scope} {record.disposition}: {record.mode}: {record.reason}"
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in said)
 
 
 def tail(
@@ -41,8 +54,7 @@ def tail(
             if json_output:
                 print_json(record)
                 continue
-            said = f"{record.scope} {record.state} {record.mode} ({record.disposition}): {record.reason}"
-            print(f"{clock(record.issued_at)} {said}", flush=True)
+            print(f"{clock(record.issued_at)} {line(record)}", flush=True)
 
     with suppress(KeyboardInterrupt):
         try:

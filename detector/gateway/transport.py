@@ -21,6 +21,8 @@ logger = logging.getLogger("detector.gateway")
 _ASK_S = 5.0
 # A long topic is caught up with in a fraction of the round trips that the usual 1 MiB takes.
 _FETCH_BYTES = 8 * 1024 * 1024
+# A broker that is away is asked twice a second: aiokafka says each time in the log that it is.
+_AGAIN_MS = 500
 _READ_IT = "pip install cramjam here, or leave compression.type of the topic at producer"
 # Options with which a partition's records are not handed over whole.
 _DIFFERENT = frozenset({"max_poll_records", "isolation_level", "key_deserializer", "value_deserializer"})
@@ -97,9 +99,12 @@ class KafkaTransport:
     def __init__(
         self, bootstrap: str, *, topic_prefix: str = "", options: Mapping[str, Any] | None = None
     ) -> None:
-        given = {"bootstrap_servers": bootstrap, "max_partition_fetch_bytes": _FETCH_BYTES} | dict(
-            options or {}
-        )
+        given: dict[str, Any] = {
+            "bootstrap_servers": bootstrap,
+            "max_partition_fetch_bytes": _FETCH_BYTES,
+            "retry_backoff_ms": _AGAIN_MS,
+        }
+        given |= options or {}
         self._consumer_options = _of(AIOKafkaConsumer, given)
         self._producer_options = _of(AIOKafkaProducer, given)
         if unknown := given.keys() - self._consumer_options.keys() - self._producer_options.keys():

@@ -320,8 +320,7 @@ class RouteJudge(ScopeJudge):
         closes = self._clock.closes_at
         if not self.inbox and not self._waiting:
             closes += max(0.0, self._quiet() - self._clock.boundary)
-        silences = [self.now + judge.spec.after_s for judge in self._silences if not judge.latched]
-        return min([closes, *silences])
+        return min([closes, *(judge.begins_at for judge in self._silences)])
 
     def accept(self, order: Override) -> list[Decision]:
         """Learn the references of what drifts anew, and go on with what is left; see `Pipeline.accept`."""

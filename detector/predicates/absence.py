@@ -8,6 +8,7 @@ A gap that was reported is an outage, not a habit, until it has come three times
 route that is quiet at night is reported for some nights, and one outage does not make it deaf for the next.
 """
 
+import math
 from collections import deque
 from typing import Any
 
@@ -88,6 +89,13 @@ class Absence(JudgeBase):
     def due(self, silent: float) -> bool:
         """Whether a silence of so many seconds is more than the route's habit explains."""
         return self.armed and silent > self._bound()
+
+    @property
+    def begins_at(self) -> float:
+        """Up to when a tick changes nothing if no call comes, Unix seconds; inf: it never will."""
+        if self.latched or not self.armed:
+            return math.inf
+        return self._last + self._bound() + TOGETHER_S
 
     def tick(self, now: float) -> None:
         """See `Judge.tick`."""

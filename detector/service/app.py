@@ -21,7 +21,7 @@ from detector.contract import ContractError
 from detector.contract.model import Contract
 from detector.gateway.headernames import tolerate_header_names
 from detector.service import garbage, topics_admin
-from detector.service.health import readiness, render_metrics
+from detector.service.health import Complaints, readiness, render_metrics
 from detector.service.http import HttpServer
 from detector.service.inputs import InputReader
 from detector.service.logs import logger
@@ -39,6 +39,7 @@ _FETCH_WAIT_MS = 500
 _EMBEDDED_FETCH_WAIT_MS = 2
 _BATCHES_BUFFERED = 4
 _SWITCH_S = 0.0005
+_LOOK_S = 5.0
 
 
 class ServiceFailedError(RuntimeError):
@@ -234,12 +235,13 @@ class Service:
                 lambda task: fail(error) if not task.cancelled() and (error := task.exception()) else None
             )
             crashed = asyncio.create_task(self._crash_of(app), name="faust-watch")
+            complaining = asyncio.create_task(self._complain(shell), name="complain")
             stopping = asyncio.create_task(self._until_told())
             garbage.begin()
             try:
                 await asyncio.wait([failure, crashed, stopping], return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for task in (stopping, crashed):
+                for task in (stopping, crashed, complaining):
                     task.cancel()
                 with contextlib.suppress(TimeoutError):
                     if self.stopped.is_set():
@@ -250,6 +252,12 @@ class Service:
                 failure.result()
             if not self.stopped.is_set():
                 raise RuntimeError("the Faust app ended by itself") from app._crash_reason
+
+    async def _complain(self, shell: Shell) -> None:
+        complaints = Complaints()
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            complaints.look(readiness(shell)["missing"], time.monotonic())
 
     async def _until_told(self) -> None:
         await self.stopped.wait()

@@ -31,7 +31,8 @@ async def inspect(settings: Settings) -> dict[str, Any]:
     """Read control and snapshot marks to their ends.
 
     Returns:
-        JSON-able: `active` (names of scopes), `scopes` (every record held, active ones first),
+        JSON-able: `active` (names of scopes), `scopes` (every record held, active ones first), `lapsed`
+        (names of those whose owner has fallen silent, so that gateways obey them no more),
         `partitions` (owner, epoch, age of its last heartbeat, whether its lease has lapsed, counts as the
         snapshots carry them, what they cover, share of records judged while armed, how each predicate
         stands on their routes), `counts` (their sums) and `predicates` (over all partitions: on how many
@@ -69,6 +70,7 @@ async def inspect(settings: Settings) -> dict[str, Any]:
     return {
         "active": [record.scope for record in held if record.state == "active"],
         "scopes": [to_builtins(record) for record in held],
+        "lapsed": [record.scope for record in held if _lapsed(owners.get(record.partition), now)],
         "partitions": partitions,
         "counts": counts,
         "predicates": {
@@ -93,12 +95,16 @@ def _calibration(made: list[str], now: float) -> dict[str, Any] | None:
     return {"made_at": text, "age_s": round(now - oldest, 1)}
 
 
+def _lapsed(owner: OwnerRecord | None, now: float) -> bool:
+    return owner is None or now - owner.issued_at > owner.lease_s
+
+
 def _partition(owner: OwnerRecord | None, mark: Mark | None, now: float) -> dict[str, Any]:
     return {
         "owner": owner.owner if owner else "",
         "epoch": owner.epoch if owner else 0,
         "heard_s_ago": round(now - owner.issued_at, 3) if owner else None,
-        "lapsed": owner is None or now - owner.issued_at > owner.lease_s,
+        "lapsed": _lapsed(owner, now),
         "covered": mark.covered if mark else {},
         "position": mark.position if mark else {},
         "complete": mark.complete if mark else False,

@@ -4,6 +4,7 @@ Both are sent, and a commit waits until they are acknowledged.
 """
 
 from functools import partial
+from math import inf
 from typing import Any
 
 from detector.service.decode import ORIGIN_HEADER
@@ -18,6 +19,7 @@ _REMEDY = (
 )
 _WARN_SHARE = 0.01
 _WARN_AFTER = 1000
+_TELL_EVERY_S = 10.0
 
 
 class Refused:
@@ -33,6 +35,8 @@ class Refused:
         self._log = logger(part="refused")
         self._seen = 0
         self._rekeyed = 0
+        self._dead = 0  # since it was told
+        self._told_at = -inf
 
     def topic(self, name: str) -> str:
         """Topic of an input."""
@@ -53,6 +57,18 @@ class Refused:
             stage="decode",
             timestamp=int(now * 1000),
         )
+        self._dead += 1
+        if now - self._told_at >= _TELL_EVERY_S:
+            self._log.warning(
+                "dead_letters",
+                records=self._dead,
+                topic=letter.topic,
+                partition=partition,
+                offset=raw.offset,
+                path=error.path,
+                expected=error.expected,
+            )
+            self._dead, self._told_at = 0, now
         key, value, headers = letter.message_parts(self._max_bytes)
         if key is None and value is None:
             value = b""  # the client sends no message without either

@@ -60,9 +60,12 @@ def mismatches(
 
 
 def _same(name: str, present: str, wanted: str) -> bool:
+    """Whether a setting is as declared; to keep records longer contradicts nothing."""
     if name == "cleanup.policy":
         return {item.strip() for item in present.split(",")} == {wanted}
     try:
+        if name == "retention.ms":
+            return float(present) < 0 or float(present) >= float(wanted) > 0
         return float(present) == float(wanted)
     except ValueError:
         return present == wanted

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from detector.bench.drill import Drilled, Report
-from detector.cli import budget, drill, state
+from detector.cli import budget, drill, state, tail
 from detector.contract import example_text
 from detector.embedded.demo.log import Log
 from detector.embedded.demo.scenarios import HEALTHY_S, SCENARIOS
@@ -35,6 +35,9 @@ def test_state_shows_texts_as_they_are(text, capsys):
         "fallbacks": {f"class{text}": [f"fallback{text}"]},
         "primary_share": 0.05,
         "reason": f"reason{text}",
+        "override_until": None,
+        "on_expiry": "revert",
+        "evidence": {"event_time": 1.7e9},
     }
     partition = {
         "owner": f"owner{text}",
@@ -55,6 +58,8 @@ def test_state_shows_texts_as_they_are(text, capsys):
     state._show(
         {
             "scopes": [scope],
+            "lapsed": [],
+            "counts": {},
             "partitions": {"0": partition},
             "predicates": {f"predicate{text}": standing},
             "calibration": {"age_s": 1.0, "made_at": f"made{text}"},
@@ -122,3 +127,89 @@ def test_replay_shows_routes_as_they_are(text, capsys, tmp_path):
     report.as_text(replay(file, example_text()).result)
 
     assert f"chat{text}" in capsys.readouterr().out
+
+
+def standing(name, **changes):
+    record = ControlRecord(scope=name, route="chat", state="active", mode="error_spike", issued_at=1.7e9)
+    return msgspec.to_builtins(record) | changes
+
+
+def shown_state(capsys, scopes, *, lapsed=(), counts=()):
+    state._show(
+        {
+            "scopes": scopes,
+            "lapsed": list(lapsed),
+            "counts": dict(counts),
+            "partitions": {},
+            "predicates": {},
+            "calibration": None,
+        }
+    )
+    return capsys.readouterr().out
+
+
+def test_state_does_not_say_that_a_scope_is_obeyed_whose_owner_is_silent(capsys):
+    """Gateways are on their primaries once the lease is over, unless they were told to hold."""
+    held = standing("held", on_expiry="hold")
+    shown = shown_state(capsys, [standing("chat"), held], lapsed=["chat", "held"])
+    rows = {line.split()[1]: line for line in shown.splitlines() if "error_spike" in line}
+
+    assert "active, lapsed" in rows["chat"]
+    assert "active, held" in rows["held"]
+    assert "gateways obey it no more" in shown
+    assert "lapsed" not in shown_state(capsys, [standing("chat")])
+
+
+def test_state_shows_who_is_kept_off_its_fallback(capsys):
+    """An order stands there with its end, and what else is inactive does not."""
+    off = standing("chat", state="inactive", override_until=1.7e9, reason="off by ada: ticket 7")
+    shown = shown_state(capsys, [off, standing("code", state="inactive")])
+
+    assert "forced off until 2023-11-14 22:13:20" in shown
+    assert "off by ada: ticket 7" in shown
+    assert "nothing is active" in shown
+    assert "code" not in shown
+
+
+def test_state_tells_of_what_could_not_be_judged(capsys):
+    """Every record malformed, and nothing active, must not look like peace."""
+    assert "7 malformed" in shown_state(capsys, [], counts={"judged": 3, "malformed": 7, "late": 0})
+    assert "not judged" not in shown_state(capsys, [], counts={"judged": 3, "malformed": 0})
+
+
+def test_names_are_whole_however_narrow_the_terminal(capsys, monkeypatch):
+    """Two names that begin alike stay apart; in a pipe they stand on one line."""
+    names = ["support-answers-eu-west-1", "support-answers-eu-west-2"]
+    monkeypatch.setenv("COLUMNS", "80")
+    folded = shown_state(capsys, [standing(name) for name in names])
+    monkeypatch.delenv("COLUMNS")
+    piped = shown_state(capsys, [standing(name) for name in names])
+
+    assert "…" not in folded
+    assert all(name in piped for name in names)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "chat active, 25% to the primary: error_spike (act): why"),
+        ({"state": "inactive"}, "chat inactive: error_spike (act): why"),
+        ({"disposition": "notice", "state": "inactive"}, "chat notice: error_spike: why"),
+        ({"reason": "two\nlines"}, "chat active, 25% to the primary: error_spike (act): two\\nlines"),
+    ],
+)
+def test_a_transition_is_one_line_and_a_notice_says_nothing_of_the_state(changes, said):
+    record = ControlRecord(
+        **{
+            "scope": "chat",
+            "route": "chat",
+            "state": "active",
+            "mode": "error_spike",
+            "issued_at": 1.7e9,
+            "primary_share": 0.25,
+            "reason": "why",
+        }
+        | changes
+    )
+
+    assert tail.line(record) == said

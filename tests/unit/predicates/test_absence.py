@@ -122,3 +122,16 @@ def test_outages_are_forgotten_after_eight_days():
     made.tick(T0 + last + 66)
 
     assert made.latched
+
+
+@pytest.mark.parametrize("calls", [3, 9, 20])
+def test_until_a_silence_begins_no_tick_is_needed(calls):
+    """Ticks up to the time named change nothing, one behind it does; too few calls have no habit to break."""
+    made = judge(*range(calls))
+    begins = made.begins_at
+    made.tick(min(begins, T0 + 1e6))
+    assert not made.latched
+
+    made.tick(min(begins, T0 + 1e6) + 0.1)
+    assert made.latched == (calls == 20)
+    assert made.begins_at == float("inf")

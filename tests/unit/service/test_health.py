@@ -4,10 +4,11 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
+import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from detector.contract.model import Contract
-from detector.service.health import readiness, render_metrics
+from detector.service.health import Complaints, readiness, render_metrics
 from detector.service.metrics import Metrics
 from detector.service.ownership import Phase
 from detector.service.settings import Settings
@@ -151,3 +152,17 @@ async def test_ready_needs_a_place_in_the_group_though_not_a_partition() -> None
 
     await real.revoked()
     assert readiness(real)["missing"] == ["assignment"]
+
+
+def test_what_is_missing_is_said_every_half_minute_until_it_is_there() -> None:
+    """Not at once: a start takes some seconds; and with a hint where nothing else tells of the cause."""
+    complaints = Complaints()
+    with structlog.testing.capture_logs() as said:
+        for second in range(0, 100, 5):
+            complaints.look(["assignment"], float(second))
+        complaints.look([], 100.0)
+        complaints.look(["broker"], 105.0)
+
+    assert [each["for_s"] for each in said] == [30, 60, 90]
+    assert {each["event"] for each in said} == {"not_ready"}
+    assert "Read on the group" in said[0]["hint"]

@@ -35,3 +35,13 @@ def test_evaluations_need_as_many_partitions_as_telemetry() -> None:
     assert "kafka-topics.sh --alter --topic llm.evaluations --partitions 8" in found
     (found,) = mismatches(topics().evaluations, 4, 8, {})
     assert "make the topic anew" in found
+
+
+def test_records_that_are_kept_longer_contradict_nothing() -> None:
+    """An audit of a quarter of a year, or for ever; one of a day would lose what `label` needs."""
+    audit = topics().transitions
+    kept = {days: audit.settings | {"retention.ms": str(days * 86_400_000)} for days in (1, 30, 90)}
+
+    assert mismatches(audit, 1, 1, kept[30]) == mismatches(audit, 1, 1, kept[90]) == []
+    assert mismatches(audit, 1, 1, audit.settings | {"retention.ms": "-1"}) == []
+    assert mismatches(audit, 1, 1, kept[1])
