@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detector.contract.model import Condition, Mode
+from detector.modes.plan import Plan
 from detector.pipeline import Pipeline
 from tests.builders import T0, contract, in_order, record, spec
 
@@ -220,16 +221,31 @@ def test_evidence_is_of_what_still_holds():
 
 
 def test_no_probe_is_inconclusive():
-    """Verdicts have ceased with the fault: nothing was shown, and it is said so."""
+    """Verdicts cease with the first bad ones: nothing was shown since, and it is said so."""
     rules = contract([spec("rate", name="evals", ceiling=0.01)])
-    some = stream(
-        100, lambda at, name, draw: {"hallucinated": at >= 60 and draw.random() < 0.5 if at < 62 else None}
-    )
+    some = stream(100, lambda at, *_: {"hallucinated": at >= 60 if at < 60.2 else None})
     told = Pipeline(rules).step(*some.args())
     extended = [each.reason for each in told if each.kind == "extended"]
 
-    assert extended
-    assert all("inconclusive: no probe with a verdict" in reason for reason in extended[1:])
+    assert len(extended) >= 3
+    assert all("inconclusive: no probe with a verdict" in reason for reason in extended)
+
+
+def test_what_cannot_act_is_not_told_apart_by_deployments():
+    """Nor is it counted by deployment, call by call."""
+    modes = [mode("slow_calls", "slow"), mode("failing", "errors", severity="notice")]
+    plan = Plan(contract([ERRORS, SLOW], modes), 0, ("calls", "verdicts"))
+
+    assert plan.apart_walkers == ["slow"]
+    assert Plan(contract([ERRORS], modes[1:]), 0, ("calls", "verdicts")).apart == {}
+
+
+@pytest.mark.parametrize(("kind", "method"), [("divergence", "default"), ("rate", "literal")])
+def test_a_record_inside_a_window_is_not_late(kind, method):
+    """Whoever looks back five minutes takes what comes five minutes late."""
+    wide = contract([spec(kind, method, window_s=300.0)])
+
+    assert Plan(wide, 0, ("calls", "verdicts")).history_s == 300.0
 
 
 def test_a_notice_of_the_first_second_points_at_a_record():

@@ -309,6 +309,20 @@ def test_a_proposed_limit_is_one_that_every_ten_minutes_kept(tmp_path: Path) -> 
     assert limits[1] == pytest.approx(1.33 * limits[0], rel=0.1)
 
 
+def test_what_is_found_is_found_in_quiet_minutes_too(tmp_path: Path) -> None:
+    """Ten minutes of ninety with a quarter of the calls: less is sure to be found."""
+    steady = calls(5400)
+    quiet = [each for i, each in enumerate(steady) if not 1560 <= i // PER_S < 2160 or i % 4 == 0]
+    least = []
+    for name, records in (("steady", steady), ("quiet", quiet)):
+        file = write(tmp_path / f"{name}.jsonl", records)
+        one = calibrate([file], load_contract(EXAMPLE)).calibration.of("chat", "errors")
+        assert one is not None
+        least.append(one.smallest_detectable_rate or 1.0)
+
+    assert least[1] > 1.5 * least[0]
+
+
 @pytest.mark.parametrize("slow_seconds", [600, 2400])
 def test_minutes_that_alone_set_a_proposed_limit_are_named(tmp_path: Path, slow_seconds: int) -> None:
     """Ten of ninety in which one call in twelve took two seconds; forty are how the traffic is."""

@@ -1,5 +1,7 @@
 """Bins at the quantiles, dependence of histograms, tolerance and thresholds that follow the wander."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,10 @@ def test_what_is_tolerated_grows_with_the_wander() -> None:
     assert some.thresholds_nats[300] > 3 * some.strayed[300][2]
     smallest = [spread.smallest_detectable(each, 300, 20.0, 1e-8) or 99 for each in (calm, some, much)]
     assert smallest == sorted(smallest)
+    # At a fifth of the calls, in quiet minutes, as much is found as by a fifth of the pace.
+    quiet = spread.smallest_detectable(replace(calm, quiet_share=0.2), 300, 20.0, 1e-8)
+    assert quiet == spread.smallest_detectable(calm, 300, 4.0, 1e-8)
+    assert quiet > smallest[0]
 
 
 @pytest.mark.parametrize(("span", "per_s"), [(3, 100), (10, 20), (60, 20)])
