@@ -85,25 +85,23 @@ def _finds(ends: list[float]) -> str:
     return least if least == greatest else f"{least} .. {greatest}"
 
 
-def _standing(scope: dict[str, Any], lapsed: bool) -> tuple[str, ...]:
+def _standing(scope: dict[str, Any], lapsed: bool) -> str:
+    """A scope in lines, not in a table: whoever is to force it needs its whole name, on any screen."""
     from detector.lab.report import clock
 
-    fallbacks = "; ".join(f"{name}: {', '.join(names)}" for name, names in scope["fallbacks"].items())
     until, seen = scope["override_until"], scope["evidence"]["event_time"]
     state = (
         f"forced {'on' if scope['state'] == 'active' else 'off'} until {clock(until)}" if until else "active"
     )
     if lapsed:
         state += ", held" if scope["on_expiry"] == "hold" else ", lapsed"
-    return (
-        scope["scope"],
-        scope["mode"],
-        fallbacks,
-        state,
-        clock(seen) if seen else "",
-        f"{scope['primary_share']:.0%}",
-        scope["reason"],
-    )
+    mode, share = scope["mode"], f"{scope['primary_share']:.0%} to the primary"
+    lines = [f"{scope['scope']}: {', '.join(filter(None, (state, mode, share)))}"]
+    if scope["fallbacks"]:
+        to = "; ".join(f"{name}: {', '.join(names)}" for name, names in scope["fallbacks"].items())
+        lines.append(f"  fallbacks: {to}")
+    lines.append(f"  why: {scope['reason']}" + (f" (evidence of {clock(seen)})" if seen else ""))
+    return "\n".join(lines)
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -112,13 +110,9 @@ def _show(found: dict[str, Any]) -> None:
     console = plain_console()
     shown = [scope for scope in found["scopes"] if scope["state"] == "active" or scope["override_until"]]
     if shown:
-        table = Table(title="active or forced", title_justify="left")
-        # Whoever is to force a scope needs its whole name.
-        for name in ("scope", "mode", "fallbacks", "state", "evidence of", "primary", "why"):
-            table.add_column(name, overflow="fold")
+        console.print("active or forced:")
         for scope in shown:
-            table.add_row(*_standing(scope, scope["scope"] in found["lapsed"]))
-        console.print(table)
+            console.print(_standing(scope, scope["scope"] in found["lapsed"]), soft_wrap=True)
     if not any(scope["state"] == "active" for scope in shown):
         console.print("nothing is active: every route uses its primary")
     elif found["lapsed"]:

@@ -152,7 +152,7 @@ def test_state_does_not_say_that_a_scope_is_obeyed_whose_owner_is_silent(capsys)
     """Gateways are on their primaries once the lease is over, unless they were told to hold."""
     held = standing("held", on_expiry="hold")
     shown = shown_state(capsys, [standing("chat"), held], lapsed=["chat", "held"])
-    rows = {line.split()[1]: line for line in shown.splitlines() if "error_spike" in line}
+    rows = {line.partition(":")[0]: line for line in shown.splitlines() if "error_spike" in line}
 
     assert "active, lapsed" in rows["chat"]
     assert "active, held" in rows["held"]
@@ -177,16 +177,16 @@ def test_state_tells_of_what_could_not_be_judged(capsys):
     assert "not judged" not in shown_state(capsys, [], counts={"judged": 3, "malformed": 0})
 
 
-def test_names_are_whole_however_narrow_the_terminal(capsys, monkeypatch):
-    """Two names that begin alike stay apart; in a pipe they stand on one line."""
-    names = ["support-answers-eu-west-1", "support-answers-eu-west-2"]
-    monkeypatch.setenv("COLUMNS", "80")
-    folded = shown_state(capsys, [standing(name) for name in names])
+@pytest.mark.parametrize("columns", ["40", "80", None])
+def test_names_are_whole_however_narrow_the_terminal(columns, capsys, monkeypatch):
+    """Two names that begin alike stay apart, and can be copied or searched for."""
     monkeypatch.delenv("COLUMNS")
-    piped = shown_state(capsys, [standing(name) for name in names])
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    names = ["support-answers-eu-west-1", "support-answers-eu-west-2"]
+    shown = shown_state(capsys, [standing(name) for name in names])
 
-    assert "…" not in folded
-    assert all(name in piped for name in names)
+    assert all(f"{name}: active, error_spike" in shown for name in names)
 
 
 @pytest.mark.parametrize(
