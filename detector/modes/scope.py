@@ -21,12 +21,13 @@ from detector.modes.plan import Plan
 from detector.modes.probing import Probing
 from detector.modes.state import State
 from detector.modes.walk import bad_calls, walk
-from detector.predicates.base import Judge
+from detector.predicates.base import SEQUENTIAL, Judge
 from detector.predicates.registry import judge_for
 from detector.windows.array_segment import join
 from detector.windows.columns import Calls, Row
 from detector.windows.paneclock import PaneClock
 from detector.windows.segment import EARLY, Place, Segment, made_after
+from detector.windows.shares import Share
 from topics.control import Evidence
 from topics.scope import scope_of
 
@@ -230,7 +231,10 @@ class ScopeJudge:
         return {
             "now": self.now,
             "stepped": self._stepped,
-            "judges": {name: (judge.identity, judge.state()) for name, judge in self.judges.items()},
+            "judges": {
+                name: (judge.identity, judge.state(), _about(judge.spec))
+                for name, judge in self.judges.items()
+            },
             "machine": self.machine.state(),
             "findings": self.findings.state(),
             "attribution": None if self.attribution is None else self.attribution.state(),
@@ -241,19 +245,39 @@ class ScopeJudge:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` returned; a predicate whose definition has changed since starts afresh."""
+        """Take over what `state` returned; a predicate whose definition has changed since starts afresh.
+
+        One that judges the same calls by another limit starts in breach if it was: else a fault that goes on
+        would look over, and then like traffic that was never healthy.
+        """
         self.now, self._stepped = state["now"], state["stepped"]
-        for name, (identity, saved) in state["judges"].items():
-            if (judge := self.judges.get(name)) is not None and judge.identity == identity:
+        found = state["findings"]["holds"].items()
+        holds = {name: msgspec.convert(evidence, Evidence) for name, evidence in found}
+        for name, (identity, saved, *about) in state["judges"].items():
+            judge = self.judges.get(name)
+            if judge is None:
+                continue
+            if judge.identity == identity:
                 judge.load(saved)
+            elif name in holds and about == [_about(judge.spec)]:
+                _breach_again(judge, holds[name])
         self.machine.load(state["machine"])
-        holds = state["findings"]["holds"]
-        self.findings.load(
-            state["findings"], {name: msgspec.convert(found, Evidence) for name, found in holds.items()}
-        )
+        self.findings.load(state["findings"], holds)
         if self.attribution is not None and state.get("attribution") is not None:
             self.attribution.load(state["attribution"])
         self.probing.load(state["probing"])
         self._judged = state["judged"]
         self._tells_from = state["tells_from"]
         self.armed |= {name: n for name, n in state["armed"].items() if name in self.armed}
+
+
+def _about(spec: PredicateSpec) -> str:
+    """Which calls a predicate judges, and by what of them, whatever its limits are."""
+    return f"{spec.type} {spec.method} of {spec.field or spec.evaluation} where {spec.where}"
+
+
+def _breach_again(judge: Judge, evidence: Evidence) -> None:
+    tells_apart = judge.spec.type in SEQUENTIAL and judge.spec.method == "default"
+    if tells_apart and evidence.samples and evidence.value is not None:
+        rate = float(evidence.detail.get("observed", evidence.value))
+        judge.breach(Share(evidence.samples, rate * evidence.samples), {"limit": "changed since"})

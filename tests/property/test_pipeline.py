@@ -369,7 +369,7 @@ def test_a_predicate_that_was_redefined_starts_afresh_and_others_go_on():
     old = contract([spec("rate", name="errors", field="error", ceiling=0.02), spec("rate", name="made_up")])
     new = contract(
         [
-            spec("rate", name="errors", field="error", ceiling=0.05),
+            spec("rate", name="errors", field="refused", ceiling=0.02),
             spec("rate", name="made_up"),
             spec("absence"),
         ]
