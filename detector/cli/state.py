@@ -113,9 +113,10 @@ def _show(found: dict[str, Any]) -> None:
         console.print("active or forced:")
         for scope in shown:
             console.print(_standing(scope, scope["scope"] in found["lapsed"]), soft_wrap=True)
-    if not any(scope["state"] == "active" for scope in shown):
+    active = {scope["scope"] for scope in shown if scope["state"] == "active"}
+    if not active:
         console.print("nothing is active: every route uses its primary")
-    elif found["lapsed"]:
+    elif not active.isdisjoint(found["lapsed"]):
         console.print("lapsed: the owner is silent and its lease is over, so gateways obey it no more")
     if odd := [f"{found['counts'][name]:,} {name}" for name in _ODD if found["counts"].get(name)]:
         console.print(f"not judged as they came: {', '.join(odd)} ({_WHERE_TO_LOOK})")

@@ -39,12 +39,12 @@ def kept(tally: ShareTally, spec: PredicateSpec, left_out: Ints) -> Kept | None:
     keep = ~np.isin(slots, np.unique(left_out * 60 // SLOT_S))
     slots, columns, counts = slots[keep], columns[keep], counts[keep]
     limits, recorded_s = {}, 0
-    for first, last in _stretches(slots, counts):
+    for first, last, recorded in _stretches(slots, counts):
         inside = slice(*np.searchsorted(slots, [first, last + 1]).tolist())
         share = np.cumsum(np.bincount(columns[inside], weights=counts[inside]))
         column = int(np.searchsorted(share / share[-1], 1 - spec.ceiling / shares.MARGIN**2))
         limits[first] = float(FINE[min(column, len(share) - 1, len(FINE) - 1)])
-        recorded_s += SLOT_S * (last + 1 - first)
+        recorded_s += SLOT_S * recorded
     if not limits:
         return None
     margin = _margin(recorded_s)
@@ -56,15 +56,19 @@ def kept(tally: ShareTally, spec: PredicateSpec, left_out: Ints) -> Kept | None:
     return Kept(above_ms, tuple(far), _rounded_up(1000.0 * rest * margin))
 
 
-def _stretches(slots: Ints, counts: Ints) -> Iterator[tuple[int, int]]:
-    """First and last slot of neighbours that hold a block of calls together; most often they are one."""
-    first, held = 0, 0
+def _stretches(slots: Ints, counts: Ints) -> Iterator[tuple[int, int, int]]:
+    """First and last slot of neighbours that hold a block of calls together, and how many have any.
+
+    Most often they are one.
+    """
+    first = held = recorded = 0
     for slot, start in zip(*np.unique(slots, return_index=True), strict=True):
-        first = int(slot) if not held else first
+        first = first if recorded else int(slot)
         held += int(counts[start : np.searchsorted(slots, slot, side="right")].sum())
+        recorded += 1
         if held >= shares.BLOCK:
-            yield first, int(slot)
-            held = 0
+            yield first, int(slot), recorded
+            held = recorded = 0
 
 
 def _rounded_up(limit: float) -> float:
