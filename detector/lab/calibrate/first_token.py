@@ -47,5 +47,6 @@ def advice(
         f"The typical call is over {whole_above_ms:g} ms only when it takes {needed:.2g} s longer than "
         f"usual, for answers differ in length. {FIELD} is measured and judged by nothing: over {above_ms:g} "
         f"ms, which this traffic keeps, is the typical call when it takes {needed_first:.2g} s longer. "
-        f"Consider {NAME}: {{type: exceedance, field: {FIELD}, above_ms: {above_ms:g}}}."
+        "Queues grow faster than the load: until a week has been recorded let the mode on it only say so "
+        f"(severity: notice). Consider {NAME}: {{type: exceedance, field: {FIELD}, above_ms: {above_ms:g}}}."
     )
