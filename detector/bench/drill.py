@@ -244,7 +244,7 @@ def _planned(contract: Contract) -> tuple[list[_Drill], list[Drilled]]:
     """What can be drilled, and what cannot, with the reason."""
     drills, left = [], []
     for mode in contract.modes.values():
-        if mode.severity == "act" and not mode.shadow:
+        if mode.acts:
             try:
                 drills.append(_Drill(contract, mode, Caller(contract, mode, f"drill-{mode.name}")))
             except CannotDrillError as error:

@@ -21,7 +21,8 @@ def state(
     settings_file: SettingsFile = None,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Show what is active now and why, which predicates are armed, who owns each partition, what was judged.
+    """Show what is active or forced now and why, which predicates are armed, who owns each partition, and
+    what was judged or could not be.
 
     Read from the topics alone; no worker is asked, so it works while all of them are away.
 

@@ -210,6 +210,11 @@ class Mode:
     hold_max_s: float = 600.0
 
     @property
+    def acts(self) -> bool:
+        """Whether gateways are told to switch, not only that it holds."""
+        return self.severity == "act" and not self.shadow
+
+    @property
     def predicates(self) -> tuple[str, ...]:
         """Names of the predicates that the mode rests on."""
         return (self.when,) if isinstance(self.when, str) else self.when.of

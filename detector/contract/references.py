@@ -34,12 +34,7 @@ _SCORES = ("score_below", "score_above")
 
 def predicates(draft: Draft, contract: Contract) -> None:
     """Each predicate has one source that fits it, a limit where it needs one, and no key it does not read."""
-    acting = {
-        name
-        for mode in contract.modes.values()
-        if mode.severity == "act" and not mode.shadow
-        for name in mode.predicates
-    }
+    acting = {name for mode in contract.modes.values() if mode.acts for name in mode.predicates}
     for spec in contract.predicates.values():
         for rule, keys in _RULES.items():
             if all(draft.sound("predicates", spec.name, key) for key in ("type", "method", *keys)):
@@ -169,6 +164,8 @@ def _filter(draft: Draft, spec: PredicateSpec) -> None:
 
 def _blind(draft: Draft, spec: PredicateSpec) -> None:
     """A filter must leave the calls that tell good from bad."""
+    if spec.evaluation or spec.type in ("absence", "attribution"):  # which is said already
+        return
     wanted = dict(spec.where)
     where = ("predicates", spec.name, "where")
     if "error" in wanted and (spec.type != "rate" or spec.field == "error"):
@@ -265,7 +262,7 @@ _RULES: dict[Callable[[Draft, PredicateSpec], None], tuple[str, ...]] = {
     _limit: ("field", "evaluation", *_LIMITS),
     _judge: ("judge", "ceiling"),
     _filter: ("where", "evaluation"),
-    _blind: ("where", "field"),
+    _blind: ("where", "field", "evaluation"),
     _unread: ("evaluation",),
     _strata: ("by",),
     _given: ("given", "field", "by"),
@@ -295,7 +292,7 @@ def modes(draft: Draft, contract: Contract) -> None:
             draft.report("never-holds", (*here, "when", "at_least", "n"), message)
         for name, at in _rests_on(draft, mode):
             early = name in contract.predicates and contract.predicates[name].method == EARLY
-            if early and mode.severity == "act" and not mode.shadow:
+            if early and mode.acts:
                 draft.report(
                     "early-acts", at, f"{shown(name)} says that calls are slower, not that any is too slow"
                 )

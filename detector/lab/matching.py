@@ -45,11 +45,12 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """Every merged activation is in one of four lists, every true incident is found or missed.
+    """Every merged activation is in one of four lists by how it began, every true incident found or missed.
 
     Attributes:
-        activations: how many merged ones there are; one that found several incidents is in `found` for each
-            of them, from the interval on that did.
+        activations: how many merged ones there are.
+        found: also, for an incident that an activation met on its way, that activation from the interval on
+            that started for it.
     """
 
     activations: int

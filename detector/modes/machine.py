@@ -129,7 +129,7 @@ class ScopeMachine(ScopeVoice):
         return firing
 
     def _acts(self, mode: Mode, latched: Mapping[str, Evidence]) -> bool:
-        if mode.severity != "act" or mode.shadow:
+        if not mode.acts:
             return False
         benign = set(self.status.benign)
         if not benign or not set(holding(mode, latched)) <= benign:

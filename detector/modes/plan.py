@@ -61,9 +61,7 @@ class Plan:
         self.topics = topics
         self.budget = Budget.of(contract)
         self.attributes = any(spec.type == "attribution" for spec in contract.predicates.values())
-        self.acting_modes = [
-            mode for mode in contract.modes.values() if mode.severity == "act" and not mode.shadow
-        ]
+        self.acting_modes = [mode for mode in contract.modes.values() if mode.acts]
         self.acting = {name for mode in self.acting_modes for name in mode.predicates}
         self.modes_of = {
             name: mode.name for mode in reversed(contract.modes.values()) for name in mode.predicates

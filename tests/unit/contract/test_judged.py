@@ -146,6 +146,15 @@ matrix: [{{mode: "*", input_class: "*", fallbacks: [rule]}}]
     assert [found.rule for found in check_text(text)] == rules
 
 
+def test_a_filter_that_is_not_read_is_not_called_blind_as_well() -> None:
+    """Silence has no calls to filter, and that is all there is to say."""
+    text = """version: 1
+predicates: {silence: {type: absence, where: {error: timeout}}}
+modes: {quiet: {when: silence, severity: notice}}
+"""
+    assert [found.rule for found in check_text(text)] == ["filter-unread"]
+
+
 @pytest.mark.parametrize(
     "extreme",
     [

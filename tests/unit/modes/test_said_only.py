@@ -2,35 +2,14 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from detector.contract.model import Condition, Mode
-from detector.modes.plan import Plan
+from detector.contract.model import Condition
 from detector.pipeline import Pipeline
-from tests.builders import T0, contract, in_order, record, spec
+from tests.builders import T0, contract, in_order, record
+from tests.unit.modes.traffic import ANSWERS, ERRORS, QUESTIONS, SLOW, mode, stream
 
-PER_S = 40
-ERRORS = spec("rate", name="errors", field="error", ceiling=0.01)
-SLOW = spec("exceedance", name="slow", ceiling=0.01)
-ANSWERS = spec("divergence", name="answers", field="output_tokens", window_s=60.0)
-QUESTIONS = spec("divergence", name="questions", field="input_tokens", window_s=60.0)
 ASIDE = [{"severity": "notice"}, {"shadow": True}]
-
-
-def mode(name, when, **more):
-    return Mode(name=name, when=when, keep_s=0.0, **more)
-
-
-def stream(seconds, call, seed=1):
-    """Calls of three deployments; `call(at, deployment, draw)`: what is measured of one."""
-    draw = np.random.default_rng(seed)
-    made = []
-    for i in range(seconds * PER_S):
-        at, name = i / PER_S, f"d{draw.integers(3)}"
-        fields = {"latency_s": 0.1, "output_tokens": int(draw.lognormal(4, 0.6)) + 1} | call(at, name, draw)
-        made.append(record(at, request_id=f"q{i}", deployment=name, **fields))
-    return in_order(made)
 
 
 def acting(rules, some, *, pipeline=None):
@@ -176,82 +155,10 @@ def test_a_mode_that_needs_more_than_a_deployment_can_tell_is_the_routes(named):
 
     some = stream(960, call)
     if not named:
-        some = in_order([replace_deployment(each) for each in some.records])
+        some = in_order([without_deployment(each) for each in some.records])
 
     assert [(scope, kind) for _, scope, kind, *_ in acting(rules, some)][:1] == [("chat", "activated")]
 
 
-def replace_deployment(each):
+def without_deployment(each):
     return record(each.event_time - T0, error=each.error, output_tokens=each.output_tokens, latency_s=0.1)
-
-
-def test_what_a_recovered_mode_did_is_not_called_harmless_for_anothers_sake():
-    """A benign drift of questions stands as a notice; errors that come and go have recovered."""
-    rules = contract([ERRORS, QUESTIONS])
-
-    def call(at, name, draw):
-        return {
-            "input_tokens": int(draw.lognormal(6 if at >= 900 else 5, 0.6)) + 1,
-            "error": "x" if 1000 <= at < 1010 and draw.random() < 0.5 else "",
-        }
-
-    told = Pipeline(rules).step(*stream(1060, call).args())
-    ends = [each.reason for each in told if each.kind == "deactivated" and each.disposition == "act"]
-
-    assert ends == ["questions does no harm", "recovered from errors"]
-
-
-def test_evidence_is_of_what_still_holds():
-    """Errors are over, slowness is not: the next record tells of the latter."""
-    rules = contract([ERRORS, SLOW], [mode("broken", Condition(1, ("errors", "slow")))])
-    told = Pipeline(rules).step(
-        *stream(
-            120,
-            lambda at, name, draw: {
-                "error": "x" if 60 <= at < 80 and draw.random() < 0.5 else "",
-                "latency_s": 0.4 if at >= 70 else 0.1,
-            },
-        ).args()
-    )
-    last = [each for each in told if each.kind == "extended"][-1]
-
-    assert told[0].evidence.predicate == "errors"
-    assert last.state == "active"
-    assert last.evidence.predicate == "slow"
-
-
-def test_no_probe_is_inconclusive():
-    """Verdicts cease with the first bad ones: nothing was shown since, and it is said so."""
-    rules = contract([spec("rate", name="evals", ceiling=0.01)])
-    some = stream(100, lambda at, *_: {"hallucinated": at >= 60 if at < 60.2 else None})
-    told = Pipeline(rules).step(*some.args())
-    extended = [each.reason for each in told if each.kind == "extended"]
-
-    assert len(extended) >= 3
-    assert all("inconclusive: no probe with a verdict" in reason for reason in extended)
-
-
-def test_what_cannot_act_is_not_told_apart_by_deployments():
-    """Nor is it counted by deployment, call by call."""
-    modes = [mode("slow_calls", "slow"), mode("failing", "errors", severity="notice")]
-    plan = Plan(contract([ERRORS, SLOW], modes), 0, ("calls", "verdicts"))
-
-    assert plan.apart_walkers == ["slow"]
-    assert Plan(contract([ERRORS], modes[1:]), 0, ("calls", "verdicts")).apart == {}
-
-
-@pytest.mark.parametrize(("kind", "method"), [("divergence", "default"), ("rate", "literal")])
-def test_a_record_inside_a_window_is_not_late(kind, method):
-    """Whoever looks back five minutes takes what comes five minutes late."""
-    wide = contract([spec(kind, method, window_s=300.0)])
-
-    assert Plan(wide, 0, ("calls", "verdicts")).history_s == 300.0
-
-
-def test_a_notice_of_the_first_second_points_at_a_record():
-    """All calls have been slow from the start on: unusable before any pane was closed."""
-    told = Pipeline(contract([SLOW])).step(*stream(2, lambda at, name, draw: {"latency_s": 0.4}).args())
-
-    assert "unusable" in told[0].reason
-    assert told[0].evidence.offset >= 0
-    assert T0 <= told[0].evidence.event_time < T0 + 2

@@ -51,6 +51,13 @@ def write(path: Path, records: list[dict[str, Any]]) -> Path:
     return path
 
 
+def learnt(path: Path, records: list[dict[str, Any]], predicate: str) -> CalibratedPredicate:
+    """What the example contract's predicate learns from them."""
+    one = calibrate([write(path, records)], load_contract(EXAMPLE)).calibration.of("chat", predicate)
+    assert one is not None
+    return one
+
+
 @pytest.fixture(scope="module")
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("calls") / "healthy.jsonl", calls(5400))
@@ -268,9 +275,7 @@ def test_a_proposed_limit_has_the_wider_a_margin_the_less_was_recorded(tmp_path:
     """An hour's traffic that never changes: 1.5 times what it needs; three hours': less."""
     proposed = []
     for seconds in (3600, 10_800):
-        slow = write(tmp_path / f"{seconds}.jsonl", calls(seconds, slow_ms=150))
-        one = calibrate([slow], load_contract(EXAMPLE)).calibration.of("chat", "slow_responses")
-        assert one is not None
+        one = learnt(tmp_path / f"{seconds}.jsonl", calls(seconds, slow_ms=150), "slow_responses")
         proposed.append(one.proposed_above_ms or 0.0)
     needed = 150 * 2.718 ** (0.4 * 2.4)
 
@@ -281,12 +286,9 @@ def test_a_proposed_limit_has_the_wider_a_margin_the_less_was_recorded(tmp_path:
 def test_traffic_of_a_call_every_two_seconds_is_proposed_a_limit_too(tmp_path: Path) -> None:
     """Ten minutes hold three hundred calls: as many of them as hold a thousand are taken together."""
     day = [each | {"event_time": T0 + 2.0 * i} for i, each in enumerate(calls(5400, slow_ms=150))]
-    one = calibrate([write(tmp_path / "slow.jsonl", day)], load_contract(EXAMPLE)).calibration.of(
-        "chat", "slow_responses"
-    )
+    one = learnt(tmp_path / "slow.jsonl", day, "slow_responses")
     needed = 150 * 2.718 ** (0.4 * 2.4)
 
-    assert one is not None
     assert not one.usable
     assert one.proposed_above_ms is not None
     assert 1.1 * needed < one.proposed_above_ms < 1.8 * needed
@@ -299,12 +301,10 @@ def test_a_proposed_limit_is_one_that_every_ten_minutes_kept(tmp_path: Path) -> 
         each | {"latency_s": 1.33 * each["latency_s"]} if 2400 <= i // PER_S < 3600 else each
         for i, each in enumerate(steady)
     ]
-    limits = []
-    for name, records in (("steady", steady), ("slower", slower)):
-        file = write(tmp_path / f"{name}.jsonl", records)
-        one = calibrate([file], load_contract(EXAMPLE)).calibration.of("chat", "slow_responses")
-        assert one is not None
-        limits.append(one.proposed_above_ms or 0.0)
+    limits = [
+        learnt(tmp_path / f"{name}.jsonl", records, "slow_responses").proposed_above_ms or 0.0
+        for name, records in (("steady", steady), ("slower", slower))
+    ]
 
     assert limits[1] == pytest.approx(1.33 * limits[0], rel=0.1)
 
@@ -313,12 +313,10 @@ def test_what_is_found_is_found_in_quiet_minutes_too(tmp_path: Path) -> None:
     """Ten minutes of ninety with a quarter of the calls: less is sure to be found."""
     steady = calls(5400)
     quiet = [each for i, each in enumerate(steady) if not 1560 <= i // PER_S < 2160 or i % 4 == 0]
-    least = []
-    for name, records in (("steady", steady), ("quiet", quiet)):
-        file = write(tmp_path / f"{name}.jsonl", records)
-        one = calibrate([file], load_contract(EXAMPLE)).calibration.of("chat", "errors")
-        assert one is not None
-        least.append(one.smallest_detectable_rate or 1.0)
+    least = [
+        learnt(tmp_path / f"{name}.jsonl", records, "errors").smallest_detectable_rate or 1.0
+        for name, records in (("steady", steady), ("quiet", quiet))
+    ]
 
     assert least[1] > 1.5 * least[0]
 

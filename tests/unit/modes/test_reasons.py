@@ -1,0 +1,61 @@
+"""What records say of why: of what still holds, by what was seen, and never of something else."""
+
+from detector.contract.model import Condition
+from detector.pipeline import Pipeline
+from tests.builders import T0, contract, spec
+from tests.unit.modes.traffic import ERRORS, QUESTIONS, SLOW, mode, stream
+
+
+def test_what_a_recovered_mode_did_is_not_called_harmless_for_anothers_sake():
+    """A benign drift of questions stands as a notice; errors that come and go have recovered."""
+    rules = contract([ERRORS, QUESTIONS])
+
+    def call(at, name, draw):
+        return {
+            "input_tokens": int(draw.lognormal(6 if at >= 900 else 5, 0.6)) + 1,
+            "error": "x" if 1000 <= at < 1010 and draw.random() < 0.5 else "",
+        }
+
+    told = Pipeline(rules).step(*stream(1060, call).args())
+    ends = [each.reason for each in told if each.kind == "deactivated" and each.disposition == "act"]
+
+    assert ends == ["questions does no harm", "recovered from errors"]
+
+
+def test_evidence_is_of_what_still_holds():
+    """Errors are over, slowness is not: the next record tells of the latter."""
+    rules = contract([ERRORS, SLOW], [mode("broken", Condition(1, ("errors", "slow")))])
+    told = Pipeline(rules).step(
+        *stream(
+            120,
+            lambda at, name, draw: {
+                "error": "x" if 60 <= at < 80 and draw.random() < 0.5 else "",
+                "latency_s": 0.4 if at >= 70 else 0.1,
+            },
+        ).args()
+    )
+    last = [each for each in told if each.kind == "extended"][-1]
+
+    assert told[0].evidence.predicate == "errors"
+    assert last.state == "active"
+    assert last.evidence.predicate == "slow"
+
+
+def test_no_probe_is_inconclusive():
+    """Verdicts cease with the first bad ones: nothing was shown since, and it is said so."""
+    rules = contract([spec("rate", name="evals", ceiling=0.01)])
+    some = stream(100, lambda at, *_: {"hallucinated": at >= 60 if at < 60.2 else None})
+    told = Pipeline(rules).step(*some.args())
+    extended = [each.reason for each in told if each.kind == "extended"]
+
+    assert len(extended) >= 3
+    assert all("inconclusive: no probe with a verdict" in reason for reason in extended)
+
+
+def test_a_notice_of_the_first_second_points_at_a_record():
+    """All calls have been slow from the start on: unusable before any pane was closed."""
+    told = Pipeline(contract([SLOW])).step(*stream(2, lambda at, name, draw: {"latency_s": 0.4}).args())
+
+    assert "unusable" in told[0].reason
+    assert told[0].evidence.offset >= 0
+    assert T0 <= told[0].evidence.event_time < T0 + 2
