@@ -208,7 +208,8 @@ class Pipeline:
             yield said
         for route, judge in list(self._routes.items()):
             # The caller may have let it go, or given it to another judge, since.
-            if self._routes.get(route) is not judge or not judge.overdue(now):
+            due = judge.overdue(now, together=self._silence.open)
+            if self._routes.get(route) is not judge or not due:
                 continue
             if route in self._held:  # taken between two turns of ours
                 yield self.settle(route)

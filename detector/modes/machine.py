@@ -107,8 +107,10 @@ class ScopeMachine(ScopeVoice):
         """
         status = self.status
         modes = self._contract.modes
-        names = [name for mode in status.modes for name in modes[mode].predicates]
         held = status.held_since
+        if status.state is State.INACTIVE and status.noticed.keys() >= held.keys():
+            return math.inf  # what holds has been said
+        names = [name for mode in status.modes for name in modes[mode].predicates]
         known = set(status.modes) | set(status.noticed)
         settled = status.mode in held and known.issuperset(held) and self._drifts.isdisjoint(names)
         if status.state is not State.ACTIVE or status.next_revert_at is None or not settled:

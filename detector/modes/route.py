@@ -57,7 +57,7 @@ class RouteJudge(ScopeJudge):
         self._shortest_silence_s = min((judge.spec.after_s for judge in self._silences), default=math.inf)
         self.late_verdicts = LateVerdicts(self.judges.values())
         plan.panic.meet(scope_of(route))
-        self.due = -math.inf
+        self.due = self.silence_due = -math.inf
         self._history_s = plan.history_s
         self.inbox = Inbox()
         self.covers = [0, 0]
@@ -299,7 +299,7 @@ class RouteJudge(ScopeJudge):
         decisions: list[Decision] = []
         if not self._clock.started:
             return decisions
-        if now >= self._due() and now > self.newest:
+        if now > self.newest and (now >= self._closes() or (not together and now >= self._silence_begins())):
             self._advance(now, decisions)
             if not together:
                 for judge in self.judges.values():
@@ -308,19 +308,25 @@ class RouteJudge(ScopeJudge):
             if self.findings.refresh():
                 self._step(now, decisions)
             self._open_inbox()
-        self.due = self._due()
+        self.due, self.silence_due = self._closes(), self._silence_begins()
         return decisions
 
-    def overdue(self, now: float) -> bool:
-        """Whether `tick` would find something to do at `now`, Unix seconds."""
-        return now >= self.due or (bool(self.inbox) and now >= self._clock.closes_at)
+    def overdue(self, now: float, *, together: bool = False) -> bool:
+        """Whether `tick` would find something to do at `now`, Unix seconds; `together` as there."""
+        if now >= self.due or (bool(self.inbox) and now >= self._clock.closes_at):
+            return True
+        return not together and now >= self.silence_due
 
-    def _due(self) -> float:
-        """When a pane closes that matters, or a silence can begin; both only get later as records come."""
+    def _closes(self) -> float:
+        """When a pane closes that matters; it only gets later as records come."""
         closes = self._clock.closes_at
         if not self.inbox and not self._waiting:
             closes += max(0.0, self._quiet() - self._clock.boundary)
-        return min([closes, *(judge.begins_at for judge in self._silences)])
+        return closes
+
+    def _silence_begins(self) -> float:
+        """When a silence can begin that is said of this route; likewise."""
+        return min((judge.begins_at for judge in self._silences), default=math.inf)
 
     def accept(self, order: Override) -> list[Decision]:
         """Learn the references of what drifts anew, and go on with what is left; see `Pipeline.accept`."""

@@ -42,13 +42,25 @@ def record(revision, state, **more):
 @pytest.fixture(scope="module")
 def bootstrap():
     declared = topics()
-    owner = OwnerRecord(partition=6, owner="worker-1", epoch=5, issued_at=time.time())
+    owner = OwnerRecord(partition=6, owner="worker-1", epoch=5, issued_at=time.time(), lease_s=600)
+    gone = OwnerRecord(partition=7, owner="worker-2", epoch=5, issued_at=time.time() - 100)
+    left = ControlRecord(
+        scope="code",
+        route="code",
+        partition=7,
+        state="inactive",
+        epoch=5,
+        revision=1,
+        issued_at=time.time() - 100,
+    )
 
     async def fill(address):
         producer = AIOKafkaProducer(bootstrap_servers=address)
         await producer.start()
         try:
             await producer.send_and_wait(declared.control.name, encode(owner), key=owner_key(6))
+            await producer.send_and_wait(declared.control.name, encode(gone), key=owner_key(7))
+            await producer.send_and_wait(declared.control.name, encode(left), key=b"code")
             for each in (record(1, "active"), record(2, "inactive"), record(3, "active")):
                 await producer.send_and_wait(declared.control.name, encode(each), key=b"chat")
                 await producer.send_and_wait(declared.transitions.name, encode(each), key=b"chat")
@@ -70,6 +82,10 @@ def bootstrap():
                 )
             )
             await producer.send_and_wait(declared.snapshots.name, mark, key=MARK_KEY, partition=6)
+            other = Mark(partition=7, owner="worker-2", epoch=5, issued_at=time.time() - 100, complete=True)
+            await producer.send_and_wait(
+                declared.snapshots.name, encode_mark(other), key=MARK_KEY, partition=7
+            )
             stale = encode(record(9, "inactive", contract="old")).replace(b'"epoch":5', b'"epoch":4')
             await producer.send_and_wait(declared.control.name, stale, key=b"chat")
         finally:
@@ -102,6 +118,7 @@ def test_state_tells_what_is_active_why_and_who_owns_it(bootstrap):
     assert process.returncode == 0, errors
     assert found["active"] == ["chat"]
     assert (found["scopes"][0]["revision"], found["scopes"][0]["reason"]) == (3, "reason 3")
+    assert found["lapsed"] == ["code"]  # its owner has been silent for longer than its lease
     assert found["partitions"]["6"]["owner"] == "worker-1"
     assert found["predicates"]["errors"]["named"] == {"breach": ["chat"]}
     assert found["predicates"]["drift"]["routes"]["learning"] == 9

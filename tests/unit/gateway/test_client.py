@@ -385,3 +385,10 @@ def test_an_option_that_no_client_knows_is_refused() -> None:
     with pytest.raises(TypeError, match="fetch_max_wait"):
         KafkaTransport("localhost:9092", options={"fetch_max_wait": 2})
     KafkaTransport("localhost:9092", options={"fetch_max_wait_ms": 2, "acks": "all"})
+
+
+def test_a_broker_that_is_away_is_asked_twice_a_second_unless_told_otherwise():
+    """aiokafka says so in the log each time; its own ten times a second fill a gateway's."""
+    assert KafkaTransport("localhost:9092")._consumer_options["retry_backoff_ms"] == 500
+    own = KafkaTransport("localhost:9092", options={"retry_backoff_ms": 50})
+    assert own._consumer_options["retry_backoff_ms"] == 50

@@ -97,3 +97,19 @@ def test_a_contract_that_lost_a_mode_still_restores(mode):
     after.step(good, range(90, 990), [record.event_time for record in good])
 
     assert not after.route("r").machine.engaged
+
+
+@pytest.mark.parametrize("stops", [3, 20])
+@pytest.mark.parametrize("others", [0, 9], ids=["alone", "with most others"])
+def test_a_route_that_has_fallen_silent_asks_for_no_more_ticks(stops, others):
+    """Told of or not, alone or together, or with too few calls for a habit: nothing is left to do."""
+    pipeline = spoken({f"r{i}": stops for i in range(1 + others)})
+    told = heard(pipeline, 100)
+    routes = list(pipeline._routes.values())
+    together = stops == 20 and others > 0
+
+    assert len(told) == (stops == 20)
+    assert pipeline._silence.open == together
+    assert not any(route.overdue(START + 1e6, together=together) for route in routes)
+    # Once the telemetry is back, those that are still silent are told of one by one.
+    assert any(route.overdue(START + 1e6) for route in routes) == together
