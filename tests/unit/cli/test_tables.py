@@ -189,6 +189,21 @@ def test_names_are_whole_however_narrow_the_terminal(columns, capsys, monkeypatc
     assert all(f"{name}: active, error_spike" in shown for name in names)
 
 
+def test_a_table_in_a_pipe_is_as_wide_as_it_has_to_be(capsys, monkeypatch):
+    """Whoever searches it finds names and routes on one line."""
+    monkeypatch.delenv("COLUMNS")
+    name, routes = "answers_of_the_summary_templates", [f"a-rather-long-name-{i}" for i in range(5)]
+    standing = {"routes": {"breach": 5}, "named": {"breach": routes}, "finds": [], "frozen": 0}
+    standing |= {"crept": 0, "crept_named": []}
+    state._show(
+        {"scopes": [], "lapsed": [], "counts": {}, "partitions": {}, "calibration": None}
+        | {"predicates": {name: standing}}
+    )
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if name in line]
+
+    assert all(route in line for route in routes)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

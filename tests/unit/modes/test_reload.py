@@ -1,5 +1,7 @@
 """A contract that changes while something is active: a fault that goes on is not forgotten."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -66,3 +68,14 @@ def test_what_was_found_in_other_calls_is_not_held_against_these(other):
     acting, _ = after(contract(RULES[:1]), changed, 100, lambda at: 0.5)
 
     assert acting[-1].kind == "deactivated"
+
+
+def test_the_rate_that_was_found_is_what_probes_are_held_against():
+    """A recovery is told from half of the calls, not from the least that the new limit would have shown."""
+    before, taken = Pipeline(contract(RULES[:1])), Pipeline(contract([replace(RULES[0], ceiling=0.02)]))
+    before.step(*some(0, 70, lambda at: 0.5 if at >= 60 else 0.0).args())
+    taken.restore(before.snapshot("chat"))
+    old, new = (each.route("chat").judges["errors"].verdict for each in (before, taken))
+
+    assert (new.value, new.samples) == (old.value, old.samples)
+    assert new.threshold == 0.02

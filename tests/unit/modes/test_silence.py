@@ -1,5 +1,7 @@
 """Silence of most routes together is one notice; silence of one is its own, a little later."""
 
+from dataclasses import replace
+
 import pytest
 
 from detector.contract.model import Contract, Mode, PredicateSpec
@@ -113,3 +115,13 @@ def test_a_route_that_has_fallen_silent_asks_for_no_more_ticks(stops, others):
     assert not any(route.overdue(START + 1e6, together=together) for route in routes)
     # Once the telemetry is back, those that are still silent are told of one by one.
     assert any(route.overdue(START + 1e6) for route in routes) == together
+
+
+def test_a_silence_that_has_to_hold_first_is_waited_for():
+    """For twenty seconds and up to a pane, by ticks alone: no call comes that would close one."""
+    ((usual, *_),) = heard(spoken({"a": 20}), 100)
+    modes = {name: replace(mode, hold_s=20.0) for name, mode in CONTRACT.modes.items()}
+    patient = Pipeline(replace(CONTRACT, modes=modes), partition=3)
+    ((held, *_),) = heard(spoken({"a": 20}, pipeline=patient), 100)
+
+    assert 20 <= held - usual <= 21
