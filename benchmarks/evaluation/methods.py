@@ -17,6 +17,7 @@ from detector.contract.model import Contract
 from detector.lab.feed import Feed
 from detector.lab.outcome import Activation, activations_of
 from detector.pipeline import Pipeline
+from detector.windows.columns import value_of
 from topics.control import Evidence
 from topics.telemetry import TelemetryRecord
 
@@ -64,12 +65,13 @@ def _signals(contract: Contract) -> dict[str, Callable[[TelemetryRecord], float 
 
     def flag(name: str) -> Callable[[TelemetryRecord], float | None]:
         spec = contract.predicates[name]
+        read = value_of(spec.field)
         if spec.field == "error":
             return lambda record: float(bool(record.error))
         if spec.type == "exceedance":
             limit = (spec.above_ms or 0.0) / 1000.0
-            return lambda r: None if (value := getattr(r, spec.field)) is None else float(value > limit)
-        return lambda r: None if (value := getattr(r, spec.field)) is None else float(value)
+            return lambda r: None if (value := read(r)) is None else float(value > limit)
+        return lambda r: None if (value := read(r)) is None else float(value)
 
     names = [name for name, spec in contract.predicates.items() if spec.type in ("rate", "exceedance")]
     return {name: flag(name) for name in names}

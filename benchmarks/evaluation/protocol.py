@@ -49,6 +49,12 @@ def with_first_token(contract: Contract) -> Contract:
     return _beside(contract, "slow_responses", "latency_spike", name="slow_first_token", field="ttft_s")
 
 
+def with_unqueued_first_token(contract: Contract) -> Contract:
+    """The same less the wait in the queue, for engines that say how long that was."""
+    field = "ttft_unqueued_s"
+    return _beside(contract, "slow_responses", "latency_spike", name="slow_first_token", field=field)
+
+
 def with_given(contract: Contract) -> Contract:
     """The contract with what a tenant asks and gets compared with the same tenant's, as README advises.
 
@@ -72,7 +78,11 @@ def _beside(contract: Contract, plain: str, mode: str, *, name: str, **changed: 
 
 
 # What may be judged beside the example contract's predicates.
-BESIDE = {"first-token": with_first_token, "given-tenant": with_given}
+BESIDE = {
+    "first-token": with_first_token,
+    "unqueued-first-token": with_unqueued_first_token,
+    "given-tenant": with_given,
+}
 
 
 def _unstated(item: tuple[str, PredicateSpec]) -> tuple[str, PredicateSpec]:

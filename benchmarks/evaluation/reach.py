@@ -7,6 +7,7 @@ from operator import attrgetter
 from detector.contract.model import Contract
 from detector.lab.calibrate.learn import Learnt
 from detector.lab.incidents import Incident
+from detector.windows.columns import value_of
 from topics.telemetry import TelemetryRecord
 
 _time = attrgetter("event_time")
@@ -40,13 +41,14 @@ class Reach:
 
     def _share(self, name: str, incident: Incident, records: Sequence[TelemetryRecord]) -> float:
         spec = self._contract.predicates[name]
+        read = value_of(spec.field)
         first = bisect_left(records, incident.start, key=_time)
         inside = records[first : bisect_right(records, incident.end, lo=first, key=_time)]
         if spec.field == "error":
             bad = [bool(each.error) for each in inside]
         elif spec.type == "exceedance":
             limit = (spec.above_ms or 0.0) / 1000.0
-            bad = [value > limit for each in inside if (value := getattr(each, spec.field)) is not None]
+            bad = [value > limit for each in inside if (value := read(each)) is not None]
         else:
-            bad = [bool(value) for each in inside if (value := getattr(each, spec.field)) is not None]
+            bad = [bool(value) for each in inside if (value := read(each)) is not None]
         return sum(bad) / len(bad) if bad else 0.0

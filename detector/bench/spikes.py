@@ -125,7 +125,8 @@ class Caller:
     def _healthy(self) -> Fields:
         draw = self._draw
         upstream = self._below("upstream_s", 0.02) * draw.lognormvariate(0, 0.15)
-        first = self._below("ttft_s", 0.03) * draw.lognormvariate(0, 0.15)
+        soonest = min(self._below("ttft_s", 0.03), self._below("ttft_unqueued_s", 0.03))
+        first = soonest * draw.lognormvariate(0, 0.15)
         tokens = max(8, round(draw.lognormvariate(4.5, 0.4)))
         # Each token after the first takes its time, so that the whole call is within its limit.
         rest = max(0.01, self._below("latency_s", 0.2) - first - upstream)
@@ -227,6 +228,9 @@ def _exceed(fields: Fields, name: str, value: float) -> None:
         fields["latency_s"] = fields["ttft_s"] + value * (fields["output_tokens"] - 1)
     elif name == "latency_s":
         fields["latency_s"] = value
+    elif name == "ttft_unqueued_s":
+        fields["ttft_s"] += more
+        fields["latency_s"] += more
     else:
         fields[name] = value
         fields["latency_s"] += more

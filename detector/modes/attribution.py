@@ -29,7 +29,7 @@ _AGREE = 2
 
 # What a symptom says, by the field that its predicate judges.
 _SYMPTOMS = {
-    "slow": ("latency_s", "ttft_s", "queue_s", "upstream_s"),
+    "slow": ("latency_s", "ttft_s", "ttft_unqueued_s", "tpot_s", "queue_s", "upstream_s"),
     "failing": ("error",),
     "quality": ("hallucinated", "refused", "golden_ok", "logprob_mean"),
     "answers": ("output_tokens", "token_ids", "finish_reason"),

@@ -24,8 +24,22 @@ def _tpot_s(record: TelemetryRecord) -> float | None:
     return (whole - first) / (tokens - 1)
 
 
+def _ttft_unqueued_s(record: TelemetryRecord) -> float | None:
+    """Time to first token less the wait before inference, seconds; None where one was not measured.
+
+    The waits of a queue grow faster than the load that makes them, and are nobody's fault.
+    """
+    first, waited = record.ttft_s, record.queue_s
+    if first is None or waited is None or waited > first:
+        return None
+    return first - waited
+
+
 # Fields that no record carries and that follow from others.
-DERIVED: dict[str, Callable[[TelemetryRecord], float | None]] = {"tpot_s": _tpot_s}
+DERIVED: dict[str, Callable[[TelemetryRecord], float | None]] = {
+    "tpot_s": _tpot_s,
+    "ttft_unqueued_s": _ttft_unqueued_s,
+}
 
 
 def value_of(field: str) -> Callable[[TelemetryRecord], Any]:

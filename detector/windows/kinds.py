@@ -23,4 +23,5 @@ def _kinds() -> dict[str, type]:
     return kinds
 
 
-KINDS = _kinds() | {"tpot_s": float}  # which no record carries: it follows from others
+# The last ones no record carries: they follow from others.
+KINDS = _kinds() | {"tpot_s": float, "ttft_unqueued_s": float}

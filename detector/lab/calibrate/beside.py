@@ -12,9 +12,8 @@ EVERY = 4  # calls: a quarter of them says well enough what it would bring
 
 
 def candidates(contract: Contract) -> list[PredicateSpec]:
-    """What is worth a look."""
-    first = first_token.candidate(contract)
-    return [*([] if first is None else [first]), *given_tenant.candidates(contract)]
+    """What is worth a look; of several beside one predicate the last that is worth something is told."""
+    return [*first_token.candidates(contract), *given_tenant.candidates(contract)]
 
 
 def advice(

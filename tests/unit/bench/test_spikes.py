@@ -67,6 +67,7 @@ def test_a_spike_is_acted_on_as_its_mode_and_what_comes_before_is_not(name, mode
         spec("rate", name="risky", field="refused", ceiling=0.02, where=(("input_class", ("high_risk",)),)),
         spec("exceedance", name="pace", field="tpot_s", above_ms=50.0, ceiling=0.02),
         spec("exceedance", name="first", field="ttft_s", above_ms=100.0, ceiling=0.02),
+        spec("exceedance", name="start", field="ttft_unqueued_s", above_ms=100.0, ceiling=0.02),
         spec("exceedance", name="wait", field="queue_s", above_ms=20.0, ceiling=0.02),
         spec("exceedance", name="cost", field="features.cost", above_ms=100.0, ceiling=0.02),
         spec("divergence", name="classes", field="template", window_s=30.0),

@@ -10,6 +10,7 @@ from detector.modes.attribution import CAUSES, TABLE, kind_of
 from detector.modes.catalog import FAILURE_MODES
 from detector.modes.localisation import at_fault
 from detector.predicates.shift import MISSING, SIGNALS, Level, Shift
+from detector.windows.columns import DERIVED
 from tests.builders import spec
 
 HIGH, NORMAL, UNCLEAR = Shift(Level.HIGH, 1.0, 20.0, 100), Shift(Level.NORMAL), Shift(Level.UNCLEAR, z=4.0)
@@ -85,6 +86,7 @@ def test_questions_and_answers_that_both_moved_are_unknown_until_golden_prompts_
 def test_a_predicate_is_a_symptom_by_what_it_judges():
     """Evaluations are of quality; a field of one's own says nothing that the table knows."""
     assert kind_of(spec("exceedance")) == "slow"
+    assert {kind_of(spec("exceedance", field=field)) for field in DERIVED} == {"slow"}
     assert kind_of(spec("rate", field="error")) == "failing"
     assert kind_of(replace(spec("rate"), field="", evaluation="toxicity")) == "quality"
     assert kind_of(spec("divergence", field="features.topic")) == ""

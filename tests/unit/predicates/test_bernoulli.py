@@ -446,6 +446,17 @@ def test_a_time_per_output_token_can_be_too_long():
     assert judge.observe(segment([record(100 + i, **slow) for i in range(10)], fields=("tpot_s",))) == 5
 
 
+def test_a_wait_in_a_queue_is_not_a_late_start():
+    """An exceedance of the derived field is silent while calls queue, and breaches when they start late."""
+    judge = judge_for(spec("exceedance", field="ttft_unqueued_s", above_ms=100.0), BUDGET)
+    field = ("ttft_unqueued_s",)
+    waiting = [record(i, ttft_s=3.05, queue_s=3.0) for i in range(1000)]
+    assert judge.observe(segment(waiting, fields=field)) is None
+
+    late = [record(1000 + i, ttft_s=3.05, queue_s=2.0) for i in range(10)]
+    assert judge.observe(segment(late, fields=field)) == 5
+
+
 def first_outcome(pattern):
     """What a rate with ceiling 2 % first says of a stream of calls, True for a bad one."""
     judge = judge_for(spec("rate", ceiling=0.02), BUDGET)

@@ -128,6 +128,24 @@ def test_the_time_per_output_token_needs_all_its_parts(measured, expected):
     assert part.columns["latency_s"][0] == measured.get("latency_s")
 
 
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [
+        ({"ttft_s": 0.5, "queue_s": 0.4}, 0.1),
+        ({"ttft_s": 0.5, "queue_s": 0.0}, 0.5),
+        ({"ttft_s": 0.5, "queue_s": 0.5}, 0.0),
+        ({"ttft_s": 0.5}, None),
+        ({"queue_s": 0.4}, None),
+        ({"ttft_s": 0.3, "queue_s": 0.4}, None),
+    ],
+)
+def test_the_first_token_without_its_wait_needs_both(measured, expected):
+    """A wait that was not measured is not a wait of zero, and one longer than the whole is a mistake."""
+    part = segment([record(0.0, **measured)], fields=("ttft_unqueued_s",))
+
+    assert part.columns["ttft_unqueued_s"][0] == pytest.approx(expected)
+
+
 def test_what_a_contract_may_name_can_be_read():
     """The derived fields that `check` lets pass are those that are derived."""
     assert set(DERIVED) == set(KINDS) - set(TelemetryRecord.__struct_fields__)

@@ -16,12 +16,16 @@ JUDGED = EXAMPLE.replace(
 ).replace("{when: slow_responses}", "{when: {any: [first, slow_responses]}}")
 
 
-def written(path, spread, first_spread=0.1, answer_s=1.0, measured=True, tenant=""):
-    """An hour of calls at 10/s: answers of any length behind a first token that comes in 100 ms."""
+def written(path, spread, first_spread=0.1, answer_s=1.0, measured=True, tenant="", waits_s=None):
+    """An hour of calls at 10/s: answers of any length behind a first token that comes in 100 ms.
+
+    `waits_s`: how long the calls of one minute wait in a queue before; None: nobody measures waits.
+    """
     draw = random.Random(4)
     with path.open("wb") as out:
         for i in range(36_000):
-            first = 0.1 * draw.lognormvariate(0, first_spread)
+            waited = (waits_s or 0.0) if 18_000 <= i < 18_600 else 0.0
+            first = waited + 0.1 * draw.lognormvariate(0, first_spread)
             call = {
                 "event_time": T0 + i / 10,
                 "route": "chat",
@@ -29,14 +33,16 @@ def written(path, spread, first_spread=0.1, answer_s=1.0, measured=True, tenant=
                 "output_tokens": 100,
                 "tenant": tenant,
             }
-            out.write(msgspec.json.encode(call | ({"ttft_s": first} if measured else {})) + b"\n")
+            call |= {"ttft_s": first} if measured else {}
+            call |= {"queue_s": waited} if waits_s is not None else {}
+            out.write(msgspec.json.encode(call) + b"\n")
     return path
 
 
 def said(path, text=EXAMPLE):
     """What calibration says of slow responses and first tokens."""
     found = calibrate([path], load_contract(text))
-    return [says for one in found.learnt for says in one.limits if "ttft_s is measured" in says]
+    return [says for one in found.learnt for says in one.limits if "measured and judged by nothing" in says]
 
 
 def test_a_limit_on_the_first_token_is_proposed_where_the_whole_call_hides_slowness(tmp_path):
@@ -48,6 +54,18 @@ def test_a_limit_on_the_first_token_is_proposed_where_the_whole_call_hides_slown
     assert "slow_first_token: {type: exceedance, field: ttft_s" in says
     proposed = EXAMPLE.replace("  silence: ", f"  {says.rpartition('Consider ')[2][:-1]}\n  silence: ")
     assert load_contract(proposed).predicates["slow_first_token"].above_ms == above_ms
+
+
+def test_the_wait_is_taken_off_where_it_is_measured(tmp_path):
+    """A limit on the first token would have to let queues pass; one on what is left need not."""
+    (says,) = said(written(tmp_path / "a.jsonl", spread=0.8, waits_s=1.0))
+    above_ms = float(says.rpartition("above_ms: ")[2].removesuffix("}."))
+
+    assert 150 < above_ms < 250
+    assert "ttft_s less the wait in queue_s" in says
+    assert "severity: notice" not in says
+    proposed = EXAMPLE.replace("  silence: ", f"  {says.rpartition('Consider ')[2][:-1]}\n  silence: ")
+    assert load_contract(proposed).predicates["slow_first_token"].field == "ttft_unqueued_s"
 
 
 @pytest.mark.parametrize(
@@ -65,8 +83,11 @@ def test_nothing_is_said_where_it_would_not_help(tmp_path, traffic):
 
 
 def test_nothing_is_said_where_it_is_judged_already(tmp_path):
-    """Under any name."""
-    assert said(written(tmp_path / "a.jsonl", spread=0.8), JUDGED) == []
+    """Under any name, with or without the wait."""
+    path = written(tmp_path / "a.jsonl", spread=0.8, waits_s=0.0)
+
+    assert said(path, JUDGED) == []
+    assert said(path, JUDGED.replace("ttft_s", "ttft_unqueued_s")) == []
 
 
 def test_nothing_is_said_where_not_all_whole_calls_are_judged(tmp_path):
