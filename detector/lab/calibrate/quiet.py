@@ -5,13 +5,13 @@ import numpy as np
 from detector.lab.calibrate.tally import Ints
 
 _STRETCH_S = 300
-_QUIETEST = 0.05
+_QUIETEST = 0.01  # as rare as what is missed at 99 % power
 
 
 def quiet_share(seconds: Ints, counts: Ints, left_out: Ints) -> float:
     """Calls of a quiet stretch of five minutes over those of a usual one, in (0, 1].
 
-    A twentieth of the stretches that hold any are quieter still. Those at either end, and those of which
+    One in a hundred of the stretches that hold any is quieter still. Those at either end, and those of which
     minutes were left out, are not whole and do not count.
 
     Args:

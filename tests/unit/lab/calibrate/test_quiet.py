@@ -24,10 +24,10 @@ def test_a_tenth_of_the_day_at_a_third_of_the_calls_is_its_quiet_time() -> None:
 
 
 def test_a_quiet_moment_is_no_quiet_time() -> None:
-    """One of forty stretches is fewer than a twentieth."""
-    counts = np.repeat([6] * 20 + [2] + [6] * 19, 300)
+    """One of 320 stretches is fewer than a hundredth."""
+    counts = np.repeat([6] * 160 + [2] + [6] * 159, 300)
 
-    assert quiet_share(seconds(40), counts, NOTHING) > 0.95
+    assert quiet_share(seconds(320), counts, NOTHING) > 0.95
 
 
 def test_what_is_not_whole_and_what_holds_nothing_does_not_count() -> None:
