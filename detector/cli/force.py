@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix
-from detector.cli.ordering import Json, Scope, Wait, Who, give_order, known_scope, named
+from detector.cli.ordering import Json, Scope, Wait, Who, doubt_route, give_order, known_scope, named
 from detector.cli.output import print_json, wrong_use
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -36,7 +36,8 @@ def force(
     detector force chat off --for 2h --reason "false alarm, ticket 7"
     detector unforce chat
 
-    Exit code 0: gateways see it. 1: no detector has applied it in time, or the broker cannot be reached.
+    Exit code 0: gateways see it. 1: no detector has applied it in time, or the broker cannot be reached. A
+    route of which no call was judged is held all the same, with a warning: its name may be mistyped.
     """
     from topics.control import Override
 
@@ -55,6 +56,7 @@ def force(
         issued_at=now,
     )
     record = give_order(scope, order, wait, bootstrap, topic_prefix, settings_file)
+    doubt_route(scope, bootstrap, topic_prefix, settings_file)
     if json_output:
         print_json(record)
         return

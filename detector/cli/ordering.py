@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
-from detector.cli.output import found_wrong, wrong_use
+from detector.cli.output import found_wrong, note, wrong_use
 
 if TYPE_CHECKING:
     from topics.control import ControlRecord, Override
     from topics.errors import DecodeError
 
+_LOOKED_FOR_S = 5.0  # a great snapshot topic takes longer; the order stands by then
 _TOO_LONG = "Expected `str` of length <= "  # as msgspec says it
 
 Scope = Annotated[str, typer.Argument(metavar="SCOPE", help="Route, or route@deployment.")]
@@ -49,6 +50,29 @@ def give_order(
         found_wrong(str(error))
     except (KafkaError, OSError) as error:
         unreachable(settings.bootstrap, error)
+
+
+def doubt_route(
+    scope: str, bootstrap: Bootstrap, topic_prefix: TopicPrefix, settings_file: SettingsFile
+) -> None:
+    """Warn where no call of the scope's route was ever judged; what cannot be found out is no warning."""
+    import asyncio
+
+    from aiokafka.errors import KafkaError
+
+    from detector.service.known import near_names
+    from topics.scope import split_scope
+
+    route, _ = split_scope(scope)
+    settings = read_settings(bootstrap, topic_prefix, settings_file)
+    try:
+        near = asyncio.run(asyncio.wait_for(near_names(settings, route), _LOOKED_FOR_S))
+    except (KafkaError, OSError):
+        return
+    if near is None:
+        return
+    names = f"; near it: {', '.join(near)}" if near else ""
+    note(f"detector: warning: no call of route {route!r} has been judged yet{names}")
 
 
 def known_scope(scope: str) -> str:

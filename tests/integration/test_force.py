@@ -41,6 +41,8 @@ async def test_an_order_is_applied_taken_back_and_ends_by_itself(
         assert "a test" in record["reason"]
         assert record["fallbacks"]
 
+        assert "no call of route 'chat' has been judged yet" in on.stderr
+
         off = await detector("unforce", "chat", *where)
         assert off.returncode == 0, off.stderr
         assert "inactive" in off.stdout
@@ -56,6 +58,27 @@ async def test_an_order_is_applied_taken_back_and_ends_by_itself(
             return latest.state == "inactive" and latest.override_until is None
 
         assert await until(ended, saying=worker.tail())
+
+
+async def test_a_mistyped_route_is_told_of(real_kafka: TestKafka, topic_prefix: str, tmp_path: Path) -> None:
+    """It is forced, since its first call may be yet to come; a route that has calls is no doubt."""
+    where = ("--bootstrap", real_kafka.bootstrap, "--topic-prefix", topic_prefix)
+    worker = Worker(tmp_path, real_kafka.bootstrap, topic_prefix)
+    with workers(worker):
+        await worker.ready()
+        async with producer(real_kafka.bootstrap) as to:
+            await publish(to, topic_prefix, [call("chat") for _ in range(50)])
+
+        async def known() -> bool:
+            told = await detector("force", "chat@eu-1", "off", "--for", "1m", "--reason", "known", *where)
+            return told.returncode == 0 and not told.stderr
+
+        assert await until(known, saying=worker.tail())
+        told = await detector("force", "chta", "on", "--for", "1m", "--reason", "in a hurry", *where)
+
+    assert told.returncode == 0
+    assert "chta is active" in told.stdout
+    assert "no call of route 'chta' has been judged yet; near it: chat" in told.stderr
 
 
 async def test_a_drift_is_accepted_by_an_order_too(
