@@ -246,6 +246,7 @@ def _share(
     pace = found.records / (60.0 * len(np.unique(seconds // 60)))
     quiet = pace * quiet_share(seconds, judged, left_out)
     detectable = shares.smallest_detectable(ceiling, run_length, phi, quiet)
+    usual = pace, shares.smallest_detectable(ceiling, run_length, phi, pace)
     kept_limit = limit.kept(tally, spec, left_out) if useless else None
     one = CalibratedPredicate(
         made_for=spec.subject,
@@ -265,7 +266,7 @@ def _share(
         spec=spec,
         one=one,
         limits=(
-            *said.of_shares(spec, one, found, phi, ceiling, quiet, needed),
+            *said.of_shares(spec, one, found, phi, ceiling, quiet, usual, needed),
             *(said.of_limit(kept_limit) if kept_limit else ()),
         ),
         series=_series(seconds, judged, bad),
@@ -306,6 +307,8 @@ def _divergence(
         (float(span), spread.smallest_detectable(found, span, pace, alpha)) for span in found.thresholds_nats
     )
     shown = [value for _, value in curve if value is not None]
+    always = replace(found, quiet_share=1.0)
+    usual = [spread.smallest_detectable(always, span, pace, alpha) for span in found.thresholds_nats]
     one = CalibratedPredicate(
         made_for=spec.subject,
         records=found.records,
@@ -322,7 +325,7 @@ def _divergence(
         route=route,
         spec=spec,
         one=one,
-        limits=tuple(said.of_spread(spec, one, found, curve)),
+        limits=tuple(said.of_spread(spec, one, found, curve, min(filter(None, usual), default=None))),
         strayed=found.strayed,
         curve=curve,
         left_out=tuple(healthy.spans(left_out)),

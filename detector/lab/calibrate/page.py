@@ -23,7 +23,11 @@ def render(result: CalibrateResult) -> str:
     trimmed = sum(b - a for spans in result.left_out.values() for a, b in spans) // 60
     unusable = sum(not one.one.usable for one in result.learnt)
     facts = [
-        (f"{report.false_per_week(result):.2g}", "false activations a week to expect"),
+        (f"{report.false_per_week(result):.2g}", "false activations a week, if traffic goes on alike"),
+        (
+            report.number(report.false_per_week_bound(result) or 0.0),
+            "a week is all that its length rules out",
+        ),
         (str(unusable), "predicates unusable on this traffic"),
         (f"{trimmed}", "minutes left out as incidents"),
         (f"{result.records:,}", "records learnt from"),

@@ -5,6 +5,7 @@ from typing import Any
 
 from detector.lab.calibrate.learn import CalibrateResult, Learnt
 from detector.lab.calibrate.said import when
+from detector.predicates.base import WEEK_S
 
 
 def as_json(result: CalibrateResult) -> dict[str, Any]:
@@ -14,6 +15,7 @@ def as_json(result: CalibrateResult) -> dict[str, Any]:
         "malformed": result.malformed,
         "elapsed_s": result.elapsed_s,
         "false_per_week": false_per_week(result),
+        "false_per_week_bound": false_per_week_bound(result),
         "left_out": {route: [list(span) for span in spans] for route, spans in result.left_out.items()},
         "limits": [
             *({"route": None, "predicate": None, "says": says} for says in result.limits),
@@ -28,8 +30,23 @@ def as_json(result: CalibrateResult) -> dict[str, Any]:
 
 
 def false_per_week(result: CalibrateResult) -> float:
-    """False activations per week to expect of all that was calibrated together."""
+    """False activations per week to expect of all that was calibrated together, if traffic goes on alike."""
     return sum(one.one.false_per_week or 0.0 for one in result.learnt if one.one.usable)
+
+
+def false_per_week_bound(result: CalibrateResult) -> float | None:
+    """What the recording by itself bounds them to, at 95 %, had none been in it; None: it has no length.
+
+    Three over its weeks: e ** -3 is the chance that so many a week would not have shown.
+    """
+    calibration = result.calibration
+    length_s = (calibration.last_event_time or 0.0) - (calibration.first_event_time or 0.0)
+    return 3.0 * WEEK_S / length_s if length_s > 0 else None
+
+
+def number(value: float) -> str:
+    """Two digits, or all of them before the point."""
+    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
 
 
 def as_text(result: CalibrateResult) -> str:
@@ -57,6 +74,11 @@ def as_text(result: CalibrateResult) -> str:
             lines.append(f"{route} ({calibration.routes[route].records_per_s:g} records/s)")
         lines.append("  " + line(one))
     lines += ["", f"false activations per week to expect, all together: {false_per_week(result):.2g}"]
+    if bound := false_per_week_bound(result):
+        days = f"{(last - first) / 86_400:.2g} days"
+        lines[-1] += (
+            f", if traffic goes on as recorded; {days} by themselves rule out only {number(bound)} and more"
+        )
     limits = list(result.limits)
     for one in result.learnt:
         limits += [f"{one.route} / {one.spec.name}: {says}" for says in one.limits]

@@ -53,9 +53,18 @@ def of_shares(
     phi: float,
     ceiling: float,
     quiet: float,
+    usual: tuple[float, float | None],
     needed: float | None,
 ) -> Iterator[str]:
-    """Limits of a rate or an exceedance; `quiet`: judged calls a second in quiet minutes."""
+    """Limits of a rate or an exceedance.
+
+    Args:
+        spec, one: what is judged, and what was learnt about it.
+        found: of healthy calls; `phi`, `ceiling`: what it is judged by.
+        quiet: judged calls a second in quiet minutes; `usual`: on average, and the smallest share that is
+            found in ten seconds of that.
+        needed: the threshold that the bootstrap asks for.
+    """
     if one.ceiling is not None and one.ceiling > _OUTAGE:
         yield (
             f"By what was given as healthy, more than one call in ten may be bad ({found.rate:.1%} are, the "
@@ -94,11 +103,13 @@ def of_shares(
             f"the threshold is raised to {one.run_length:.2g}" if needed else "too few calls to test how far"
         )
         yield f"Calls depend on each other (design effect {phi:.2g}): run lengths are estimates, {more}."
+    pace, least = usual
+    more = "" if least is None else f"; at {pace:.3g}/s, which is usual, faults of {least:.0%} and more are"
     if one.smallest_detectable_rate is None:
-        yield f"At {quiet:.3g} judged calls/s, in quiet minutes, nothing can be found within 10 s."
+        yield f"At {quiet:.3g} judged calls/s, in quiet minutes, nothing can be found within 10 s{more}."
     elif one.smallest_detectable_rate > max(_WORTH_FINDING, 1.5 * ceiling):
-        least = f"{one.smallest_detectable_rate:.0%}"
-        yield f"Within 10 s, in quiet minutes, only faults of {least} of calls and more are found."
+        held = f"{one.smallest_detectable_rate:.0%}"
+        yield f"Within 10 s, in quiet minutes, only faults of {held} of calls and more are found{more}."
 
 
 def of_limit(kept: Kept) -> Iterator[str]:
@@ -121,8 +132,9 @@ def of_spread(
     one: CalibratedPredicate,
     found: Spread,
     curve: Iterable[tuple[float, float | None]],
+    usual: float | None,
 ) -> Iterator[str]:
-    """Limits of a divergence."""
+    """Limits of a divergence; `curve`: what is found in quiet minutes, `usual`: at the mean pace."""
     if not found.thresholds_nats:
         yield (
             f"No window of up to {spec.window_s:g} s holds the {30 * found.design_effect:.0f} calls "
@@ -134,7 +146,8 @@ def of_spread(
         yield f"Healthy traffic strays further than the contract's threshold: {contradicted[1]}."
     shown = [(seconds, value) for seconds, value in curve if value is not None]
     if not shown:
-        yield "No drift of any size is found with 99 % power at this rate of calls."
+        more = "" if usual is None else f", but drifts of {usual:.2g} nats and more are at the usual rate"
+        yield f"No drift of any size is found with 99 % power at the rate of calls of quiet minutes{more}."
     elif min(value for _, value in shown) > _WORTH_NATS:
         yield (
             f"Drifts under {min(value for _, value in shown):.2g} nats cannot be told from "

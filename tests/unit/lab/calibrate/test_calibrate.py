@@ -323,6 +323,30 @@ def test_what_is_found_is_found_in_quiet_minutes_too(tmp_path: Path) -> None:
     assert least[1] > 1.5 * least[0]
 
 
+def test_where_quiet_minutes_show_nothing_what_usual_ones_show_is_said(tmp_path: Path) -> None:
+    """At a call every ten seconds nothing is found within ten; that half of the time has more is told."""
+    day = [each for i, each in enumerate(calls(10_800)) if i < 5400 * PER_S or not i % (10 * PER_S)]
+    result = calibrate([write(tmp_path / "calls.jsonl", day)], load_contract(EXAMPLE))
+    said = {one.spec.name: " ".join(one.limits) for one in result.learnt}
+
+    assert re.search(
+        r"in quiet minutes, nothing can be found within 10 s; at .*/s, which is usual", said["errors"]
+    )
+    assert re.search(
+        r"of quiet minutes, but drifts of .* nats and more are at the usual rate", said["input_drift"]
+    )
+
+
+def test_a_recording_without_any_rules_out_three_in_its_length(tmp_path: Path) -> None:
+    """Ninety minutes: 3 / (90 minutes) is 336 a week, whatever was aimed at."""
+    result = calibrate([write(tmp_path / "calls.jsonl", calls(5400))], load_contract(EXAMPLE))
+
+    assert report.false_per_week_bound(result) == pytest.approx(336, rel=0.01)
+    assert report.false_per_week(result) < 0.15
+    assert "by themselves rule out only 336 and more" in report.as_text(result)
+    assert "<b>336</b>" in page.render(result)
+
+
 @pytest.mark.parametrize("slow_seconds", [600, 2400])
 def test_minutes_that_alone_set_a_proposed_limit_are_named(tmp_path: Path, slow_seconds: int) -> None:
     """Ten of ninety in which one call in twelve took two seconds; forty are how the traffic is."""
