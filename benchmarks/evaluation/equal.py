@@ -148,20 +148,25 @@ def _binned(logs: Values) -> Counts:
     return np.searchsorted(_EDGES, logs / SIGMA)
 
 
-def _adwin(delta: float) -> Any:
-    return drift.ADWIN(delta=delta)  # type: ignore[no-untyped-call]  # no types there
+def _adwin(*, upwards: bool) -> Method:
+    def make(delta: float) -> Any:
+        return drift.ADWIN(delta=delta)  # type: ignore[no-untyped-call]  # no types there
+
+    return Method("river ADWIN", of_river(make, upwards=upwards), (0.5, 1e-9), 0.002)
+
+
+def _page_hinkley(*, upwards: bool) -> Method:
+    def make(threshold: float) -> Any:
+        return drift.PageHinkley(threshold=threshold, mode="up" if upwards else "both")
+
+    return Method("river Page-Hinkley", of_river(make, upwards=upwards), (1.0, 1000.0), 50.0)
 
 
 RATES = (
     Method("ours: mixture Shiryaev-Roberts", shiryaev_roberts, (10.0, 1e7)),
     Method("share of the last 1,000 over a limit", plain_rate, (0.01, 0.05), 0.02),
-    Method("river ADWIN", of_river(_adwin, upwards=True), (0.5, 1e-9), 0.002),
-    Method(
-        "river Page-Hinkley",
-        of_river(lambda k: drift.PageHinkley(threshold=k, mode="up"), upwards=True),
-        (1.0, 1000.0),
-        50.0,
-    ),
+    _adwin(upwards=True),
+    _page_hinkley(upwards=True),
     Method(
         "river DDM",
         of_river(lambda k: drift.binary.DDM(warning_threshold=k / 2, drift_threshold=k), upwards=True),
@@ -173,13 +178,8 @@ LENGTHS = (
     Method("ours: windows of 3 to 300 s", divergence, (1e-2, 1e-12)),
     Method("KL of five minutes over a limit", chunk(_kl), (1e-5, 0.1), 0.07),
     Method("Jensen-Shannon of five minutes over a limit", chunk(_jensen_shannon), (1e-3, 0.5), 0.1),
-    Method("river ADWIN", of_river(_adwin, upwards=False), (0.5, 1e-9), 0.002),
-    Method(
-        "river Page-Hinkley",
-        of_river(lambda k: drift.PageHinkley(threshold=k, mode="both"), upwards=False),
-        (1.0, 1000.0),
-        50.0,
-    ),
+    _adwin(upwards=False),
+    _page_hinkley(upwards=False),
 )
 
 
