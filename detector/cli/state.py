@@ -21,8 +21,8 @@ def state(
     settings_file: SettingsFile = None,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Show what is active or forced now and why, which predicates are armed, who owns each partition, and
-    what was judged or could not be.
+    """Show what is active, forced or withheld now and why, which predicates are armed, who owns each
+    partition, and what was judged or could not be.
 
     Read from the topics alone; no worker is asked, so it works while all of them are away.
 
@@ -119,6 +119,8 @@ def _show(found: dict[str, Any]) -> None:
         console.print("nothing is active: every route uses its primary")
     elif not active.isdisjoint(found["lapsed"]):
         console.print("lapsed: the owner is silent and its lease is over, so gateways obey it no more")
+    if withheld := found["withheld"]:
+        console.print(f"withheld: {', '.join(withheld)}; max_active_share keeps these on their primary")
     if odd := [f"{found['counts'][name]:,} {name}" for name in _ODD if found["counts"].get(name)]:
         console.print(f"not judged as they came: {', '.join(odd)} ({_WHERE_TO_LOOK})")
     calibration = found["calibration"]

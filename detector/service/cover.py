@@ -237,6 +237,7 @@ class Cover:
             refused={name: counted.as_of(covered.get(name, 0)) for name, counted in self._counted.items()},
             armed=self._armed,
             predicates=self.survey.found,
+            withheld=self.survey.withheld,
             calibrated=self._pipeline.contract.calibration.made_at,
             origins=origins,
         )

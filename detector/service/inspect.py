@@ -32,7 +32,8 @@ async def inspect(settings: Settings) -> dict[str, Any]:
 
     Returns:
         JSON-able: `active` (names of scopes), `scopes` (every record held, active ones first), `lapsed`
-        (names of those whose owner has fallen silent, so that gateways obey them no more),
+        (names of those whose owner has fallen silent, so that gateways obey them no more), `withheld` (routes
+        that the panic threshold keeps on their primary, at most 50 of each partition),
         `partitions` (owner, epoch, age of its last heartbeat, whether its lease has lapsed, counts as the
         snapshots carry them, what they cover, share of records judged while armed, how each predicate
         stands on their routes), `counts` (their sums) and `predicates` (over all partitions: on how many
@@ -71,6 +72,7 @@ async def inspect(settings: Settings) -> dict[str, Any]:
         "active": [record.scope for record in held if record.state == "active"],
         "scopes": [to_builtins(record) for record in held],
         "lapsed": [record.scope for record in held if _lapsed(owners.get(record.partition), now)],
+        "withheld": sorted(route for mark in marks.values() for route in mark.withheld),
         "partitions": partitions,
         "counts": counts,
         "predicates": {

@@ -33,6 +33,7 @@ class Mark(msgspec.Struct, kw_only=True):
         refused: per input, what of `counts` the pipeline does not keep, below `covered`.
         armed: per predicate, share of records judged while armed.
         predicates: per predicate, on how many routes it is armed, learning and so on.
+        withheld: routes that the panic threshold keeps on their primary, at most 50.
         calibrated: when the calibration that is judged by was made, ISO 8601; empty: there is none.
         origins: per `topic/partition`, the greatest offset of re-keyed records seen below `covered`.
     """
@@ -50,6 +51,7 @@ class Mark(msgspec.Struct, kw_only=True):
     refused: dict[str, dict[str, int]] = {}
     armed: dict[str, float] = {}
     predicates: dict[str, Standing] = {}
+    withheld: list[str] = []
     calibrated: str = ""
     origins: dict[str, int] = {}
 

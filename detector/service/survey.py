@@ -1,4 +1,4 @@
-"""How each predicate stands on the routes held: a bounded summary, taken a few routes at a time. Pure."""
+"""How the routes held stand: a bounded summary, taken a few routes at a time. Pure."""
 
 import math
 from collections import deque
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from detector.modes.route import RouteJudge
+from detector.modes.state import State
 from detector.pipeline import Pipeline
 from detector.predicates.base import Judge, Outcome
 
@@ -83,10 +84,12 @@ class Survey:
 
     Attributes:
         found: per predicate, how it stood on the last whole round; empty before there was one.
+        withheld: then, names of routes that the panic threshold kept on their primary, at most 50.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.found: dict[str, Standing] = {}
+        self.withheld: list[str] = []
         self._pipeline = pipeline
         self._round: Iterator[None] | None = None
         self._began = -math.inf
@@ -110,11 +113,14 @@ class Survey:
         asked = range(self._first, self._first + _ASKED)
         self._first = asked.stop if asked.stop < len(pipeline.routes) else 0
         found = {name: Standing(routes=dict.fromkeys(OUTCOMES, 0)) for name in pipeline.contract.predicates}
+        withheld = []
         for number, route in enumerate(list(pipeline.routes)):
             if route in pipeline.routes:
                 held = pipeline.route(route)
                 for name, judge in held.judges.items():
                     _count(found[name], route, judge, frozen=held.frozen)
+                if held.machine.status.state is State.WITHHELD:
+                    withheld.append(route)
                 if number in asked:
                     self._ask(held)
             yield
@@ -122,7 +128,7 @@ class Survey:
             standing.named = _bounded(standing.named)
             seen = self._finds.get(name)
             standing.finds = [min(seen), max(seen)] if seen else []
-        self.found = found
+        self.found, self.withheld = found, sorted(withheld)[:MOST_NAMES]
 
     def _ask(self, held: RouteJudge) -> None:
         """See what would be found on a route at its present rate of calls; that takes a while to work out."""

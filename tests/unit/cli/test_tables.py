@@ -59,6 +59,7 @@ def test_state_shows_texts_as_they_are(text, capsys):
         {
             "scopes": [scope],
             "lapsed": [],
+            "withheld": [],
             "counts": {},
             "partitions": {"0": partition},
             "predicates": {f"predicate{text}": standing},
@@ -134,11 +135,12 @@ def standing(name, **changes):
     return msgspec.to_builtins(record) | changes
 
 
-def shown_state(capsys, scopes, *, lapsed=(), counts=()):
+def shown_state(capsys, scopes, *, lapsed=(), counts=(), withheld=()):
     state._show(
         {
             "scopes": scopes,
             "lapsed": list(lapsed),
+            "withheld": list(withheld),
             "counts": dict(counts),
             "partitions": {},
             "predicates": {},
@@ -171,6 +173,12 @@ def test_state_shows_who_is_kept_off_its_fallback(capsys):
     assert "code" not in shown
 
 
+def test_state_shows_who_is_kept_on_its_primary(capsys):
+    """Their faults are found, and nothing is done: that must not look like peace."""
+    assert "withheld: chat, code; " in shown_state(capsys, [], withheld=["chat", "code"])
+    assert "withheld" not in shown_state(capsys, [])
+
+
 def test_state_tells_of_what_could_not_be_judged(capsys):
     """Every record malformed, and nothing active, must not look like peace."""
     assert "7 malformed" in shown_state(capsys, [], counts={"judged": 3, "malformed": 7, "late": 0})
@@ -196,7 +204,7 @@ def test_a_table_in_a_pipe_is_as_wide_as_it_has_to_be(capsys, monkeypatch):
     standing = {"routes": {"breach": 5}, "named": {"breach": routes}, "finds": [], "frozen": 0}
     standing |= {"crept": 0, "crept_named": []}
     state._show(
-        {"scopes": [], "lapsed": [], "counts": {}, "partitions": {}, "calibration": None}
+        {"scopes": [], "lapsed": [], "withheld": [], "counts": {}, "partitions": {}, "calibration": None}
         | {"predicates": {name: standing}}
     )
     (line,) = [line for line in capsys.readouterr().out.splitlines() if name in line]

@@ -62,6 +62,20 @@ def test_each_predicate_tells_of_each_route_how_it_stands() -> None:
     assert all(set(standing.routes) == set(OUTCOMES) for standing in found.values())
 
 
+def test_routes_that_the_panic_threshold_keeps_are_named() -> None:
+    """Of four that fail one may go to its fallbacks; when all is over none is kept."""
+    pipeline = Pipeline(contract([ERRORS], max_active_share=0.25))
+    routes = ("a", "b", "c", "d")
+    calls = [record(i / 10, route=route, error="500") for i in range(200) for route in routes]
+    acting = {each.scope for each in pipeline.step(*in_order(calls).args()) if each.disposition == "act"}
+
+    assert len(acting) == 1
+    assert surveyed(pipeline).withheld == sorted(set(routes) - acting)
+    well = [record(20 + i / 10, route=route) for i in range(9000) for route in routes]
+    pipeline.step(*in_order(well).args())
+    assert surveyed(pipeline).withheld == []
+
+
 def test_many_routes_are_counted_whole_and_named_in_part() -> None:
     """Every route is counted, some dozens are named, and no turn looks at them all."""
     pipeline = Pipeline(contract([DRIFT]))
