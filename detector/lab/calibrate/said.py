@@ -103,13 +103,16 @@ def of_shares(
             f"the threshold is raised to {one.run_length:.2g}" if needed else "too few calls to test how far"
         )
         yield f"Calls depend on each other (design effect {phi:.2g}): run lengths are estimates, {more}."
-    pace, least = usual
-    more = "" if least is None else f"; at {pace:.3g}/s, which is usual, faults of {least:.0%} and more are"
+    pace, most_often = usual
+    found_then = None if most_often is None else f"{most_often:.0%}"
+    more = f"; at {pace:.3g}/s, which is usual, faults of {found_then} and more are"
     if one.smallest_detectable_rate is None:
-        yield f"At {quiet:.3g} judged calls/s, in quiet minutes, nothing can be found within 10 s{more}."
+        nothing = f"At {quiet:.3g} judged calls/s, in quiet minutes, nothing can be found within 10 s"
+        yield f"{nothing}{more if found_then else ''}."
     elif one.smallest_detectable_rate > max(_WORTH_FINDING, 1.5 * ceiling):
-        held = f"{one.smallest_detectable_rate:.0%}"
-        yield f"Within 10 s, in quiet minutes, only faults of {held} of calls and more are found{more}."
+        least = f"{one.smallest_detectable_rate:.0%}"
+        only = f"Within 10 s, in quiet minutes, only faults of {least} of calls and more are found"
+        yield f"{only}{more if found_then != least else ''}."
 
 
 def of_limit(kept: Kept) -> Iterator[str]:
