@@ -13,10 +13,13 @@ from detector.service.logs import logger
 from detector.service.outbox import Outbox
 from detector.service.ownership import PartitionOwner, Phase
 from detector.service.statements import Message, Terms
-from topics.control import Override, OwnerRecord
+from topics.control import ControlRecord, Override, OwnerRecord
 from topics.names import Topics
 from topics.partitioner import partition_for
 from topics.scope import split_scope
+
+_LATELY_S = 60.0
+_MOST_TOLD = 100  # contracts
 
 
 class Desk:
@@ -50,6 +53,7 @@ class Desk:
         self._terms = terms
         self._clock = clock
         self._changed = changed
+        self._told: set[str] = set()  # contracts of others
         self._log = logger(part="owner")
 
     def partition_of(self, route: str) -> int:
@@ -161,7 +165,21 @@ class Desk:
             if isinstance(entry, OwnerRecord):
                 self._with(entry.partition, partial(_read_owner, entry))
             elif entry is not None:
+                self._compare(entry)
                 self._about(entry.scope, partial(_read_scope, entry))
+
+    def _compare(self, entry: ScopeEntry) -> None:
+        """Tell once of a worker of the group that judges by another contract."""
+        if not isinstance(entry, ControlRecord) or entry.partition in self.owners:
+            return
+        ours, theirs = self._terms.digest, entry.contract
+        lately = self._clock() - entry.issued_at < _LATELY_S
+        if lately and theirs not in ("", ours, *self._told) and len(self._told) < _MOST_TOLD:
+            self._told.add(theirs)
+            hint = "a worker of this group judges by another contract: reload or restart whichever is behind"
+            self._log.warning(
+                "other_contract", partition=entry.partition, theirs=theirs, ours=ours, hint=hint
+            )
 
     def on_read_again(self, made_anew: bool) -> None:
         """Both topics are read from the beginning once more."""

@@ -1,6 +1,9 @@
 """An operator's order on its way through a whole worker, from the topic to the topic."""
 
+import time
 from typing import Any
+
+from structlog.testing import capture_logs
 
 from detector.contract.model import Contract, Fallback, MatrixRow, Mode
 from detector.service.controlfeed import Read
@@ -8,7 +11,7 @@ from detector.service.settings import Settings
 from detector.service.shell import Shell
 from detector.service.topics_admin import Cluster
 from topics.codec import encode
-from topics.control import Override, decode_control
+from topics.control import ControlRecord, Override, decode_control
 from topics.names import topics
 
 CONTRACT = Contract(
@@ -55,3 +58,25 @@ def test_without_a_row_for_any_mode_the_first_modes_fallbacks_serve() -> None:
 
     assert named.fallbacks_at_will("chat") == {"*": ["rule"]}
     assert Contract().fallbacks_at_will("chat") == {}
+
+
+def test_workers_that_judge_by_different_contracts_are_told_of_once() -> None:
+    """By what the other one publishes now; what lies there from long ago was said by another contract too."""
+    shell = Shell(Settings(), CONTRACT, Cluster(2, 1_000_000), owner_id="w")
+    shell.desk.assign(0)
+    topic = topics().control.name
+
+    def read(contract: str, **changed: Any) -> list[Any]:
+        fields = {"scope": "chat", "route": "chat", "state": "active", "partition": 1, "epoch": 9}
+        record = ControlRecord(**fields | {"issued_at": time.time()} | changed, contract=contract)  # type: ignore[arg-type]
+        with capture_logs() as logs:
+            shell.desk.on_read([Read(topic, 0, b"chat", encode(record), ())])
+        return [each for each in logs if each["event"] == "other_contract"]
+
+    assert read("theirs", issued_at=time.time() - 600) == []
+    assert read("theirs", partition=0) == []
+    assert read(CONTRACT.digest, revision=1) == []
+    (told,) = read("theirs", revision=2)
+    assert (told["partition"], told["theirs"], told["ours"]) == (1, "theirs", CONTRACT.digest)
+    assert read("theirs", revision=3) == []
+    assert len(read("a third", revision=4)) == 1
