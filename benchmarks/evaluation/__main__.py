@@ -226,10 +226,11 @@ def main() -> None:
     )
     parser.add_argument("--laps", type=int, default=1, help="how often each incident comes in a stream")
     parser.add_argument("--repeats", type=int, help="streams of each regime and rate")
+    parser.add_argument("--per-s", type=float, action="append", help="calls a second; may be given again")
     args = parser.parse_args()
     commit = args.commit or _head()
     rates, repeats = ((10.0, 100.0), 8) if args.full else ((20.0,), 2)
-    repeats = args.repeats or repeats
+    rates, repeats = args.per_s or rates, args.repeats or repeats
     regimes = list(TUNING if args.tuning else UNSEEN)
     whole: dict[str, Tally] = {}
     parts: dict[str, Tally] = {}
