@@ -19,11 +19,11 @@ TAKEN: dict[str, tuple[FieldKind, ...]] = {
     "exceedance": ("number", "feature"),
     "repetition": ("list",),
 }
-_ASKED = ("tenant", "template", "input_class")
+ASKED = ("tenant", "template", "input_class")
 # What token counts may be compared at equal values of: what was asked, of whom; never what came of it.
 GIVEN = {
-    "output_tokens": (*_ASKED, "input_tokens", "deployment", "model", "provider"),
-    "input_tokens": _ASKED,
+    "output_tokens": (*ASKED, "input_tokens", "deployment", "model", "provider"),
+    "input_tokens": ASKED,
 }
 # A shortfall is of an answer, given its question: which key says how much, by field.
 SHORTFALLS = {"output_tokens": "below_share", "logprob_mean": "below_nats"}

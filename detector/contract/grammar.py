@@ -172,6 +172,9 @@ PREDICATE: Keys = {
         kind="text",
         says="what was asked, or of whom, such as tenant; token counts are compared at equal values of it",
     ),
+    "unless_alone": Key(
+        kind="text", says="text field, such as tenant; bad calls of one of its values alone do not count"
+    ),
     "reference": Key(kind="section", says="what a divergence is measured from", of=REFERENCE),
     "where": Key(kind="filter", says="fields and the value, or values, that a call must have to be seen"),
 }
@@ -291,7 +294,18 @@ READ_BY_TYPE: dict[str, frozenset[str]] = {
     "divergence": frozenset(
         {"field", "threshold_nats", "window_s", "by", "given", "reference", "min_samples"}
     ),
-    "rate": frozenset({"field", "evaluation", "score_below", "score_above", "ceiling", "window_s", "judge"}),
+    "rate": frozenset(
+        {
+            "field",
+            "evaluation",
+            "score_below",
+            "score_above",
+            "ceiling",
+            "window_s",
+            "judge",
+            "unless_alone",
+        }
+    ),
     "exceedance": frozenset(
         {
             "field",
@@ -323,5 +337,6 @@ READ_BY_METHOD: dict[tuple[str, str], frozenset[str]] = {
     ("divergence", "given"): frozenset({"default"}),
     ("divergence", "reference"): frozenset({"default"}),
     ("divergence", "min_samples"): frozenset({"default"}),
+    ("rate", "unless_alone"): frozenset({"default"}),
     **{(kind, "design_effect"): frozenset({"default"}) for kind in ("rate", "exceedance", "divergence")},
 }

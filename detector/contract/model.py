@@ -129,6 +129,7 @@ class PredicateSpec:
         min_samples: fewest records on which a window is judged; None leaves it to the method.
         where: fields and the values that a call must have in each of them to be seen; empty: every call is.
         by: text fields; each of their values is judged beside the whole.
+        unless_alone: text field; bad calls of one of its values alone do not count; empty: all do.
         given: field at equal values of which token counts are compared; empty: whatever it is.
         stated: keys that the file gives; only where it gives none does calibration fill in.
     """
@@ -156,6 +157,7 @@ class PredicateSpec:
     where: tuple[tuple[str, tuple[str | bool, ...]], ...] = ()
     by: tuple[str, ...] = ()
     given: str = ""
+    unless_alone: str = ""
     reference: Reference = dataclasses.field(default_factory=Reference)
     # Not part of what a predicate is: a default that is written out changes nothing.
     stated: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
@@ -166,6 +168,8 @@ class PredicateSpec:
         said = [self.type, "of", self.evaluation or self.field]
         if self.given:
             said += ["given", self.given]
+        if self.unless_alone:
+            said += ["unless alone", self.unless_alone]
         limits = {
             "over {:g} ms": self.above_ms,
             "under {:g}": self.score_below,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from detector.contract.draft import Draft, Path, nearest, shown
 from detector.contract.fields import (
+    ASKED,
     FEATURES,
     GIVEN,
     KINDS,
@@ -199,6 +200,19 @@ def _strata(draft: Draft, spec: PredicateSpec) -> None:
             draft.report("field-type", path, f"{name} is {_KINDS_SAID[kind]}, not a group of calls", advice)
 
 
+def _alone(draft: Draft, spec: PredicateSpec) -> None:
+    """Callers are told apart by what was asked, or of whom."""
+    here: Path = ("predicates", spec.name, "unless_alone")
+    if not spec.unless_alone or spec.unless_alone in ASKED:
+        return
+    if field_kind(spec.unless_alone) is None:
+        message = f"telemetry has no field {shown(spec.unless_alone)}"
+        draft.report("unknown-field", here, message, nearest(spec.unless_alone, list(ASKED)))
+    else:
+        message = f"{spec.unless_alone} does not say who asked, or what"
+        draft.report("field-type", here, message, f"callers are told apart by: {', '.join(ASKED)}")
+
+
 def _given(draft: Draft, spec: PredicateSpec) -> None:
     """Token counts are compared at equal values of what was asked."""
     kind = field_kind(spec.given)
@@ -226,7 +240,9 @@ def _unread(draft: Draft, spec: PredicateSpec) -> None:
     if not spec.evaluation:
         read -= set(_SCORES)
     else:
-        read = read - {"above_ms"} | {"evaluation"}  # where no evaluation belongs, that is said already
+        read = read - {"above_ms", "unless_alone"} | {
+            "evaluation"
+        }  # where no evaluation belongs, that is said already
     for key in (*READ_BY_ALL, *sorted(frozenset().union(*READ_BY_TYPE.values()) - READ_BY_ALL)):
         if not draft.written("predicates", spec.name, key):
             continue
@@ -266,6 +282,7 @@ _RULES: dict[Callable[[Draft, PredicateSpec], None], tuple[str, ...]] = {
     _unread: ("evaluation",),
     _strata: ("by",),
     _given: ("given", "field", "by"),
+    _alone: ("unless_alone",),
 }
 
 

@@ -25,6 +25,7 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict, WayBack
 from detector.predicates.design_effect import MARGIN, DesignEffect
 from detector.predicates.interval import wilson
+from detector.predicates.lone import LoneCaller
 from detector.predicates.power import smallest_share
 from detector.predicates.recovery import Recovery
 from detector.predicates.shiryaev_roberts import MOST_PATIENCE, MixtureShiryaevRoberts
@@ -59,6 +60,8 @@ class BernoulliJudge(JudgeBase, ABC):
         # Panes close by telemetry: verdicts of their own topic would be learnt from depending on its pace.
         self._effect = None if given or not self.walks else DesignEffect()
         self._phi = spec.design_effect
+        self._lone = LoneCaller() if spec.unless_alone else None
+        self._undo_lone: tuple[str, int, int] = ("", 0, 0)
         self._recovery: Recovery | None = None
         self._before = (0, 0)  # calls, and bad ones, seen before the test was last restarted
         self._proven = False  # the traffic has been within the ceiling
@@ -151,7 +154,12 @@ class BernoulliJudge(JudgeBase, ABC):
 
     def observe(self, segment: Segment) -> int | None:
         """Walk the judged calls of a segment; see `Judge.observe`."""
-        self.flagged = judged, bad = self.flags(segment)
+        judged, bad = self.flags(segment)
+        if self._lone is not None:
+            self._undo_lone = self._lone.state
+            callers = segment.columns[self.spec.unless_alone]
+            judged, bad = self._lone.leave_out(judged, bad, callers.__getitem__)
+        self.flagged = judged, bad
         if self._recovery is not None:
             if SLOW in segment.columns:
                 judged, bad = with_slow(judged, bad, segment.columns[SLOW])
@@ -177,6 +185,7 @@ class BernoulliJudge(JudgeBase, ABC):
             index = self._test.observe(len(judged), bad)
             if index is None:
                 return None
+            self._forget_row()
             self._breached()
         else:
             state = (self.latched, self._unusable, self._proven, self.verdict)
@@ -185,14 +194,21 @@ class BernoulliJudge(JudgeBase, ABC):
             if index is None or (self._unusable and self.walks):
                 return None
             calls = self._calls
+            self._forget_row()
             self._recovered(recovery)
             if self.walks:
                 self._calls, self._just_restarted = calls, True
         return int(judged[index])
 
+    def _forget_row(self) -> None:
+        if self._lone is not None:
+            self._lone.restart()  # it has walked beyond the call that decided
+
     def rollback(self) -> None:
         """See `Judge.rollback`."""
         undo, self._last_bad, self._just_restarted = self._undo, self._undo_last_bad, False
+        if self._lone is not None:
+            self._lone.state = self._undo_lone
         if isinstance(undo, int):
             self._test.gap = undo
             return
@@ -330,6 +346,7 @@ class BernoulliJudge(JudgeBase, ABC):
             "calls": self._calls,
             "effect": None if self._effect is None else self._effect.state(),
             "last_bad": self._last_bad,
+            "lone": None if self._lone is None else self._lone.state,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -348,6 +365,9 @@ class BernoulliJudge(JudgeBase, ABC):
         self._was_over = state.get("was_over", False)
         self._calls = state.get("calls", 0)
         self._last_bad = state.get("last_bad", 0.0)
+        if self._lone is not None and state.get("lone") is not None:
+            caller, row, others = state["lone"]
+            self._lone.state = (caller, row, others)
         outcome = Outcome.UNUSABLE if self._unusable else Outcome.BREACH if self.latched else Outcome.CLEAR
         self.verdict = Verdict(outcome, threshold=self.spec.ceiling)
 

@@ -19,7 +19,7 @@ from detector.windows.shares import Flagged, Share
 def fields_of(spec: PredicateSpec) -> tuple[str, ...]:
     """All telemetry fields that a predicate reads; an empty name stands for none."""
     beside = READ_WITH if spec.type == "shortfall" else ()
-    return (spec.field, *spec.by, spec.given, *beside, *(name for name, _ in spec.where))
+    return (spec.field, *spec.by, spec.given, spec.unless_alone, *beside, *(name for name, _ in spec.where))
 
 
 class Filtered:

@@ -13,6 +13,7 @@ from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.tally import Floats, ShareTally, ValueTally
 from detector.lab.files import SHOWN, Malformed, Row
 from detector.predicates.divergence import INPUT_FIELDS
+from detector.predicates.lone import LoneCaller
 from detector.predicates.rate import GOOD_WHEN_TRUE
 from detector.windows.columns import FEATURE, value_of
 from topics.telemetry import TelemetryRecord
@@ -68,7 +69,8 @@ class RouteTally:
         shares = self.of[spec.name] = ShareTally(keep_values=spec.type == "exceedance")
         if spec.type == "rate":
             good = spec.field in GOOD_WHEN_TRUE
-            return lambda records, times: _rate(shares, value, good, records, times)
+            lone = _Lone(value_of(spec.unless_alone)) if spec.unless_alone else None
+            return lambda records, times: _rate(shares, value, good, lone, records, times)
         limit = (spec.above_ms or 0.0) / 1000.0
         return lambda records, times: _exceedance(shares, value, limit, records, times)
 
@@ -124,10 +126,32 @@ def _there(found: list[Any]) -> Any:
     return np.array([each is not None and not isinstance(each, list | tuple) for each in found])
 
 
+class _Lone:
+    """Leaves out of verdicts what one caller alone makes bad, as production does."""
+
+    def __init__(self, caller: Callable[[Any], Any]) -> None:
+        self._caller, self._calls = caller, LoneCaller()
+
+    def leave_out(self, found: list[Any], good: bool, records: list[Any]) -> list[Any]:
+        """The verdicts, None in the place of those."""
+        judged = [i for i, each in enumerate(found) if each is not None]
+        bad = [k for k, i in enumerate(judged) if bool(found[i]) is not good]
+        kept, _ = self._calls.leave_out(judged, bad, lambda i: str(self._caller(records[i])))
+        still = set(kept)
+        return [each if i in still else None for i, each in enumerate(found)]
+
+
 def _rate(
-    tally: ShareTally, value: Callable[[Any], Any], good: bool, records: list[Any], times: Floats
+    tally: ShareTally,
+    value: Callable[[Any], Any],
+    good: bool,
+    lone: _Lone | None,
+    records: list[Any],
+    times: Floats,
 ) -> None:
     found = [value(record) if record.served_by == "primary" else None for record in records]
+    if lone is not None:
+        found = lone.leave_out(found, good, records)
     judged = [each is not None for each in found]
     bad = np.array([bool(each) is not good for each in found if each is not None], np.bool_)
     tally.add(times if all(judged) else times[np.array(judged)], bad)

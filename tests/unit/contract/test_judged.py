@@ -36,6 +36,22 @@ modes: {{bad: {{when: judged, severity: notice}}}}
 """
 
 
+def test_callers_are_told_apart_by_what_was_asked_or_of_whom() -> None:
+    """On a rate of telemetry by the default method; on nothing else would it be read."""
+    for kind, method, source, field, rules in (
+        ("rate", "default", "field: error", "tenant", []),
+        ("rate", "default", "field: hallucinated", "template", []),
+        ("rate", "default", "field: error", "tenand", ["unknown-field"]),
+        ("rate", "default", "field: error", "deployment", ["field-type"]),
+        ("rate", "literal", "field: error", "tenant", ["unused-key"]),
+        ("rate", "default", "evaluation: toxic", "tenant", ["unused-key"]),
+        ("divergence", "default", "field: input_tokens", "tenant", ["unused-key"]),
+        ("exceedance", "default", "field: latency_s, above_ms: 200", "tenant", ["unused-key"]),
+    ):
+        text = FRAME.format(type=kind, method=method, source=f", {source}", limit=f", unless_alone: {field}")
+        assert [found.rule for found in check_text(text)] == rules, (kind, method, source, field)
+
+
 @pytest.mark.parametrize(
     ("predicate_type", "method"), list(itertools.product(get_args(PredicateType), get_args(Method)))
 )

@@ -337,6 +337,28 @@ def test_where_quiet_minutes_show_nothing_what_usual_ones_show_is_said(tmp_path:
     )
 
 
+def test_what_one_caller_alone_makes_bad_is_not_learnt_either(tmp_path: Path) -> None:
+    """Every ten minutes one of twenty tenants has only errors for half a minute: that is no healthy rate."""
+    records = calls(5400)
+    for i, each in enumerate(records):
+        each["tenant"] = f"t{i * 7 % 20}"
+        if i // PER_S % 600 < 30 and each["tenant"] == "t3":
+            each["error"] = "429"
+    file = write(tmp_path / "calls.jsonl", records)
+    text = EXAMPLE.replace("field: error, ceiling: 0.01", "field: error, unless_alone: tenant")
+    all_count = EXAMPLE.replace("field: error, ceiling: 0.01", "field: error")
+    assert text != EXAMPLE
+    alone, counted = (
+        calibrate([file], load_contract(each)).calibration.of("chat", "errors") for each in (text, all_count)
+    )
+
+    assert alone is not None
+    assert counted is not None
+    assert alone.rate < 0.75 * counted.rate
+    assert alone.design_effect < 0.6 * counted.design_effect
+    assert alone.smallest_detectable_rate < 0.7 * counted.smallest_detectable_rate
+
+
 def test_a_recording_without_any_rules_out_three_in_its_length(tmp_path: Path) -> None:
     """Ninety minutes: 3 / (90 minutes) is 336 a week, whatever was aimed at."""
     result = calibrate([write(tmp_path / "calls.jsonl", calls(5400))], load_contract(EXAMPLE))

@@ -1,0 +1,177 @@
+"""One caller's own failures move nobody else, and everybody's failures still move all."""
+
+import dataclasses
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from detector.pipeline import Pipeline
+from detector.predicates.lone import LoneCaller
+from detector.predicates.registry import judge_for
+from tests.builders import BUDGET, contract, dense, in_order, record, run, segment, spec
+
+ALONE = spec("rate", name="errors", field="error", unless_alone="tenant")
+PLAIN = spec("rate", name="errors", field="error")
+CALLS = st.lists(st.tuples(st.sampled_from(["a", "b", ""]), st.booleans()), max_size=80)
+
+
+def left(calls, cuts=()):
+    """(judged, bad) indices that are kept of (caller, bad) pairs, walked in pieces."""
+    lone, judged, wrong = LoneCaller(), [], []
+    for first, last in zip([0, *sorted(cuts)], [*sorted(cuts), len(calls)], strict=True):
+        part = calls[first:last]
+        bad = [i for i, (_, is_bad) in enumerate(part) if is_bad]
+        kept, still = lone.leave_out(range(len(part)), bad, lambda i, part=part: part[i][0])
+        judged += [first + i for i in kept]
+        wrong += [first + kept[i] for i in still]
+    return judged, wrong
+
+
+@given(calls=CALLS, data=st.data())
+def test_pieces_leave_out_what_the_whole_does(calls, data):
+    cuts = data.draw(st.lists(st.integers(0, len(calls)), max_size=5))
+
+    assert left(calls, cuts) == left(calls)
+
+
+@given(calls=CALLS)
+def test_only_bad_calls_of_a_row_of_one_caller_are_left_out(calls):
+    """Good ones never, the first three never, those of nobody known never, and the order stays."""
+    judged, wrong = left(calls)
+    gone = sorted(set(range(len(calls))) - set(judged))
+
+    assert judged == sorted(judged)
+    assert wrong == [i for i in judged if calls[i][1]]
+    for i in gone:
+        bad_before = [calls[j][0] for j in range(i) if calls[j][1]]
+        assert calls[i][0]
+        assert bad_before[-3:] == 3 * [calls[i][0]]
+
+
+def test_from_the_fourth_on_they_are_left_out_once_five_others_were_good():
+    row = [("a", True), *[("b", False)] * 4, *[("a", True)] * 4, ("b", False), *[("a", True)] * 4]
+
+    assert [i for i in range(len(row)) if i not in left(row)[0]] == [10, 11, 12, 13]
+
+
+def test_good_calls_of_the_caller_itself_tell_nothing():
+    row = [("a", True), *[("a", False)] * 50, *[("a", True)] * 9]
+
+    assert len(left(row)[0]) == len(row)
+
+
+def traffic(fails, seconds=60, per_s=20, tenants=10, seed=1):
+    """Calls of tenants alike, one in 500 bad; `fails(tenant)`: which share of its calls is from 20 s on."""
+    draw = random.Random(seed)
+    for i in range(seconds * per_s):
+        at, tenant = i / per_s, f"t{draw.randrange(tenants)}"
+        share = fails(tenant) if at >= 20 else 0.002
+        yield record(at, tenant=tenant, error="500" if draw.random() < share else "")
+
+
+def found(which, calls, batches=()):
+    pipeline = Pipeline(contract([which]))
+    decisions = run(pipeline, in_order(calls), batches)
+    return [(each.kind, each.at) for each in decisions if each.disposition == "act"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_caller_that_fails_moves_nobody_else(seed):
+    """A tenth of the traffic fails, all of it of one tenant: an alarm without the key, none with it."""
+    calls = list(traffic(lambda tenant: 0.9 if tenant == "t3" else 0.002, seed=seed))
+
+    assert found(PLAIN, calls)
+    assert found(ALONE, calls) == []
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_a_fault_of_everybody_is_found_as_soon(share):
+    """Within a second of when it would be found without the key."""
+    calls = list(traffic(lambda tenant: share))
+    plain, alone = found(PLAIN, calls), found(ALONE, calls)
+
+    assert plain[0][0] == alone[0][0] == "activated"
+    assert alone[0][1] - plain[0][1] <= 1.0
+
+
+@pytest.mark.parametrize("others", [0, 1, 2])
+def test_a_caller_that_is_most_of_the_traffic_counts(others):
+    """Whoever makes all of ten calls, or nine or eight, is not left alone with a primary that fails."""
+    calls = [
+        record(
+            i / 20,
+            tenant="o" if i % 10 < others else "t0",
+            error="500" if i > 400 and i % 10 >= others else "",
+        )
+        for i in range(800)
+    ]
+
+    assert found(ALONE, calls)
+
+
+def test_a_fault_of_everybody_is_found_while_one_caller_fails_anyway():
+    calls = list(traffic(lambda tenant: 1.0 if tenant == "t3" else 0.002, seconds=40))
+    calls += [record(40 + each.event_time % 1e6 % 1, tenant=each.tenant, error="500") for each in calls[:20]]
+
+    assert found(ALONE, calls)
+
+
+def test_batches_make_no_difference():
+    calls = list(traffic(lambda tenant: 0.8 if tenant in ("t3", "t4") else 0.002))
+
+    assert found(ALONE, calls) == found(ALONE, calls, range(7, 1200, 7)) != []
+
+
+def test_what_is_taken_back_is_walked_again_alike():
+    """A roll-back undoes the row; arrays are walked as lists are; a restored judge goes on where it was."""
+    calls = [
+        record(i / 20, tenant="t0" if i % 9 == 0 else "t1", error="500" if i % 9 == 0 else "")
+        for i in range(90)
+    ]
+    fields = ("error", "tenant")
+    judge, other = judge_for(ALONE, BUDGET), judge_for(ALONE, BUDGET)
+    part = segment(calls[:45], fields=fields)
+    judge.observe(part)
+    judge.rollback()
+    judge.observe(part)
+    other.observe(dense(segment(calls[:45], fields=fields), (10, 30)))
+    assert judge.state() == other.state()
+    assert judge.state()["lone"] == ("t0", 4, 5)
+
+    taken = judge_for(ALONE, BUDGET)
+    taken.load(judge.state())
+    for each in (judge, taken):
+        each.observe(segment(calls[45:], fields=fields))
+    assert judge.flagged[1] == taken.flagged[1] == []
+
+
+def back(which):
+    """When the calls come back: everybody fails for ten seconds, and from then on one tenant alone."""
+    draw = random.Random(2)
+    calls = []
+    for i in range(1600):
+        at, tenant = i / 20, f"t{draw.randrange(10)}"
+        bad = 20 <= at < 30 or (at >= 30 and tenant == "t3")
+        calls.append(record(at, tenant=tenant, error="500" if bad else "", probe=at > 21))
+    return [kind for kind, _ in found(which, calls)]
+
+
+def test_one_caller_that_goes_on_failing_does_not_hold_back_all():
+    assert back(ALONE)[-1] == "deactivated"
+    assert "deactivated" not in back(PLAIN)
+
+
+def test_a_filter_may_stand_before_it():
+    """Calls that are filtered out break no row and count for nothing."""
+    where = (("input_class", ("default",)),)
+    calls = [
+        replace(each, input_class="risky" if i % 3 == 0 else "default")
+        for i, each in enumerate(traffic(lambda tenant: 0.9 if tenant == "t3" else 0.002, seconds=90))
+    ]
+    calls = [replace(each, error="500") if each.input_class == "risky" else each for each in calls]
+
+    assert found(dataclasses.replace(ALONE, where=where), calls) == []
+    assert found(dataclasses.replace(PLAIN, where=where), calls)
