@@ -57,6 +57,36 @@ def test_from_the_fourth_on_they_are_left_out_once_five_others_were_good():
     assert [i for i in range(len(row)) if i not in left(row)[0]] == [10, 11, 12, 13]
 
 
+def test_callers_that_nobody_names_are_no_row():
+    row = [("", True), *[("b", False)] * 9, *[("", True)] * 9]
+
+    assert len(left(row)[0]) == len(row)
+
+
+def test_good_calls_that_come_in_a_piece_of_their_own_count():
+    row = [("a", True), *[("b", False)] * 5, *[("a", True)] * 4]
+
+    assert left(row, [1, 3, 6]) == left(row)
+    assert left(row)[1] == [0, 6, 7]
+
+
+def test_another_callers_row_begins_with_none():
+    row = [("a", True), *[("c", False)] * 9, *[("b", True)] * 4]
+
+    assert len(left(row)[0]) == len(row)
+
+
+def test_a_row_ends_with_the_alarm():
+    """What was walked beyond it is walked again."""
+    judge = judge_for(ALONE, BUDGET)
+    fields = ("error", "tenant")
+    judge.observe(segment([record(i / 20, tenant="t0") for i in range(2000)], fields=fields))
+    calls = [record(100 + i / 20, tenant=f"t{i}", error="500") for i in range(20)]
+
+    assert judge.observe(segment(calls, fields=fields)) is not None
+    assert judge.state()["lone"] == ("", 0, 0)
+
+
 def test_good_calls_of_the_caller_itself_tell_nothing():
     row = [("a", True), *[("a", False)] * 50, *[("a", True)] * 9]
 
