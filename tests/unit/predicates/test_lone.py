@@ -76,7 +76,7 @@ def test_another_callers_row_begins_with_none():
     assert len(left(row)[0]) == len(row)
 
 
-def test_a_row_ends_with_the_alarm():
+def test_a_row_ends_with_the_alarm_and_with_its_end():
     """What was walked beyond it is walked again."""
     judge = judge_for(ALONE, BUDGET)
     fields = ("error", "tenant")
@@ -84,6 +84,10 @@ def test_a_row_ends_with_the_alarm():
     calls = [record(100 + i / 20, tenant=f"t{i}", error="500") for i in range(20)]
 
     assert judge.observe(segment(calls, fields=fields)) is not None
+    assert judge.state()["lone"] == ("", 0, 0)
+
+    well = [record(110 + i / 20, tenant="t0", error="500" if i == 0 else "") for i in range(999)]
+    assert judge.observe(segment(well, fields=fields)) is not None
     assert judge.state()["lone"] == ("", 0, 0)
 
 
