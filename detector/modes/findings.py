@@ -14,7 +14,8 @@ from detector.predicates.base import Judge, Outcome
 from detector.windows.segment import Place, Segment
 from topics.control import Evidence
 
-_DAY_S = 86_400.0
+_HOUR_S, _DAY_S = 3600.0, 86_400.0
+_WORTH_TELLING = 5  # bad calls of one caller that were left out since one looked last
 
 
 class Findings:
@@ -33,6 +34,8 @@ class Findings:
         self.holds: dict[str, Evidence] = {}
         self.unusable: set[str] = set()
         self._crept: dict[str, float] = {}  # when it was told
+        self._alone: dict[str, dict[str, float]] = {}  # of whom it was told lately, and when
+        self._left_out: dict[str, tuple[str, int]] = {}  # whose, and how many, when one looked last
         self.closed: Place = (-1, 0.0)
         self._open: dict[int, Place] = {}
 
@@ -102,6 +105,26 @@ class Findings:
                 told.append((name, evidence, crept.since))
         return told
 
+    def newly_alone(self, now: float) -> list[tuple[str, Evidence, str, int]]:
+        """Predicates that leave out what one caller alone makes bad: evidence, whose, and how much lately.
+
+        Of each caller once an hour; `now`: event time, Unix seconds.
+        """
+        news = []
+        for name, judge in self._judges.items():
+            whose, left_out = judge.alone
+            if not whose:
+                continue
+            before, then = self._left_out.get(name, ("", 0))
+            self._left_out[name] = whose, left_out
+            lately = left_out - then if whose == before and left_out >= then else left_out
+            told = {who: at for who, at in self._alone.get(name, {}).items() if now - at < _HOUR_S}
+            if lately >= _WORTH_TELLING and whose not in told:
+                told[whose] = now
+                news.append((name, self.evidence(name, self.closed), whose, lately))
+            self._alone[name] = told
+        return news
+
     def accepted(self, names: Iterable[str]) -> None:
         """What has crept there is accepted: the next creep is news at once."""
         for name in names:
@@ -129,6 +152,8 @@ class Findings:
             "holds": self.holds,
             "unusable": sorted(self.unusable),
             "crept": self._crept,
+            "alone": self._alone,
+            "left_out": self._left_out,
             "closed": self.closed,
             "open": self._open,
         }
@@ -138,5 +163,7 @@ class Findings:
         known = self._judges
         self.holds = {name: found for name, found in holds.items() if name in known and known[name].latched}
         self.unusable, self._crept = set(state["unusable"]), dict(state["crept"])
+        self._alone = {name: dict(told) for name, told in state.get("alone", {}).items()}
+        self._left_out = {name: (whose, n) for name, (whose, n) in state.get("left_out", {}).items()}
         self.closed = (state["closed"][0], state["closed"][1])
         self._open = {int(second): (place[0], place[1]) for second, place in state["open"].items()}

@@ -246,6 +246,9 @@ class RouteJudge(ScopeJudge):
             for name, evidence, since in self.findings.newly_crept(now):
                 mode = self._modes_of.get(name, name)
                 decisions.append(self.machine.crept(now, mode, evidence, since))
+            for name, evidence, whose, left_out in self.findings.newly_alone(now):
+                mode = self._modes_of.get(name, name)
+                decisions.append(self.machine.alone(now, mode, evidence, whose, left_out))
 
     def _closed(self, boundary: int, decisions: list[Decision]) -> None:
         self._move(boundary)

@@ -54,6 +54,11 @@ class ScopeVoice:
         said = f"healthy traffic has crept {far:.2g} nats from {since}, beyond {limit:.2g}"
         return self.notice(now, mode, evidence, f"{evidence.predicate}: {said}; accept it, or calibrate anew")
 
+    def alone(self, now: float, mode: str, evidence: Evidence, whose: str, left_out: int) -> Decision:
+        """Say that one caller's calls fail while those of all others do not."""
+        said = f"{left_out} bad calls of {whose!r} alone are left out, while those of all others are well"
+        return self.notice(now, mode, evidence, f"{evidence.predicate}: {said}")
+
     def go_on_from(self, lost: Status, now: float) -> list[Decision]:
         """Go on counting where a judgement was that has been lost; what was active then is so no more."""
         self.status.transition, self.status.notices = lost.transition, lost.notices

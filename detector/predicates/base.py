@@ -226,6 +226,11 @@ class Judge(Protocol):
         """How far healthy traffic has slowly come from what it was at first, if that is worth a notice."""
         ...
 
+    @property
+    def alone(self) -> tuple[str, int]:
+        """Which caller's bad calls were left out last, since they were of that one alone, and how many."""
+        ...
+
     def progress(self) -> str:
         """Where the way back from a breach stands, in words; empty if there is nothing to say."""
         ...
@@ -330,6 +335,11 @@ class JudgeBase:
     def finds(self, per_s: float) -> float | None:
         """Not known."""
         return None
+
+    @property
+    def alone(self) -> tuple[str, int]:
+        """Every bad call counts."""
+        return "", 0
 
     @property
     def crept(self) -> Crept | None:

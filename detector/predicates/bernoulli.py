@@ -25,7 +25,8 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict, WayBack
 from detector.predicates.design_effect import MARGIN, DesignEffect
 from detector.predicates.interval import wilson
-from detector.predicates.lone import LoneCaller
+from detector.predicates.lone import NOBODY, LoneCaller
+from detector.predicates.lone import State as Alone
 from detector.predicates.power import smallest_share
 from detector.predicates.recovery import Recovery
 from detector.predicates.shiryaev_roberts import MOST_PATIENCE, MixtureShiryaevRoberts
@@ -61,7 +62,7 @@ class BernoulliJudge(JudgeBase, ABC):
         self._effect = None if given or not self.walks else DesignEffect()
         self._phi = spec.design_effect
         self._lone = LoneCaller() if spec.unless_alone else None
-        self._undo_lone: tuple[str, int, int] = ("", 0, 0)
+        self._undo_lone = NOBODY
         self._recovery: Recovery | None = None
         self._before = (0, 0)  # calls, and bad ones, seen before the test was last restarted
         self._proven = False  # the traffic has been within the ceiling
@@ -84,6 +85,11 @@ class BernoulliJudge(JudgeBase, ABC):
     def identity(self) -> str:
         """See `Judge.identity`: what calibration has found since counts from then on."""
         return f"{super().identity}{' exceeded' if self._exceeded else ''}"
+
+    @property
+    def alone(self) -> tuple[str, int]:
+        """See `Judge.alone`."""
+        return (self._lone.state.whose, self._lone.state.left_out) if self._lone is not None else ("", 0)
 
     def _way_out(self) -> Recovery:
         """The test of whether traffic that was never seen within its ceiling is so now."""
@@ -366,8 +372,7 @@ class BernoulliJudge(JudgeBase, ABC):
         self._calls = state.get("calls", 0)
         self._last_bad = state.get("last_bad", 0.0)
         if self._lone is not None and state.get("lone") is not None:
-            caller, row, others = state["lone"]
-            self._lone.state = (caller, row, others)
+            self._lone.state = Alone(*state["lone"])
         outcome = Outcome.UNUSABLE if self._unusable else Outcome.BREACH if self.latched else Outcome.CLEAR
         self.verdict = Verdict(outcome, threshold=self.spec.ceiling)
 

@@ -8,6 +8,7 @@ most of the calls the alarm is raised before five others were good.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from detector.windows.segment import Positions
 from detector.windows.shares import Flagged
@@ -16,22 +17,37 @@ COUNTED = 3  # they bring at most 64 ** 3: no alarm at any usual run length
 OTHERS = 5
 
 
+class State(NamedTuple):
+    """Caller of the last bad call, bad calls of the row, good calls of others since its first.
+
+    And whose bad calls were left out last, and how many.
+    """
+
+    caller: str
+    row: int
+    others: int
+    whose: str
+    left_out: int
+
+
+NOBODY = State("", 0, 0, "", 0)
+
+
 class LoneCaller:
     """Leaves out what one caller alone makes bad.
 
     Attributes:
-        state: caller of the last bad call, bad calls of the row, good calls of others since its first;
-            replaced, never changed in place.
+        state: replaced, never changed in place; see `State`.
     """
 
     __slots__ = ("state",)
 
     def __init__(self) -> None:
-        self.state: tuple[str, int, int] = ("", 0, 0)
+        self.state = NOBODY
 
     def restart(self) -> None:
         """Forget the row."""
-        self.state = ("", 0, 0)
+        self.state = NOBODY
 
     def leave_out(self, judged: Positions, bad: Sequence[int], caller_at: Callable[[int], str]) -> Flagged:
         """Walk calls in their order.
@@ -43,7 +59,7 @@ class LoneCaller:
         Returns:
             the same without what is left out.
         """
-        caller, row, others = self.state
+        caller, row, others, whose, left_out = self.state
         if not bad and (not row or others >= OTHERS):
             return judged, bad
         out: set[int] = set()
@@ -63,7 +79,8 @@ class LoneCaller:
             row = min(row + 1, COUNTED + 1)
             if row > COUNTED and others >= OTHERS:
                 out.add(index)
-        self.state = caller, row, others
+                whose, left_out = who, left_out + 1 if whose == who else 1
+        self.state = State(caller, row, others, whose, left_out)
         if not out:
             return judged, bad
         kept = [index for index in range(len(judged)) if index not in out]

@@ -146,6 +146,11 @@ class Filtered:
         """See `Judge.crept`."""
         return self._judge.crept
 
+    @property
+    def alone(self) -> tuple[str, int]:
+        """See `Judge.alone`."""
+        return self._judge.alone
+
     def progress(self) -> str:
         """See `Judge.progress`."""
         return self._judge.progress()

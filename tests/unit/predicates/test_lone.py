@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from detector.pipeline import Pipeline
-from detector.predicates.lone import LoneCaller
+from detector.predicates.lone import NOBODY, LoneCaller
 from detector.predicates.registry import judge_for
-from tests.builders import BUDGET, contract, dense, in_order, record, run, segment, spec
+from tests.builders import BUDGET, T0, contract, dense, in_order, record, run, segment, spec
 
 ALONE = spec("rate", name="errors", field="error", unless_alone="tenant")
 PLAIN = spec("rate", name="errors", field="error")
@@ -84,11 +84,11 @@ def test_a_row_ends_with_the_alarm_and_with_its_end():
     calls = [record(100 + i / 20, tenant=f"t{i}", error="500") for i in range(20)]
 
     assert judge.observe(segment(calls, fields=fields)) is not None
-    assert judge.state()["lone"] == ("", 0, 0)
+    assert judge.state()["lone"] == NOBODY
 
     well = [record(110 + i / 20, tenant="t0", error="500" if i == 0 else "") for i in range(999)]
     assert judge.observe(segment(well, fields=fields)) is not None
-    assert judge.state()["lone"] == ("", 0, 0)
+    assert judge.state()["lone"] == NOBODY
 
 
 def test_good_calls_of_the_caller_itself_tell_nothing():
@@ -173,7 +173,7 @@ def test_what_is_taken_back_is_walked_again_alike():
     judge.observe(part)
     other.observe(dense(segment(calls[:45], fields=fields), (10, 30)))
     assert judge.state() == other.state()
-    assert judge.state()["lone"] == ("t0", 4, 5)
+    assert judge.state()["lone"] == ("t0", 4, 5, "t0", 2)
 
     taken = judge_for(ALONE, BUDGET)
     taken.load(judge.state())
@@ -209,3 +209,40 @@ def test_a_filter_may_stand_before_it():
 
     assert found(dataclasses.replace(ALONE, where=where), calls) == []
     assert found(dataclasses.replace(PLAIN, where=where), calls)
+
+
+def told(calls, batches=()):
+    """Notices, the time of each in seconds after the first call."""
+    pipeline = Pipeline(contract([ALONE]))
+    decisions = run(pipeline, in_order(calls), batches)
+    return [(round(each.at - T0), each.reason) for each in decisions if each.disposition == "notice"]
+
+
+def failing(periods, seconds):
+    """Ten tenants; t3 has nothing but errors, or t4 in later periods."""
+    for i in range(seconds * 20):
+        at, tenant = i / 20, f"t{i * 7 % 10}"
+        whose = next((who for who, begin, end in periods if begin <= at < end), "")
+        yield record(at, tenant=tenant, error="429" if tenant == whose else "")
+
+
+def test_whose_calls_are_left_out_is_told_once_an_hour():
+    """Not for a handful, again for somebody else, and after an hour only if it goes on."""
+    calls = list(failing([("t3", 20, 23), ("t3", 300, 400), ("t4", 500, 560), ("t4", 4200, 4400)], 8000))
+    said = told(calls)
+
+    assert [at // 60 for at, _ in said] == [5, 8, 70]
+    assert "bad calls of 't3' alone are left out" in said[0][1]
+    assert "bad calls of 't4' alone" in said[1][1]
+    assert said == told(calls, range(13, len(calls), 1013))
+
+
+def test_what_was_told_is_not_told_again_after_a_restore():
+    calls = list(failing([("t3", 20, 200)], 300))
+    pipeline = Pipeline(contract([ALONE]))
+    stream = in_order(calls)
+    assert any("'t3' alone" in each.reason for each in run(pipeline, stream[:2600]))
+    taken = Pipeline(contract([ALONE]))
+    taken.restore(pipeline.snapshot("chat"))
+
+    assert not any("alone" in each.reason for each in run(taken, stream[2600:]))
