@@ -246,3 +246,27 @@ def test_what_was_told_is_not_told_again_after_a_restore():
     taken.restore(pipeline.snapshot("chat"))
 
     assert not any("alone" in each.reason for each in run(taken, stream[2600:]))
+
+
+def test_what_another_callers_calls_came_to_is_not_counted_for_this_one():
+    assert len(told(list(failing([("t3", 45, 70), ("t4", 120, 123)], 300)))) == 1
+
+
+def test_through_a_filter_it_is_told_too():
+    seen = dataclasses.replace(ALONE, where=(("input_class", ("default",)),))
+    decisions = run(Pipeline(contract([seen])), in_order(failing([("t3", 45, 70)], 300)))
+
+    assert any("'t3' alone" in each.reason for each in decisions)
+
+
+def test_what_was_seen_before_a_restore_is_not_seen_again():
+    """Three of one minute and four of another are no five of one."""
+    calls = list(failing([("t3", 45, 48), ("t3", 110, 113.5)], 300))
+    stream, pipeline = in_order(calls), Pipeline(contract([ALONE]))
+    assert len({each.tenant for each in calls if each.error}) == 1
+    said = run(pipeline, stream[:2000])
+    taken = Pipeline(contract([ALONE]))
+    taken.restore(pipeline.snapshot("chat"))
+    said += run(taken, stream[2000:])
+
+    assert not any("alone" in each.reason for each in said)
