@@ -264,9 +264,9 @@ def test_what_was_seen_before_a_restore_is_not_seen_again():
     calls = list(failing([("t3", 45, 48), ("t3", 110, 112)], 300))
     stream, pipeline = in_order(calls), Pipeline(contract([ALONE]))
     assert len({each.tenant for each in calls if each.error}) == 1
-    said = run(pipeline, stream[:2000])
+    said = run(pipeline, stream[:2100])
     taken = Pipeline(contract([ALONE]))
     taken.restore(pipeline.snapshot("chat"))
-    said += run(taken, stream[2000:])
+    said += run(taken, stream[2100:])
 
     assert not any("alone" in each.reason for each in said)
