@@ -17,6 +17,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
+from detector.gateway.closing import close_consumer, close_producer
 from topics.codec import encode
 from topics.control import ControlRecord, OwnerRecord, decode_control, decode_control_message
 from topics.names import topics
@@ -165,7 +166,7 @@ async def producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
     try:
         yield made
     finally:
-        await made.stop()
+        await close_producer(made)
 
 
 def call(route: str, *, error: str = "", at: float | None = None, **fields: Any) -> TelemetryRecord:
@@ -204,7 +205,7 @@ async def read_all(bootstrap: str, topic: str) -> list[Any]:
                 out += records
         return out
     finally:
-        await consumer.stop()
+        await close_consumer(consumer)  # a connection may be made while it stops
 
 
 async def control(bootstrap: str, prefix: str) -> list[ControlRecord]:
