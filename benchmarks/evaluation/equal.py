@@ -164,7 +164,7 @@ def _page_hinkley(*, upwards: bool) -> Method:
 
 RATES = (
     Method("ours: mixture Shiryaev-Roberts", shiryaev_roberts, (10.0, 1e7)),
-    Method("share of the last 1,000 over a limit", plain_rate, (0.01, 0.05), 0.02),
+    Method("share of the last 1,000 over a limit", plain_rate, (0.01, 0.05)),
     _adwin(upwards=True),
     _page_hinkley(upwards=True),
     Method(

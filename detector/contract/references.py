@@ -240,9 +240,8 @@ def _unread(draft: Draft, spec: PredicateSpec) -> None:
     if not spec.evaluation:
         read -= set(_SCORES)
     else:
-        read = read - {"above_ms", "unless_alone"} | {
-            "evaluation"
-        }  # where no evaluation belongs, that is said already
+        # Where no evaluation belongs, that is said already.
+        read = read - {"above_ms", "unless_alone"} | {"evaluation"}
     for key in (*READ_BY_ALL, *sorted(frozenset().union(*READ_BY_TYPE.values()) - READ_BY_ALL)):
         if not draft.written("predicates", spec.name, key):
             continue

@@ -25,8 +25,7 @@ from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict, WayBack
 from detector.predicates.design_effect import MARGIN, DesignEffect
 from detector.predicates.interval import wilson
-from detector.predicates.lone import NOBODY, LoneCaller
-from detector.predicates.lone import State as Alone
+from detector.predicates.lone import NONE, LoneCaller, Row
 from detector.predicates.power import smallest_share
 from detector.predicates.recovery import Recovery
 from detector.predicates.shiryaev_roberts import MOST_PATIENCE, MixtureShiryaevRoberts
@@ -62,7 +61,7 @@ class BernoulliJudge(JudgeBase, ABC):
         self._effect = None if given or not self.walks else DesignEffect()
         self._phi = spec.design_effect
         self._lone = LoneCaller() if spec.unless_alone else None
-        self._undo_lone = NOBODY
+        self._undo_lone = NONE
         self._recovery: Recovery | None = None
         self._before = (0, 0)  # calls, and bad ones, seen before the test was last restarted
         self._proven = False  # the traffic has been within the ceiling
@@ -89,7 +88,7 @@ class BernoulliJudge(JudgeBase, ABC):
     @property
     def alone(self) -> tuple[str, int]:
         """See `Judge.alone`."""
-        return (self._lone.state.whose, self._lone.state.left_out) if self._lone is not None else ("", 0)
+        return (self._lone.row.whose, self._lone.row.left_out) if self._lone is not None else ("", 0)
 
     def _way_out(self) -> Recovery:
         """The test of whether traffic that was never seen within its ceiling is so now."""
@@ -143,6 +142,7 @@ class BernoulliJudge(JudgeBase, ABC):
             self._test.temper(self._run_length * (MARGIN if phi > 1.0 else 1.0), phi)
 
     def _restart_test(self) -> None:
+        self._forget_row()
         self._test.restart()
         self._calls = 0
         if self._effect is not None:
@@ -162,7 +162,7 @@ class BernoulliJudge(JudgeBase, ABC):
         """Walk the judged calls of a segment; see `Judge.observe`."""
         judged, bad = self.flags(segment)
         if self._lone is not None:
-            self._undo_lone = self._lone.state
+            self._undo_lone = self._lone.row
             callers = segment.columns[self.spec.unless_alone]
             judged, bad = self._lone.leave_out(judged, bad, callers.__getitem__)
         self.flagged = judged, bad
@@ -200,7 +200,6 @@ class BernoulliJudge(JudgeBase, ABC):
             if index is None or (self._unusable and self.walks):
                 return None
             calls = self._calls
-            self._forget_row()
             self._recovered(recovery)
             if self.walks:
                 self._calls, self._just_restarted = calls, True
@@ -214,7 +213,7 @@ class BernoulliJudge(JudgeBase, ABC):
         """See `Judge.rollback`."""
         undo, self._last_bad, self._just_restarted = self._undo, self._undo_last_bad, False
         if self._lone is not None:
-            self._lone.state = self._undo_lone
+            self._lone.row = self._undo_lone
         if isinstance(undo, int):
             self._test.gap = undo
             return
@@ -352,7 +351,7 @@ class BernoulliJudge(JudgeBase, ABC):
             "calls": self._calls,
             "effect": None if self._effect is None else self._effect.state(),
             "last_bad": self._last_bad,
-            "lone": None if self._lone is None else self._lone.state,
+            "lone": None if self._lone is None else self._lone.row,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -372,7 +371,7 @@ class BernoulliJudge(JudgeBase, ABC):
         self._calls = state.get("calls", 0)
         self._last_bad = state.get("last_bad", 0.0)
         if self._lone is not None and state.get("lone") is not None:
-            self._lone.state = Alone(*state["lone"])
+            self._lone.row = Row(*state["lone"])
         outcome = Outcome.UNUSABLE if self._unusable else Outcome.BREACH if self.latched else Outcome.CLEAR
         self.verdict = Verdict(outcome, threshold=self.spec.ceiling)
 

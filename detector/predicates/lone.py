@@ -17,37 +17,40 @@ COUNTED = 3  # they bring at most 64 ** 3: no alarm at any usual run length
 OTHERS = 5
 
 
-class State(NamedTuple):
-    """Caller of the last bad call, bad calls of the row, good calls of others since its first.
+class Row(NamedTuple):
+    """Bad calls that follow each other and are all of one caller.
 
-    And whose bad calls were left out last, and how many.
+    Attributes:
+        caller: whose they are; `bad`: how many.
+        others: good calls of others since the first of them, up to as many as count.
+        whose: calls were left out last, and `left_out`: how many.
     """
 
     caller: str
-    row: int
+    bad: int
     others: int
     whose: str
     left_out: int
 
 
-NOBODY = State("", 0, 0, "", 0)
+NONE = Row("", 0, 0, "", 0)
 
 
 class LoneCaller:
     """Leaves out what one caller alone makes bad.
 
     Attributes:
-        state: replaced, never changed in place; see `State`.
+        row: the present one; replaced, never changed in place.
     """
 
-    __slots__ = ("state",)
+    __slots__ = ("row",)
 
     def __init__(self) -> None:
-        self.state = NOBODY
+        self.row = NONE
 
     def restart(self) -> None:
         """Forget the row."""
-        self.state = NOBODY
+        self.row = NONE
 
     def leave_out(self, judged: Positions, bad: Sequence[int], caller_at: Callable[[int], str]) -> Flagged:
         """Walk calls in their order.
@@ -59,7 +62,7 @@ class LoneCaller:
         Returns:
             the same without what is left out.
         """
-        caller, row, others, whose, left_out = self.state
+        caller, row, others, whose, left_out = self.row
         if not bad and (not row or others >= OTHERS):
             return judged, bad
         out: set[int] = set()
@@ -80,7 +83,7 @@ class LoneCaller:
             if row > COUNTED and others >= OTHERS:
                 out.add(index)
                 whose, left_out = who, left_out + 1 if whose == who else 1
-        self.state = State(caller, row, others, whose, left_out)
+        self.row = Row(caller, row, others, whose, left_out)
         if not out:
             return judged, bad
         kept = [index for index in range(len(judged)) if index not in out]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from detector.pipeline import Pipeline
-from detector.predicates.lone import NOBODY, LoneCaller
+from detector.predicates.lone import NONE, LoneCaller
 from detector.predicates.registry import judge_for
 from tests.builders import BUDGET, T0, contract, dense, in_order, record, run, segment, spec
 
@@ -84,11 +84,11 @@ def test_a_row_ends_with_the_alarm_and_with_its_end():
     calls = [record(100 + i / 20, tenant=f"t{i}", error="500") for i in range(20)]
 
     assert judge.observe(segment(calls, fields=fields)) is not None
-    assert judge.state()["lone"] == NOBODY
+    assert judge.state()["lone"] == NONE
 
     well = [record(110 + i / 20, tenant="t0", error="500" if i == 0 else "") for i in range(999)]
     assert judge.observe(segment(well, fields=fields)) is not None
-    assert judge.state()["lone"] == NOBODY
+    assert judge.state()["lone"] == NONE
 
 
 def test_good_calls_of_the_caller_itself_tell_nothing():
