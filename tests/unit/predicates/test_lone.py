@@ -4,7 +4,7 @@ import dataclasses
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -270,3 +270,28 @@ def test_what_was_seen_before_a_restore_is_not_seen_again():
     said += run(taken, stream[2100:])
 
     assert not any("alone" in each.reason for each in said)
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from("abcd"), st.integers(1, 6), st.sampled_from("abcd"), st.integers(0, 12)),
+        min_size=5,
+        max_size=60,
+    ),
+    cuts=st.sets(st.integers(1, 900), max_size=12),
+)
+@settings(max_examples=60, deadline=None)
+def test_batches_make_no_difference_to_any_rows(rows, cuts):
+    """Rows of bad calls between good ones, behind healthy traffic: the same decisions and the same state."""
+    calls = [("b", False)] * 300
+    for caller, bad, other, good in rows:
+        calls += [(caller, True)] * bad + [(other, False)] * good
+    stream = in_order(
+        record(i / 5, tenant=who, error="500" if bad else "", probe=i > 350)
+        for i, (who, bad) in enumerate(calls)
+    )
+    easily = contract([ALONE], false_alarms_per_week=1000.0)
+    whole, parts = Pipeline(easily), Pipeline(easily)
+
+    assert run(whole, stream) == run(parts, stream, [cut for cut in cuts if cut < len(stream)])
+    assert whole.snapshot("chat") == parts.snapshot("chat")
