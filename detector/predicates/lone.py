@@ -2,8 +2,8 @@
 
 A caller whose own calls fail, for a key that is over its quota or a prompt that nothing can answer, is not
 the primary's fault, and no reason to move all others. Of bad calls in a row that are all of one caller the
-first three count. From the fourth on they are left out, neither good nor bad, if five calls of others have
-been good since the first and if so long a row is no chance: a fault that strikes everybody makes a row of n
+first three count. From the fourth on they are left out, neither good nor bad, where calls of others have
+been good meanwhile and so long a row is no chance: a fault that strikes everybody makes a row of n
 once in s ** (1 - n), s being the caller's share of the calls since the first. So whoever makes most of the
 calls is heard as before: where everybody's calls fail at 5 to 100 %, an alarm takes as many calls as without,
 whether one caller makes three calls in ten or nine (simulated; without that condition 5.6 times as many).
@@ -16,7 +16,6 @@ from detector.windows.segment import Positions
 from detector.windows.shares import Flagged
 
 COUNTED = 3  # they bring at most 64 ** 3: no alarm at any usual run length
-OTHERS = 5
 _BY_CHANCE = 0.05
 _LOOKED_AT = 64  # calls since the first bad one: they tell the caller's share
 
@@ -85,7 +84,7 @@ class LoneCaller:
                 caller, row, others, seen = who, 1, 0, 1
                 continue
             row, seen = row + 1, min(seen + 1, _LOOKED_AT)
-            if row > COUNTED and others >= OTHERS and (1.0 - others / seen) ** (row - 1) <= _BY_CHANCE:
+            if row > COUNTED and (1.0 - others / seen) ** (row - 1) <= _BY_CHANCE:
                 out.add(index)
                 whose, left_out = who, left_out + 1 if whose == who else 1
         self.row = Row(caller, row, others, seen, whose, left_out)

@@ -51,7 +51,7 @@ def test_only_bad_calls_of_a_row_of_one_caller_are_left_out(calls):
         assert bad_before[-3:] == 3 * [calls[i][0]]
 
 
-def test_from_the_fourth_on_they_are_left_out_once_five_others_were_good():
+def test_they_are_left_out_once_others_were_good_and_the_row_is_long_for_its_share():
     row = [("a", True), *[("b", False)] * 4, *[("a", True)] * 4, ("b", False), *[("a", True)] * 4]
 
     assert [i for i in range(len(row)) if i not in left(row)[0]] == [10, 11, 12, 13]
