@@ -79,7 +79,7 @@ async def measure(place: Place, *, records: int, routes: int, history_s: int = H
     say("the worker judges them")
     with WorkerProcess(place, "judge") as worker:
         looks = await _watch(worker, records)
-        judged = int((await worker.metrics())["detector_judged_records"])
+        judged = int((await worker.metrics())["detector_judged_records_total"])
     if judged != before + records:
         raise BenchError(f"{judged:,} of {before + records:,} records were judged")
     bare.append(await _bare(place, topic, starts, ends))
@@ -100,7 +100,7 @@ async def _until_judged(worker: WorkerProcess, wanted: int) -> None:
     found, moved = -1.0, time.monotonic()
     while found < wanted:
         worker.check(moved + _STALLED_S)
-        now = (await worker.metrics())["detector_judged_records"]
+        now = (await worker.metrics())["detector_judged_records_total"]
         if now > found:
             found, moved = now, time.monotonic()
         await asyncio.sleep(_LOOK_S)

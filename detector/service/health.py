@@ -80,7 +80,7 @@ class Complaints:
 
 
 def render_metrics(shell: Shell) -> bytes:
-    """Bring the gauges up to date and render all."""
+    """Bring gauges and tallies up to date and render all."""
     metrics, active = shell.metrics, shell.desk.active()
     for by_predicate in (metrics.armed, metrics.predicate_routes):
         by_predicate.clear()  # a reload may have dropped some
@@ -91,15 +91,15 @@ def render_metrics(shell: Shell) -> bytes:
         metrics.caught_up.labels(label).set(not worker.catching_up)
         metrics.epoch.labels(label).set(shell.desk.epoch(number))
         metrics.beat.labels(label).set(shell.desk.beat_at(number))
-        metrics.judged.labels(label).set(counts["judged"])
-        metrics.late.labels(label).set(counts["late"])
+        metrics.judged.set(label, counts["judged"])
+        metrics.late.set(label, counts["late"])
         metrics.kept_back.labels(label).set(worker.cover.kept_back)
-        metrics.clamped.labels(label).set(counts["clamped"])
-        metrics.verdicts.labels(label).set(counts["verdicts"])
-        metrics.verdicts_skipped.labels(label).set(counts["verdicts_skipped"])
-        metrics.verdicts_unjoined.labels(label).set(counts["verdicts_unjoined"])
-        metrics.evicted.labels(label).set(counts["evicted"])
-        metrics.overdue.labels(label).set(counts["overdue"])
+        metrics.clamped.set(label, counts["clamped"])
+        metrics.verdicts.set(label, counts["verdicts"])
+        metrics.verdicts_skipped.set(label, counts["verdicts_skipped"])
+        metrics.verdicts_unjoined.set(label, counts["verdicts_unjoined"])
+        metrics.evicted.set(label, counts["evicted"])
+        metrics.overdue.set(label, counts["overdue"])
         metrics.active.labels(label).set(active.get(number, 0))
         for name, share in worker.pipeline.armed().items():
             metrics.armed.labels(label, name).set(share)
@@ -111,7 +111,7 @@ def render_metrics(shell: Shell) -> bytes:
                 )
     for name, outbox in shell.outboxes.items():
         metrics.outbox.labels(name).set(outbox.under_way)
-        metrics.refused.labels(name).set(outbox.refused)
+        metrics.refused.set(name, outbox.refused)
     for predicate in shell.contract.predicates:
         held = [worker.cover.survey.found.get(predicate) for worker in shell.workers.values()]
         for outcome, routes in together(standing for standing in held if standing).routes.items():

@@ -1,10 +1,46 @@
 """What the service counts. Labels are bounded: partitions, kinds, names from the contract; never routes."""
 
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from detector.service.logs import logger
 
 _WORK_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
+
+
+class Tally(Collector):
+    """A counter whose count is kept elsewhere, with the state that it belongs to: it goes on after a restart.
+
+    Args:
+        name: without `_total`, which is added.
+        help_text: what it counts.
+        label: name of its only label.
+        registry: where it is exported.
+    """
+
+    def __init__(self, name: str, help_text: str, label: str, *, registry: CollectorRegistry) -> None:
+        self.label = label
+        self._name, self._help = name, help_text
+        self._counts: dict[str, float] = {}
+        registry.register(self)
+
+    def set(self, value: str, count: float) -> None:
+        """The count of this label's value is `count` by now."""
+        self._counts[value] = count
+
+    def remove(self, value: str) -> None:
+        """Export it no more."""
+        self._counts.pop(value, None)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """As the registry asks for it."""
+        family = CounterMetricFamily(self._name, self._help, labels=[self.label])
+        for value, count in self._counts.items():
+            family.add_metric([value], count)
+        yield family
 
 
 class Metrics:
@@ -78,19 +114,19 @@ class Metrics:
             ["topic"],
             registry=registry,
         )
-        self.judged = Gauge(
+        self.judged = Tally(
             "detector_judged_records",
             "Records judged since the partition's beginning.",
-            ["partition"],
+            "partition",
             registry=registry,
         )
-        self.late = Gauge(
-            "detector_late_records", "Records too late for their windows.", ["partition"], registry=registry
+        self.late = Tally(
+            "detector_late_records", "Records too late for their windows.", "partition", registry=registry
         )
-        self.clamped = Gauge(
+        self.clamped = Tally(
             "detector_clamped_records",
             "Records and verdicts whose event time lay too far ahead of their arrival.",
-            ["partition"],
+            "partition",
             registry=registry,
         )
         self.active = Gauge(
@@ -105,34 +141,34 @@ class Metrics:
             ["partition", "predicate"],
             registry=registry,
         )
-        self.verdicts = Gauge(
+        self.verdicts = Tally(
             "detector_judged_verdicts",
             "Late verdicts judged since the partition's beginning.",
-            ["partition"],
+            "partition",
             registry=registry,
         )
-        self.verdicts_skipped = Gauge(
+        self.verdicts_skipped = Tally(
             "detector_skipped_verdicts",
             "Late verdicts that say nothing of the primary.",
-            ["partition"],
+            "partition",
             registry=registry,
         )
-        self.verdicts_unjoined = Gauge(
+        self.verdicts_unjoined = Tally(
             "detector_unjoined_verdicts",
             "Late verdicts whose call was not found where it had to be; not judged.",
-            ["partition"],
+            "partition",
             registry=registry,
         )
-        self.evicted = Gauge(
+        self.evicted = Tally(
             "detector_evicted_routes",
             "Routes forgotten because there were too many.",
-            ["partition"],
+            "partition",
             registry=registry,
         )
-        self.overdue = Gauge(
+        self.overdue = Tally(
             "detector_revert_attempts_overdue_total",
             "Attempts to revert that were made later than promised; stays 0.",
-            ["partition"],
+            "partition",
             registry=registry,
         )
         self.predicate_routes = Gauge(
@@ -144,10 +180,10 @@ class Metrics:
         self.outbox = Gauge(
             "detector_outbox_messages", "Messages not yet acknowledged.", ["outbox"], registry=registry
         )
-        self.refused = Gauge(
+        self.refused = Tally(
             "detector_outbox_refused_messages",
             "Messages that the broker will never take.",
-            ["outbox"],
+            "outbox",
             registry=registry,
         )
         self.kept_back = Gauge(
@@ -185,6 +221,9 @@ class Metrics:
 
     def forget(self, partition: int) -> None:
         """Drop the series of a partition that is no longer ours."""
+        for tally in (each for each in vars(self).values() if isinstance(each, Tally)):
+            if tally.label == "partition":
+                tally.remove(str(partition))
         for gauge in (each for each in vars(self).values() if isinstance(each, Gauge)):
             for sample in next(iter(gauge.collect())).samples:
                 if sample.labels.get("partition") == str(partition):

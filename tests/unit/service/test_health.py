@@ -73,14 +73,24 @@ def test_every_count_of_the_pipeline_is_exported() -> None:
     """What was judged in another way than it asked for can be seen from outside."""
     found = series(render_metrics(shell({3: worker()})))
 
-    assert found["detector_judged_records", "3"] == 90
-    assert found["detector_late_records", "3"] == 3
-    assert found["detector_clamped_records", "3"] == 4
-    assert found["detector_judged_verdicts", "3"] == 5
-    assert found["detector_skipped_verdicts", "3"] == 2
-    assert found["detector_unjoined_verdicts", "3"] == 7
-    assert found["detector_evicted_routes", "3"] == 1
+    assert found["detector_judged_records_total", "3"] == 90
+    assert found["detector_late_records_total", "3"] == 3
+    assert found["detector_clamped_records_total", "3"] == 4
+    assert found["detector_judged_verdicts_total", "3"] == 5
+    assert found["detector_skipped_verdicts_total", "3"] == 2
+    assert found["detector_unjoined_verdicts_total", "3"] == 7
+    assert found["detector_evicted_routes_total", "3"] == 1
     assert found["detector_revert_attempts_overdue_total", "3"] == 6
+
+
+def test_what_only_grows_is_a_counter_and_is_named_like_one() -> None:
+    """Prometheus' own lint objects to anything else, and tools choose `rate` by the type."""
+    rendered = render_metrics(shell({3: worker()})).decode()
+    kinds = dict(line.split()[2:] for line in rendered.splitlines() if line.startswith("# TYPE"))
+    named = {name for name in kinds if name.endswith("_total")}
+
+    assert named == {name for name, kind in kinds.items() if kind == "counter"}
+    assert {"detector_judged_records_total", "detector_outbox_refused_messages_total"} <= named
 
 
 def test_what_is_deaf_is_exported_over_all_partitions() -> None:
@@ -124,6 +134,7 @@ def test_a_partition_that_is_gone_leaves_no_series() -> None:
     assert {key[0] for key in set(before) - set(after)} >= {
         "detector_partition_lag_records",
         "detector_armed_share",
+        "detector_judged_records_total",
     }
 
 
