@@ -66,13 +66,13 @@ class LoneCaller:
         Returns:
             the same without what is left out.
         """
-        caller, row, others, seen, whose, left_out = self.row
-        if not bad and (not row or seen == _LOOKED_AT):
+        caller, length, others, seen, whose, left_out = self.row
+        if not bad and (not length or seen == _LOOKED_AT):
             return judged, bad
         out: set[int] = set()
         last = -1
         for index in (*bad, len(judged)):
-            if row:
+            if length:
                 for good in range(last + 1, min(index, last + 1 + _LOOKED_AT - seen)):
                     seen += 1
                     others += caller_at(judged[good]) != caller
@@ -81,13 +81,13 @@ class LoneCaller:
                 break
             who = caller_at(judged[index])
             if not who or who != caller:
-                caller, row, others, seen = who, 1, 0, 1
+                caller, length, others, seen = who, 1, 0, 1
                 continue
-            row, seen = row + 1, min(seen + 1, _LOOKED_AT)
-            if row > COUNTED and (1.0 - others / seen) ** (row - 1) <= _BY_CHANCE:
+            length, seen = length + 1, min(seen + 1, _LOOKED_AT)
+            if length > COUNTED and (1.0 - others / seen) ** (length - 1) <= _BY_CHANCE:
                 out.add(index)
                 whose, left_out = who, left_out + 1 if whose == who else 1
-        self.row = Row(caller, row, others, seen, whose, left_out)
+        self.row = Row(caller, length, others, seen, whose, left_out)
         if not out:
             return judged, bad
         kept = [index for index in range(len(judged)) if index not in out]

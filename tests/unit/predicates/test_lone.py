@@ -57,6 +57,13 @@ def test_they_are_left_out_once_others_were_good_and_the_row_is_long_for_its_sha
     assert [i for i in range(len(row)) if i not in left(row)[0]] == [10, 11, 12, 13]
 
 
+def test_a_row_is_left_out_from_where_chance_makes_it_less_than_once_in_twenty():
+    """At half of the calls a row of five is one in 16, of six one in 32."""
+    row = [("a", True), *[("b", False)] * 32, *[("a", False)] * 31, *[("a", True)] * 6]
+
+    assert [i for i in range(len(row)) if i not in left(row)[0]] == [68, 69]
+
+
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
 @pytest.mark.parametrize("rate", [0.05, 0.2, 0.5])
 def test_what_strikes_everybody_counts_though_one_caller_makes_most_calls(share, rate):
