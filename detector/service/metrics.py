@@ -12,7 +12,7 @@ _WORK_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5
 
 
 class Tally(Collector):
-    """A counter whose count is kept elsewhere, with the state that it belongs to: it goes on after a restart.
+    """A counter that is counted elsewhere: in a partition's state, say, with which it outlasts a restart.
 
     Args:
         name: without `_total`, which is added.
@@ -166,7 +166,7 @@ class Metrics:
             registry=registry,
         )
         self.overdue = Tally(
-            "detector_revert_attempts_overdue_total",
+            "detector_revert_attempts_overdue",
             "Attempts to revert that were made later than promised; stays 0.",
             "partition",
             registry=registry,
@@ -200,7 +200,7 @@ class Metrics:
             "Routes whose judgement failed by an error of ours and began anew.",
             registry=registry,
         )
-        self.fenced = Counter("detector_fenced_total", "Times another owner was met.", registry=registry)
+        self.fenced = Counter("detector_fenced", "Times another owner was met.", registry=registry)
         self.discarded = Counter(
             "detector_discarded_states", "Saved states that did not fit their topic.", registry=registry
         )

@@ -31,7 +31,9 @@ FOUND = {"errors": Standing(routes={"armed": 4, "unusable": 2}, named={"unusable
 
 def worker(**armed: float) -> Any:
     return SimpleNamespace(
-        cover=SimpleNamespace(counts=lambda: COUNTS, kept_back=0, survey=SimpleNamespace(found=dict(FOUND))),
+        cover=SimpleNamespace(
+            counts=lambda: COUNTS, restored=True, kept_back=0, survey=SimpleNamespace(found=dict(FOUND))
+        ),
         pipeline=SimpleNamespace(armed=lambda: armed),
         catching_up=False,
         position={"telemetry": 7, "evaluations": 0},
@@ -91,6 +93,17 @@ def test_what_only_grows_is_a_counter_and_is_named_like_one() -> None:
 
     assert named == {name for name, kind in kinds.items() if kind == "counter"}
     assert {"detector_judged_records_total", "detector_outbox_refused_messages_total"} <= named
+
+
+def test_counts_do_not_fall_while_a_partition_is_restored() -> None:
+    """A reload takes up one route after the other; what falls and rises counts as so many new ones."""
+    known = shell({3: worker()})
+    render_metrics(known)
+    restoring = worker()
+    restoring.cover.restored, restoring.cover.counts = False, lambda: dict.fromkeys(COUNTS, 0)
+    known.workers[3] = restoring
+
+    assert series(render_metrics(known))["detector_judged_records_total", "3"] == 90
 
 
 def test_what_is_deaf_is_exported_over_all_partitions() -> None:
