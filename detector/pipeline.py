@@ -11,7 +11,6 @@ come to the same decisions.
 import dataclasses
 from collections.abc import Callable, Container, Iterable, Iterator, KeysView, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from operator import sub
 from typing import Any
 
@@ -25,7 +24,7 @@ from detector.modes.plan import Caps, Plan
 from detector.modes.route import RouteJudge
 from detector.modes.silence import CommonSilence
 from detector.modes.verdicts import believed
-from detector.windows.columns import Calls, Row, Table, retimed
+from detector.windows.columns import Calls, Table
 from detector.windows.held import Held
 from detector.windows.inbox import MOST
 from detector.windows.put_off import put_off
@@ -100,8 +99,7 @@ class Pipeline:
             records, offsets, arrivals = self._uncovered(records, offsets, arrivals)
             if not records:
                 return []
-        rows = self._plan.columns.rows(records)
-        table = self._plan.columns.of(rows)
+        table = self._plan.columns.read(records)
         judges = self._present(table.routes, offsets[0])
         if judges is None:
             half = len(records) // 2
@@ -109,19 +107,18 @@ class Pipeline:
             return first + self.take(records[half:], offsets[half:], arrivals[half:])
         # Seldom: so it is asked of the whole batch first.
         if max(table.times) > min(arrivals) + FUTURE_S and max(map(sub, table.times, arrivals)) > FUTURE_S:
-            self._clamp(rows, arrivals)
+            self._clamp(table, arrivals)
         inboxes = {route: judge.inbox for route, judge in judges.items()}
         suspected = self._suspected(table, judges)
-        left = put_off(table, rows, offsets, inboxes)
+        left = put_off(table, offsets, inboxes, self._plan.columns.layout)
         if self._plan.joins_verdicts:
-            fed = set(chain.from_iterable(left.values()))
+            fed = {position for positions, _ in left.values() for position in positions}
             for position, record in enumerate(records):
                 if position not in fed:
                     judges[record.route].remember((record,))
         decisions: list[Decision] = []
-        for route, positions in left.items():
-            calls = Calls(records, rows, offsets)
-            mine = calls if len(positions) == len(records) else calls.only(positions)
+        for route, (positions, rows) in left.items():
+            mine = Calls([records[i] for i in positions], rows, [offsets[i] for i in positions])
             if route in suspected or not inboxes[route].calm:
                 mine = self._held.take(route, mine) or mine
                 decisions += self._safely(judges[route], partial(judges[route].feed, mine))
@@ -288,12 +285,12 @@ class Pipeline:
         self._skipped += len(records) - len(kept)
         return [records[i] for i in kept], [offsets[i] for i in kept], [arrivals[i] for i in kept]
 
-    def _clamp(self, rows: list[Row], arrivals: Sequence[float]) -> None:
+    def _clamp(self, table: Table, arrivals: Sequence[float]) -> None:
         """Believe event times only so far ahead of their arrival."""
-        for i, (row, arrival) in enumerate(zip(rows, arrivals, strict=True)):
-            if row[1] > arrival + FUTURE_S:
-                rows[i] = retimed(row, arrival + FUTURE_S)
-                self._routes[row[0]].clamped += 1
+        for route, time, arrival in zip(table.routes, table.times, arrivals, strict=True):
+            self._routes[route].clamped += time > arrival + FUTURE_S
+        limits = (arrival + FUTURE_S for arrival in arrivals)
+        table.times = [*map(min, table.times, limits)]
 
     def _touch(self, judge: RouteJudge, kind: int, offset: int) -> None:
         first = self._dirty.setdefault(judge.route, [None, None])

@@ -13,8 +13,9 @@ from detector.contract.model import Contract, Defaults, Fallback, MatrixRow, Mod
 from detector.pipeline import Pipeline
 from detector.predicates.base import Budget, Judge
 from detector.windows.array_segment import ArraySegment, Part
+from detector.windows.arrays import Layout
 from detector.windows.columns import Columns, Table
-from detector.windows.segment import OFFSET, TIME, Segment, made_after
+from detector.windows.segment import Segment, made_after
 from topics.telemetry import Evaluation, TelemetryRecord
 
 T0 = 1_700_000_000
@@ -39,7 +40,7 @@ def segment(records: Sequence[TelemetryRecord], since=None, boundary=None, field
     since = None if since is None else T0 + since
     fresh = None if since is None else made_after(records, times, since)
     offsets = range(offset, offset + len(records))
-    return Segment(times, offsets, columns.of(columns.rows(records)).columns, fresh, first)
+    return Segment(times, offsets, columns.read(records).columns, fresh, first)
 
 
 def calls_of(part: Segment) -> Table:
@@ -49,14 +50,10 @@ def calls_of(part: Segment) -> Table:
 
 def dense(part: Segment, cuts: Iterable[int] = ()) -> ArraySegment:
     """The calls of a segment that has no `fresh`, gathered from arrays that end at `cuts`."""
-    fields = (TIME, OFFSET, *part.columns)
-    arrays = {field: part.array(field) for field in fields}
-    ends = [*sorted(cuts), len(part)]
-    parts = [
-        Part({field: array[first:last] for field, array in arrays.items()})
-        for first, last in pairwise([0, *ends])
-    ]
-    return ArraySegment(parts, tuple(part.columns), part.boundary, part.phase)
+    layout = Layout(part.columns)
+    whole = Part.of(calls_of(part), part.offsets, layout)
+    parts = [whole.copy(first, last) for first, last in pairwise([0, *sorted(cuts), len(part)])]
+    return ArraySegment(parts, layout, part.boundary, part.phase)
 
 
 def _fields_of(records: Sequence[TelemetryRecord]) -> set[str]:

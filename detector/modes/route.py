@@ -20,13 +20,14 @@ from detector.modes.deployments import Deployments
 from detector.modes.plan import Plan
 from detector.modes.scope import ScopeJudge
 from detector.modes.verdicts import Coming, LateVerdicts
-from detector.modes.walk import walk
+from detector.modes.walk import may_wait, walk
 from detector.predicates.absence import Absence
 from detector.windows.array_segment import ArraySegment
 from detector.windows.columns import Calls
 from detector.windows.inbox import Inbox
 from detector.windows.paneclock import clock_of
-from detector.windows.segment import HasArrays, Place, Segment
+from detector.windows.put_off import WORTH_LAYING
+from detector.windows.segment import Place, Segment
 from topics.control import Override
 from topics.scope import scope_of
 from topics.telemetry import Evaluation, TelemetryRecord
@@ -83,46 +84,55 @@ class RouteJudge(ScopeJudge):
         if not self._clock.started:
             self._clock.move(self._clock.pane(times[0]))
         decisions: list[Decision] = []
-        start, n = 0, len(times)
+        start, n, closed = 0, len(times), False
         while start < n:
             end = self._segment_end(times, start)
             if end > start:
                 some = calls if end - start == n else calls.part(start, end)
+                if closed and end == n and self._put_off(some, many=n >= WORTH_LAYING):
+                    return decisions
                 self.take(self._on_time(some), decisions)
             if end < n:
                 if not self.machine.engaged:
                     self.probing.sample(calls.records[end])
                 self._advance(times[end], decisions)
+                closed = True
             start = end
         self._open_inbox()
         return decisions
 
+    def _put_off(self, calls: Calls, *, many: bool) -> bool:
+        """Let the calls behind a pane that has closed wait, if all of them may; `many` more will come so."""
+        self._open_inbox()
+        if waits := may_wait(self.walkers, self._columns, calls, self.inbox, many=many):
+            self.remember(calls.records)
+        return waits
+
     def settle(self) -> None:
         """Walk what waits in the inbox; nobody flips, or it would not have been put there."""
-        inbox = self.inbox
-        if not inbox:
+        if not self.inbox:
             return
-        rows = [self._segment(*inbox.empty(), None)] if inbox.rows else []
-        if inbox.parts:
-            parts: list[HasArrays] = [*inbox.empty_parts(), *rows]
-            segment: Segment = ArraySegment(
-                parts, self._columns.names, self._clock.boundary, self._clock.phase
-            )
-        else:
-            (segment,) = rows
-        segment, flipped = walk(self.walkers, segment)
-        if flipped:
-            raise AssertionError(f"{self.route}: a call that makes a judge flip had been left to wait")
+        segment, _ = self._walk_with_waiting(Calls((), (), ()))
         self._count_in(segment)
         self._waiting.append(segment)
         self.covers[0] = max(self.covers[0], segment.last[0] + 1)
 
+    def _walk_with_waiting(self, calls: Calls) -> tuple[Segment, bool]:
+        """Walk what waits and calls that come after it in one go; see `walk`."""
+        waiting, parts, (rows, offsets) = len(self.inbox), self.inbox.empty_parts(), self.inbox.empty()
+        rows, offsets = [*rows, *calls.rows], [*offsets, *calls.offsets]
+        clock, whole = self._clock, [self._segment(rows, offsets, None)] if rows else []
+        if parts:
+            whole = [ArraySegment([*parts, *whole], self._columns.layout, clock.boundary, clock.phase)]
+        segment, flipped = walk(self.walkers, whole[0])
+        if flipped and len(segment) <= waiting:
+            raise AssertionError(f"{self.route}: a call that makes a judge flip had been left to wait")
+        return segment, flipped
+
     def _open_inbox(self) -> None:
         """Let calls wait while all judges are calm, until a pane closes."""
-        inbox = self.inbox
-        inbox.calm = (
-            not self.machine.engaged and not self.deployments and all(judge.calm for judge in self.walkers)
-        )
+        inbox, alone = self.inbox, not self.machine.engaged and not self.deployments
+        inbox.calm = alone and all(judge.calm for judge in self.walkers)
         if inbox.calm:
             inbox.patience = [judge.patience for judge in self.walkers]
         inbox.since = self._clock.begins - self._history_s
@@ -164,15 +174,12 @@ class RouteJudge(ScopeJudge):
 
     def _take_some(self, calls: Calls, decisions: list[Decision]) -> Calls:
         """See `ScopeJudge`; those that have waited go first, in one walk with these."""
-        if self.machine.engaged or not self.inbox.rows or self.inbox.parts:
+        waiting = len(self.inbox)
+        if self.machine.engaged or not waiting:
             self.settle()
             return super()._take_some(calls, decisions)
-        rows, offsets = self.inbox.empty()
-        whole = self._segment([*rows, *calls.rows], [*offsets, *calls.offsets], None)
-        segment, flipped = walk(self.walkers, whole)
-        if len(segment) < len(rows):
-            raise AssertionError(f"{self.route}: a call that makes a judge flip had been left to wait")
-        return self._taken(calls, len(segment) - len(rows), segment, decisions, flipped=flipped)
+        segment, flipped = self._walk_with_waiting(calls)
+        return self._taken(calls, len(segment) - waiting, segment, decisions, flipped=flipped)
 
     def _taken(
         self, calls: Calls, taken: int, segment: Segment, decisions: list[Decision], *, flipped: bool

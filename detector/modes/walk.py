@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 
 from detector.predicates.base import Judge
+from detector.windows.array_segment import Part
+from detector.windows.columns import Calls, Columns
+from detector.windows.inbox import Inbox
 from detector.windows.segment import Segment
 
 
@@ -22,6 +25,21 @@ def walk(judges: Sequence[Judge], segment: Segment) -> tuple[Segment, bool]:
         for judge in judges:
             judge.observe(segment)
     return segment, True
+
+
+def may_wait(judges: Sequence[Judge], columns: Columns, calls: Calls, inbox: Inbox, *, many: bool) -> bool:
+    """Put calls into their route's inbox if all of them may wait there; `many` are laid out as arrays."""
+    table = columns.of(calls.rows)
+    if not inbox.calm or min(table.times) < inbox.since or max(table.times) >= inbox.until:
+        return False
+    for place, judge in enumerate(judges):
+        if not all(inbox.bears(place) for _ in judge.suspects(table)):
+            return False
+    if many:
+        inbox.lay(Part.of(table, calls.offsets, columns.layout))
+    else:
+        inbox.add(calls.rows, calls.offsets)
+    return True
 
 
 def bad_calls(judges: Sequence[Judge], segment: Segment) -> list[int]:

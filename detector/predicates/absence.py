@@ -64,7 +64,7 @@ class Absence(JudgeBase):
     def absorb(self, segment: Segment) -> None:
         """Take note of the time since the last record."""
         self._seen += len(segment)
-        first = next((time for time in segment.times if time > self._last), None)
+        first = segment.first_after(self._last)
         if first is None:
             return
         # A gap of a second or more always begins a segment of its own, whatever the batches were.

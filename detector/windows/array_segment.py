@@ -1,30 +1,64 @@
 """Calls that lie in several places, as one segment made of arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.windows.arrays import values_of
-from detector.windows.segment import OFFSET, TIME, HasArrays, Place, Positions, Segment
+from detector.windows.arrays import OFFSET, TIME, Block, Layout, values_of
+from detector.windows.columns import Table
+from detector.windows.segment import HasBlocks, Place, Positions, Segment
 
 
 class Part:
-    """Calls as arrays: their columns, `TIME` and `OFFSET`."""
+    """Calls as arrays: the blocks of a `Layout`, whose rows are columns of one length."""
 
-    __slots__ = ("_arrays",)
+    __slots__ = ("_blocks",)
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._arrays = arrays
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        self._blocks = tuple(blocks)
+
+    @classmethod
+    def of(cls, table: Table, offsets: Sequence[int], layout: Layout) -> "Part":
+        """Lay out calls that lie at these offsets."""
+        numbers, others, _ = layout.blocks
+        times = np.array(table.times, dtype=np.float64)
+        return cls(
+            (
+                np.concatenate([times, *map(table.array, numbers[1:])]).reshape(len(numbers), -1),
+                np.concatenate([*map(table.array, others)]).reshape(len(others), -1),
+                _whole(offsets)[None],
+            )
+        )
 
     def __len__(self) -> int:
-        return len(self._arrays[TIME])
+        return len(self.times)
 
-    def array(self, field: str) -> NDArray[Any]:
-        """See `HasArrays`."""
-        return self._arrays[field]
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Event times, Unix seconds."""
+        times: NDArray[np.float64] = self._blocks[0][0]
+        return times
+
+    def block(self, layout: Layout, number: int) -> Block:
+        """See `HasBlocks`."""
+        return self._blocks[number]
+
+    def some(self, index: Any) -> "Part":
+        """Some of the calls."""
+        return Part([block.take(index, axis=1) for block in self._blocks])
+
+    def copy(self, start: int, end: int) -> "Part":
+        """The calls [start, end), apart from all others."""
+        return Part([block[:, start:end].copy() for block in self._blocks])
+
+
+def _whole(offsets: Sequence[int]) -> NDArray[np.int64]:
+    if isinstance(offsets, range):
+        return np.arange(offsets.start, offsets.stop, offsets.step, dtype=np.int64)
+    return np.array(offsets, dtype=np.int64)
 
 
 class ArraySegment(Segment):
@@ -34,18 +68,16 @@ class ArraySegment(Segment):
 
     Args:
         parts: where they lie; at least one.
-        fields: names of the columns.
+        layout: of their columns.
         boundary, phase: as of a `Segment`.
     """
 
-    __slots__ = ("_masks", "_size", "_together", "fields")
+    __slots__ = ("_masks", "_size", "_together", "layout")
 
-    def __init__(
-        self, parts: Sequence[HasArrays], fields: Sequence[str], boundary: int, phase: float = 0.0
-    ) -> None:
-        self._together = _Together(parts)
+    def __init__(self, parts: Sequence[HasBlocks], layout: Layout, boundary: int, phase: float = 0.0) -> None:
+        self._together = _Together(parts, layout)
         self._masks: dict[str, NDArray[np.bool_] | None] = {}
-        self.fields = fields
+        self.layout = layout
         self._size = len(self.array(TIME))
         self.columns = _Lists(self._together)
         self.fresh = None
@@ -70,14 +102,25 @@ class ArraySegment(Segment):
         """See `Segment.newest`."""
         return float(self.array(TIME).max())
 
+    def first_after(self, time: float) -> float | None:
+        """See `Segment.first_after`."""
+        times = self.array(TIME)
+        later = times > time
+        first = later.argmax()
+        return float(times[first]) if later[first] else None
+
     @property
     def last(self) -> Place:
         """See `Segment.last`."""
         return int(self.array(OFFSET)[-1]), float(self.array(TIME)[-1])
 
     def array(self, field: str) -> NDArray[Any]:
-        """See `HasArrays`; made once."""
+        """See `Segment.array`."""
         return self._together.array(field)
+
+    def block(self, layout: Layout, number: int) -> Block:
+        """See `HasBlocks`."""
+        return self._together.block(number)
 
     def numbers(
         self, field: str, *, primary: bool = True, ok: bool = True
@@ -141,38 +184,43 @@ class ArraySegment(Segment):
         return self if len(positions) == len(self) else self._at(positions)
 
     def _at(self, index: Any) -> "ArraySegment":
-        return ArraySegment((_Some(self, index),), self.fields, self.boundary, self.phase)
+        return ArraySegment((_Some(self, index),), self.layout, self.boundary, self.phase)
 
 
 class _Some(NamedTuple):
-    """Some calls of others: where is said as an array is asked."""
+    """Some calls of others: where is said as a block is asked."""
 
-    of: HasArrays
+    of: HasBlocks
     index: Any
 
-    def array(self, field: str) -> NDArray[Any]:
-        found: NDArray[Any] = self.of.array(field)[self.index]
-        return found
+    def block(self, layout: Layout, number: int) -> Block:
+        return self.of.block(layout, number)[:, self.index]
 
 
 class _Together:
-    """Arrays of several parts, each put together when it is asked for, once.
+    """Blocks of several parts, each put together when it is asked for, once.
 
     Apart from the segment, which its lists must not refer to: a cycle for every segment would be garbage that
     only the collector finds.
     """
 
-    __slots__ = ("_arrays", "_parts")
+    __slots__ = ("_blocks", "_layout", "_parts")
 
-    def __init__(self, parts: Sequence[HasArrays]) -> None:
+    def __init__(self, parts: Sequence[HasBlocks], layout: Layout) -> None:
         self._parts = parts
-        self._arrays: dict[str, NDArray[Any]] = {}
+        self._layout = layout
+        self._blocks: list[Block | None] = [None] * len(layout.blocks)
 
     def array(self, field: str) -> NDArray[Any]:
-        found = self._arrays.get(field)
+        number, row = self._layout.place[field]
+        found: NDArray[Any] = self.block(number)[row]
+        return found
+
+    def block(self, number: int) -> Block:
+        found = self._blocks[number]
         if found is None:
-            arrays = [part.array(field) for part in self._parts]
-            found = self._arrays[field] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+            blocks = [part.block(self._layout, number) for part in self._parts]
+            found = self._blocks[number] = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
         return found
 
 
@@ -181,7 +229,7 @@ class _Lists(dict[str, Sequence[Any]]):
 
     __slots__ = ("_arrays",)
 
-    def __init__(self, arrays: HasArrays) -> None:
+    def __init__(self, arrays: _Together) -> None:
         self._arrays = arrays
 
     def __missing__(self, field: str) -> Sequence[Any]:
@@ -196,7 +244,7 @@ def join(segments: Sequence[Segment]) -> Segment:
         return first
     for each in segments:
         if isinstance(each, ArraySegment):
-            return ArraySegment(segments, each.fields, first.boundary, first.phase)
+            return ArraySegment(segments, each.layout, first.boundary, first.phase)
     flat = chain.from_iterable
     return Segment(
         list(flat(segment.times for segment in segments)),

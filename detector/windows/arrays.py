@@ -1,6 +1,6 @@
 """Columns of telemetry fields as arrays, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,33 @@ from numpy.typing import NDArray
 
 from detector.windows.kinds import KINDS
 
+TIME = "event_time"
+OFFSET = "offset"
+
+Block = NDArray[Any]  # columns of one kind as rows
+
 _NUMBERS = (int, float, bool)
 _SHARED = frozenset({"served_by", "error"})  # nearly always their default, which is one object
+
+
+class Layout:
+    """Which fields are kept together, as the rows of one block: numbers with the event times, all others.
+
+    Attributes:
+        blocks: their names.
+        place: of each, its block and its row there.
+    """
+
+    __slots__ = ("blocks", "place")
+
+    def __init__(self, fields: Iterable[str]) -> None:
+        names = list(fields)
+        numbers = [TIME, *filter(is_number, names)]
+        others = [field for field in names if not is_number(field)]
+        self.blocks = (numbers, others, [OFFSET])
+        self.place = {
+            field: (block, row) for block, names in enumerate(self.blocks) for row, field in enumerate(names)
+        }
 
 
 def is_number(field: str) -> bool:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from detector.windows.arrays import array_of
+from detector.windows.arrays import Layout, array_of
+from detector.windows.readers import READERS
 from topics.telemetry import TelemetryRecord
 
 Row = tuple[Any, ...]  # of a call: route, event time, and what the contract needs
@@ -57,24 +58,25 @@ class Columns:
 
     Attributes:
         names: of the fields.
+        layout: of their arrays.
     """
 
-    __slots__ = ("_made", "_read", "names")
+    __slots__ = ("_made", "_readers", "layout", "names")
 
     def __init__(self, fields: Iterable[str]) -> None:
         wanted = [*ALWAYS, *sorted(set(fields) - set(ALWAYS) - {""})]
         made = [field for field in wanted if field.startswith(FEATURE) or field in DERIVED]
         plain = [field for field in wanted if field not in made]
         self.names = (*plain, *made)
+        self.layout = Layout(self.names)
         self._made = [value_of(field) for field in made]
-        self._read = attrgetter(*_FIRST, *plain)
+        self._readers = [READERS[field] for field in (*_FIRST, *plain)]
 
-    def rows(self, records: Sequence[TelemetryRecord]) -> list[Row]:
-        """Route, event time and values of each record, which take a tenth of what a record takes."""
-        if not self._made:
-            return list(map(self._read, records))
-        made = self._made
-        return [(*self._read(record), *[read(record) for read in made]) for record in records]
+    def read(self, records: Sequence[TelemetryRecord]) -> "Table":
+        """Read what the contract needs out of records."""
+        routes, times, *values = [read(records) for read in self._readers]
+        values += [[read(record) for record in records] for read in self._made]
+        return Table(routes, times, dict(zip(self.names, values, strict=True)))
 
     def of(self, rows: Iterable[Row]) -> "Table":
         """Turn at least one row into columns."""
@@ -90,7 +92,7 @@ class Table:
         columns: values by field, None where not measured.
     """
 
-    __slots__ = ("_arrays", "columns", "routes", "times")
+    __slots__ = ("_arrays", "_size", "columns", "routes", "times")
 
     def __init__(
         self, routes: Sequence[str], times: Sequence[float], columns: dict[str, Sequence[Any]]
@@ -98,10 +100,18 @@ class Table:
         self.routes = routes
         self.times = times
         self.columns = columns
+        self._size = len(next(iter(columns.values())))
         self._arrays: dict[str, NDArray[Any]] = {}
 
     def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
+        return self._size
+
+    def rows(self, positions: Sequence[int]) -> list[Row]:
+        """Route, event time and values of the calls at these positions."""
+        every = (self.routes, self.times, *self.columns.values())
+        if len(positions) == self._size:
+            return list(zip(*every, strict=True))
+        return [tuple([column[i] for column in every]) for i in positions]
 
     def some(self, positions: Sequence[int], fields: Iterable[str]) -> "Table":
         """Some columns of the calls at these positions, without their routes and times."""
@@ -115,17 +125,12 @@ class Table:
         return found
 
 
-def retimed(row: Row, time: float) -> Row:
-    """The row with another event time."""
-    return (row[0], time, *row[2:])
-
-
 class Calls(NamedTuple):
     """Calls of one route as they come, in arrival order; all three have one length.
 
     Attributes:
         records: as decoded.
-        rows: what the contract needs of them, see `Columns.rows`; event times no further ahead of their
+        rows: what the contract needs of them, see `Table.rows`; event times no further ahead of their
             arrival than is believed.
         offsets: where they lie, ascending.
     """

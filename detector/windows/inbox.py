@@ -5,10 +5,10 @@ raises a suspicion and a judge's patience is at its end. It waits here until one
 """
 
 import math
+from collections.abc import Sequence
 
 from detector.windows.array_segment import Part
 from detector.windows.columns import Row
-from detector.windows.segment import TIME
 
 MOST = 4096  # calls; a clock that stands still must not fill the memory
 _FEW = 32  # calls: more are walked while the processor still has them close by
@@ -19,7 +19,7 @@ class Inbox:
 
     Attributes:
         parts: calls that have waited longest, as arrays, in arrival order; `laid`: how many they are.
-        rows, offsets: those that came after them; see `Columns.rows`.
+        rows, offsets: those that came after them; see `Table.rows`.
         since, until: a call may wait if its event time, Unix seconds, is in [since, until).
         calm: nothing but suspicious calls can raise an alarm on the route before its next pane closes.
         patience: of each judge that walks, how many of them it bears; those that wait are taken off.
@@ -43,7 +43,7 @@ class Inbox:
     @property
     def newest(self) -> float:
         """Greatest event time of what waits, Unix seconds; -inf: nothing does."""
-        laid = max((float(part.array(TIME).max()) for part in self.parts), default=-math.inf)
+        laid = max((float(part.times.max()) for part in self.parts), default=-math.inf)
         return max(laid, max((row[1] for row in self.rows), default=-math.inf))
 
     def takes(self, oldest: float, newest: float) -> bool:
@@ -54,6 +54,11 @@ class Inbox:
         """Put calls behind those that wait."""
         self.parts.append(part)
         self.laid += len(part)
+
+    def add(self, rows: Sequence[Row], offsets: Sequence[int]) -> None:
+        """Put calls behind all others."""
+        self.rows += rows
+        self.offsets += offsets
 
     def empty(self) -> tuple[list[Row], list[int]]:
         """Hand over the rows that wait."""

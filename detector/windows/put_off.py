@@ -9,46 +9,47 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detector.windows.array_segment import Part
+from detector.windows.arrays import Layout
 from detector.windows.columns import Row, Table
 from detector.windows.inbox import Inbox
-from detector.windows.segment import OFFSET, TIME
 
 WORTH_LAYING = 20  # calls of a route in a batch; fewer are put off faster one by one
 
 
 def put_off(
-    table: Table, rows: Sequence[Row], offsets: Sequence[int], inboxes: Mapping[str, Inbox]
-) -> dict[str, list[int]]:
+    table: Table, offsets: Sequence[int], inboxes: Mapping[str, Inbox], layout: Layout
+) -> dict[str, tuple[list[int], list[Row]]]:
     """Put the calls of a batch that may wait into the inboxes of their routes.
 
     Args:
-        table, rows: the batch, as columns and as rows.
+        table: the batch.
         offsets: of its calls.
         inboxes: of all routes in it, and of no others.
+        layout: of what is laid into them.
 
     Returns:
-        By route, the positions of all other calls, ascending; behind the first of them none has been put off.
+        By route, positions, ascending, and rows of all other calls; behind the first of them none has been
+        put off.
     """
-    left: defaultdict[str, list[int]] = defaultdict(list)
-    few = len(rows) < WORTH_LAYING * len(inboxes)
-    rest = range(len(rows)) if few else _lay(table, offsets, inboxes)
-    whole = len(rest) == len(rows)
-    places = zip(rest, rows, offsets, strict=True) if whole else ((i, rows[i], offsets[i]) for i in rest)
-    for position, row, offset in places:
+    left: defaultdict[str, tuple[list[int], list[Row]]] = defaultdict(lambda: ([], []))
+    few = len(table) < WORTH_LAYING * len(inboxes)
+    rest = range(len(table)) if few else _lay(table, offsets, inboxes, layout)
+    for position, row in zip(rest, table.rows(rest), strict=True):
         inbox = inboxes[row[0]]
         if inbox.since <= row[1] < inbox.until:
             inbox.rows.append(row)
-            inbox.offsets.append(offset)
+            inbox.offsets.append(offsets[position])
         else:
             inbox.until = -math.inf  # what follows comes after it
-            left[row[0]].append(position)
+            positions, rows = left[row[0]]
+            positions.append(position)
+            rows.append(row)
     return left
 
 
-def _lay(table: Table, offsets: Sequence[int], inboxes: Mapping[str, Inbox]) -> Sequence[int]:
+def _lay(table: Table, offsets: Sequence[int], inboxes: Mapping[str, Inbox], layout: Layout) -> Sequence[int]:
     """Lay out the calls of every route all of whose calls may wait; return the positions of all others."""
     index = {route: number for number, route in enumerate(inboxes)}
     kind = np.int16 if len(index) < 1 << 15 else np.int64  # few bits are sorted faster
@@ -64,20 +65,12 @@ def _lay(table: Table, offsets: Sequence[int], inboxes: Mapping[str, Inbox]) -> 
     ]
     if not any(fits):
         return range(len(codes))
-    arrays = {TIME: times, OFFSET: _whole(offsets)[order]}
-    for field in table.columns:
-        arrays[field] = table.array(field)[order]
+    laid = Part.of(table, offsets, layout).some(order)
     rest: list[int] = []
     for (inbox, start, end, _, _), fitting in zip(shares, fits, strict=True):
         if fitting:
             # Copied: a route that is quiet from here on must not keep the calls of all others alive.
-            inbox.lay(Part({field: array[start:end].copy() for field, array in arrays.items()}))
+            inbox.lay(laid.copy(start, end))
         else:
             rest += order[start:end].tolist()
     return rest
-
-
-def _whole(offsets: Sequence[int]) -> NDArray[np.int64]:
-    if isinstance(offsets, range):
-        return np.arange(offsets.start, offsets.stop, offsets.step, dtype=np.int64)
-    return np.array(offsets, dtype=np.int64)

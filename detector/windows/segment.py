@@ -10,23 +10,20 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.windows.arrays import array_of
+from detector.windows.arrays import OFFSET, TIME, Block, Layout, array_of
 from topics.telemetry import PRIMARY, TelemetryRecord
 
 SLOW = "slow probe"  # column of a segment made while a scope is active: probes whose answer took too long
 EARLY = "early"  # likewise: calls that ended while those that fail, made at the same time, would still be out
-TIME = "event_time"
-OFFSET = "offset"
-
 Place = tuple[int, float]  # offset and event time, Unix seconds
 Positions = Sequence[int] | NDArray[np.int64]
 
 
-class HasArrays(Protocol):
+class HasBlocks(Protocol):
     """Calls of one route, in arrival order."""
 
-    def array(self, field: str) -> NDArray[Any]:
-        """A column of them, or `TIME` or `OFFSET`, as `array_of` makes it."""
+    def block(self, layout: Layout, number: int) -> Block:
+        """Some of their columns, and `TIME` and `OFFSET`, as `array_of` makes them."""
         ...
 
 
@@ -86,17 +83,25 @@ class Segment:
         """Greatest event time, Unix seconds."""
         return max(self.times)
 
+    def first_after(self, time: float) -> float | None:
+        """Event time of the first call later than `time`, Unix seconds; None: there is none such."""
+        return next((each for each in self.times if each > time), None)
+
     @property
     def last(self) -> Place:
         """Of the last call."""
         return self.offsets[-1], self.times[-1]
 
     def array(self, field: str) -> NDArray[Any]:
-        """See `HasArrays`; made once."""
+        """A column, or `TIME` or `OFFSET`, as `array_of` makes it, once."""
         found = self._arrays.get(field)
         if found is None:
             found = self._arrays[field] = self._array(field)
         return found
+
+    def block(self, layout: Layout, number: int) -> Block:
+        """See `HasBlocks`."""
+        return np.stack([self.array(field) for field in layout.blocks[number]])
 
     def _array(self, field: str) -> NDArray[Any]:
         if field == TIME:

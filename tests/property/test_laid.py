@@ -9,6 +9,7 @@ import pytest
 from detector.modes.plan import Plan
 from detector.modes.verdicts import HORIZON_S
 from detector.pipeline import Pipeline
+from detector.windows.arrays import Layout
 from detector.windows.inbox import MOST, Inbox
 from tests.builders import (
     T0,
@@ -109,9 +110,10 @@ def test_a_quiet_route_does_not_keep_the_calls_of_others_alive(laid):
 
     assert sorted(laid) == [30, 400]
     (part,) = pipeline.route("quiet").inbox.parts
-    for field in ("event_time", "latency_s", "error"):
-        array = part.array(field)
-        assert (len(array), array.base) == (30, None)
+    layout = Layout(())
+    for number in range(len(layout.blocks)):
+        block = part.block(layout, number)
+        assert (block.shape[1], block.base) == (30, None)
 
 
 def test_what_was_not_measured_at_first_is_learnt_like_elsewhere(laid):
