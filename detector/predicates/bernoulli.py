@@ -15,7 +15,6 @@ times the one wanted, for tempering alone falls short (measured: by 10 to 12 tim
 autocorrelations from 0.7 to 0.9 and A = 1e6).
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,19 +22,20 @@ from typing import Any
 
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict, WayBack
+from detector.predicates.change import is_change
 from detector.predicates.design_effect import MARGIN, DesignEffect
 from detector.predicates.interval import wilson
 from detector.predicates.lone import NONE, LoneCaller, Row
 from detector.predicates.power import smallest_share
+from detector.predicates.probes import with_slow, without_early
 from detector.predicates.recovery import Recovery
 from detector.predicates.shiryaev_roberts import MOST_PATIENCE, MixtureShiryaevRoberts
 from detector.windows.segment import EARLY, SLOW, Positions, Segment
 from detector.windows.shares import Flagged, Share
 
-# Likelihood ratio of "within the ceiling" to half the rate of the breach on the calls before it; below this
-# the traffic may have been like that all along. Some calls of bad traffic always look good by chance: of a
-# stream at nine times its ceiling, one in seven begins with ten good calls.
-_KNOWN_HEALTHY = math.log(1e5)
+# Times the ceiling: what traffic may always have been like; a rate beyond it was an outage, and says nothing
+# of other times.
+_CHRONIC = 4.0
 _FOUND_WITHIN_S = 10.0
 # Nobody's healthy traffic. Half would be too, but half of some eight calls often fail where a third do.
 _ALL_BUT_ALL = 0.9
@@ -63,8 +63,8 @@ class BernoulliJudge(JudgeBase, ABC):
         self._lone = LoneCaller() if spec.unless_alone else None
         self._undo_lone = NONE
         self._recovery: Recovery | None = None
-        self._before = (0, 0)  # calls, and bad ones, seen before the test was last restarted
-        self._proven = False  # the traffic has been within the ceiling
+        # Calls, and bad ones, seen before the test was last restarted, breaches that were acted on left out.
+        self._before = (0, 0)
         self._unusable = False
         self._exceeded = False  # by healthy traffic, as calibration has found
         self._was_over = False  # a breach, or the time in which it was unusable
@@ -103,7 +103,6 @@ class BernoulliJudge(JudgeBase, ABC):
         """Armed from the first judged call on: the ceiling comes with the contract."""
         known = (
             self._before[0]
-            or self._proven
             or self._test.seen
             or self._test.gap
             or self._was_over
@@ -187,14 +186,14 @@ class BernoulliJudge(JudgeBase, ABC):
             if not bad or self._exceeded:
                 self._undo = self._test.pass_over(len(judged))
                 return None
-            self._undo = (self._test.save(), None, None, False, False, self._proven, self.verdict)
+            self._undo = (self._test.save(), None, None, False, False, self._before, self.verdict)
             index = self._test.observe(len(judged), bad)
             if index is None:
                 return None
             self._forget_row()
             self._breached()
         else:
-            state = (self.latched, self._unusable, self._proven, self.verdict)
+            state = (self.latched, self._unusable, self._before, self.verdict)
             self._undo = (self._test.save(), recovery, recovery.save(), *state)
             index = recovery.observe(len(judged), bad)
             if index is None or (self._unusable and self.walks):
@@ -217,7 +216,7 @@ class BernoulliJudge(JudgeBase, ABC):
         if isinstance(undo, int):
             self._test.gap = undo
             return
-        test, self._recovery, recovery, self.latched, self._unusable, self._proven, self.verdict = undo
+        test, self._recovery, recovery, self.latched, self._unusable, self._before, self.verdict = undo
         self._test.undo(test)
         if self._recovery is not None:
             self._recovery.load(recovery)
@@ -226,7 +225,9 @@ class BernoulliJudge(JudgeBase, ABC):
         healthy, samples, bad = self._test.excursion()
         rate = bad / samples
         value, detail = self._said(bad, samples)
-        known = self._proven or self._known_healthy(healthy, self._test.bad - bad, rate)
+        calls, earlier = self._before
+        before = calls + healthy, earlier + self._test.bad - bad
+        known = is_change(before, (samples, bad), self._ceiling, self._phi, self._run_length)
         total_failure = self.acts_on_total_failure and value >= _ALL_BUT_ALL
         self._unusable = not known and not total_failure
         self.latched = not self._unusable
@@ -234,15 +235,6 @@ class BernoulliJudge(JudgeBase, ABC):
         detail |= {"evidence": self._test.evidence, "design_effect": self._phi}
         self.verdict = Verdict(outcome, value, self.spec.ceiling, samples, detail=detail)
         self._recovery = self._way_out() if self._unusable else Recovery(self._ceiling, rate)
-
-    def _known_healthy(self, calls: int, bad: int, rate: float) -> bool:
-        """Whether the calls before a breach with this rate were within the ceiling, chance left aside."""
-        calls, bad = calls + self._before[0], bad + self._before[1]
-        p0 = self._ceiling
-        high = min(max(2 * p0, rate / 2), (1 + p0) / 2)
-        good = calls - bad
-        said = bad * math.log(p0 / high) + good * math.log((1 - p0) / (1 - high))
-        return said / self._phi >= _KNOWN_HEALTHY
 
     def _said(self, bad: int, samples: int) -> tuple[float, dict[str, float | str]]:
         """The rate to be reported, and what else there is to say of it.
@@ -264,11 +256,24 @@ class BernoulliJudge(JudgeBase, ABC):
     def _recovered(self, recovery: Recovery) -> None:
         value, detail = self._said(recovery.bad, recovery.probes)
         self.verdict = Verdict(Outcome.CLEAR, value, self.spec.ceiling, recovery.probes, detail=detail)
-        self._proven = self._proven or not self._unusable
+        self._remember(recovery)
         self._was_over = True
         self.latched = self._unusable = False
         self._recovery = None
         self._restart_test()
+
+    def _remember(self, recovery: Recovery) -> None:
+        """Add the calls before a breach that is over to those that say what the traffic is usually like.
+
+        Those of a time in which it was unusable as well, if they were not far worse: where the share follows
+        the day, the calm hours alone would make every busy one look like a change.
+        """
+        calls, since, bad_since = self._test.excursion()
+        bad = self._test.bad - bad_since
+        since, bad_since = since + recovery.probes, bad_since + recovery.bad
+        if self._unusable and bad_since < _CHRONIC * self._ceiling * since:
+            calls, bad = calls + since, bad + bad_since
+        self._before = (self._before[0] + calls, self._before[1] + bad)
 
     def breach(self, share: Share, detail: Mapping[str, float | str]) -> None:
         """See `Judge.breach`."""
@@ -289,8 +294,7 @@ class BernoulliJudge(JudgeBase, ABC):
         if self._unusable:
             return
         if self._recovery is not None:
-            healthy, _, bad = self._test.excursion()
-            self._before = (self._before[0] + healthy, self._before[1] + self._test.bad - bad)
+            self._remember(self._recovery)
             self._recovery = None
             self._restart_test()
         self.latched = False
@@ -346,7 +350,6 @@ class BernoulliJudge(JudgeBase, ABC):
             "latched": self.latched,
             "unusable": self._unusable,
             "before": self._before,
-            "proven": self._proven,
             "was_over": self._was_over,
             "calls": self._calls,
             "effect": None if self._effect is None else self._effect.state(),
@@ -365,7 +368,7 @@ class BernoulliJudge(JudgeBase, ABC):
             rate, saved = state["recovery"]
             self._recovery = Recovery(self._ceiling, rate)
             self._recovery.load(saved)
-        self.latched, self._unusable, self._proven = state["latched"], state["unusable"], state["proven"]
+        self.latched, self._unusable = state["latched"], state["unusable"]
         self._before = (state["before"][0], state["before"][1])
         self._was_over = state.get("was_over", False)
         self._calls = state.get("calls", 0)
@@ -374,20 +377,3 @@ class BernoulliJudge(JudgeBase, ABC):
             self._lone.row = Row(*state["lone"])
         outcome = Outcome.UNUSABLE if self._unusable else Outcome.BREACH if self.latched else Outcome.CLEAR
         self.verdict = Verdict(outcome, threshold=self.spec.ceiling)
-
-
-def with_slow(judged: Positions, bad: Sequence[int], slow: Sequence[bool]) -> Flagged:
-    """Add the probes whose answer was slow, whether they had a verdict or not, to the bad ones."""
-    late = {position for position, is_slow in enumerate(slow) if is_slow}
-    if not late:
-        return judged, bad
-    wrong = late | {judged[i] for i in bad}
-    every = sorted(late.union(judged))
-    return every, [i for i, position in enumerate(every) if position in wrong]
-
-
-def without_early(judged: Positions, bad: Sequence[int], early: Sequence[bool]) -> Flagged:
-    """Leave out the good calls that ended early: of those made with them only the good ones have ended."""
-    wrong = {judged[i] for i in bad}
-    every = [position for position in judged if position in wrong or not early[position]]
-    return every, [i for i, position in enumerate(every) if position in wrong]

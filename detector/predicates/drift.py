@@ -25,7 +25,7 @@ windows hold, a reference of the same length, how far windows stray from it. Tim
 strays: every threshold is also at least `further` times what the longest window strayed beyond chance
 (half-life a week), five times in the first day, two and a half after a week. What has strayed twice within
 a day and come back by itself is known from then on, see `Excursions`; so is what was shown to do no harm,
-for an hour, see `Harmless`.
+for an hour, and a way back to what was usual before a breach, for a day, see `Harmless`.
 """
 
 import math
@@ -187,15 +187,14 @@ class DriftStream:
             beyond = corrected[gate] - uneven[gate] > GATE_SHARE * thresholds[gate] and known_s >= SHORT_S
             sure = list(map(sub, corrected, uneven))
             found = self._breaching(raw, sure, thresholds, sizes, enough) if beyond else None
+            usual, totals, phi = yardstick.counts, self.ring.totals, limits.design_effect
             known = found is not None and self._harmless.is_known(
-                self.ring.totals[found], sizes[found], thresholds[found], limits.design_effect, boundary
+                totals[found], sizes[found], thresholds[found], phi, usual, boundary
             )
-            if known:
-                self._harmless.again(boundary)
-            elif found is not None:
-                self.latched, self._breach_nats = True, corrected[found]
-                self._breach_line = thresholds[found]
+            if found is not None and not known:
+                self.latched, self._breach_nats, self._breach_line = True, corrected[found], thresholds[found]
                 self._excursions.begin()
+                self._harmless.leave(usual, boundary)
                 soon = boundary - self._over_since < self.ring.longest
                 self._relapses = min(self._relapses + 1, MOST_RELAPSES) if soon else 0
             shown = max(enough, key=corrected.__getitem__) if found is None else found

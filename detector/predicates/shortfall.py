@@ -1,15 +1,19 @@
 """Share of answers that fall short of what answers to such questions usually are.
 
 Usual is the mean over healthy calls with an input of about the same length (a stratum for each power
-of two), half-life an hour, so that other questions alone set nothing off. For `output_tokens` the mean
-is geometric and an answer is bad under `below_share` of it (length collapse); for `logprob_mean` it
-is bad by more than `below_nats` under it (the model is unsure of what it says).
+of two), half-life an hour, so that other questions alone set nothing off; or the lowest mean of two hours
+of the last day, if that is less: answers that were long for some hours, or by day, do not make those
+that are as they were before look short.
+For `output_tokens` the mean is geometric and an answer is bad under `below_share` of it (length
+collapse); for `logprob_mean` it is bad by more than `below_nats` under it (the model is unsure of what
+it says).
 
 A stratum of fewer than 30 calls is not judged, and none before there are 300. Nothing is learnt
 while anything is open or pending on the route.
 """
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,9 +29,13 @@ STRATA = 18
 LEAST_IN_STRATUM = 30
 LEAST_CALLS = 300
 HALF_LIFE_S = 3600.0
+BLOCK_S = 7200
+BLOCKS = 12
+LEAST_IN_BLOCK = 100
 READ_WITH = ("input_tokens", "golden")  # columns that are needed beside the field itself
 _FORGET_EVERY_S = 60
 _KEPT = 0.5 ** (_FORGET_EVERY_S / HALF_LIFE_S)
+_Sums = list[list[float]]
 _FINEST = 65536.0  # sums of multiples of 1/65536 are exact, whatever their order
 
 
@@ -46,8 +54,10 @@ class Shortfall(BernoulliJudge):
         else:
             raise ValueError(f"predicate {spec.name} needs below_share or below_nats")
         self._in_octaves = spec.below_share is not None
-        self._sums = [[0.0, 0.0] for _ in range(STRATA)]  # calls and sum, healthy panes
-        self._fresh = [[0.0, 0.0] for _ in range(STRATA)]  # of the panes that are not closed
+        # Calls and sum of each stratum: of healthy panes, of those not closed, of two hours, of those before.
+        self._sums, self._fresh, self._block = _nothing(), _nothing(), _nothing()
+        self._blocks: deque[_Sums] = deque(maxlen=BLOCKS)
+        self._lowest = [math.inf] * STRATA  # mean of a block, by stratum
         self._limits: list[float | None] = [None] * STRATA
 
     def suspects(self, calls: Table) -> Sequence[int]:
@@ -79,12 +89,19 @@ class Shortfall(BernoulliJudge):
         super().close(boundary, frozen=frozen)
         if boundary % _FORGET_EVERY_S == 0:
             self._sums = [[n * _KEPT, y * _KEPT] for n, y in self._sums]
+        if boundary % BLOCK_S == 0:
+            self._blocks.append(self._block)
+            self._block = _nothing()
+            self._look_back()
+        if self.idle():
+            return
         if not frozen:
-            for sums, fresh in zip(self._sums, self._fresh, strict=True):
-                sums[0] += fresh[0]
-                sums[1] += fresh[1]
+            for sums in (self._sums, self._block):
+                for each, fresh in zip(sums, self._fresh, strict=True):
+                    each[0] += fresh[0]
+                    each[1] += fresh[1]
             self._set_limits()
-        self._fresh = [[0.0, 0.0] for _ in range(STRATA)]
+        self._fresh = _nothing()
 
     def idle(self) -> bool:
         """What has been learnt in the open pane waits for its end."""
@@ -93,7 +110,16 @@ class Shortfall(BernoulliJudge):
     def _set_limits(self) -> None:
         if sum(n for n, _ in self._sums) < LEAST_CALLS:
             return
-        self._limits = [y / n - self._short if n >= LEAST_IN_STRATUM else None for n, y in self._sums]
+        self._limits = [
+            min(y / n, lowest) - self._short if n >= LEAST_IN_STRATUM else None
+            for (n, y), lowest in zip(self._sums, self._lowest, strict=True)
+        ]
+
+    def _look_back(self) -> None:
+        self._lowest = [
+            min((y / n for n, y in stratum if n >= LEAST_IN_BLOCK), default=math.inf)
+            for stratum in zip(*self._blocks, strict=True)
+        ]
 
     def _is_short(self, stratum: int, y: float) -> bool:
         limit = self._limits[stratum]
@@ -117,13 +143,29 @@ class Shortfall(BernoulliJudge):
 
     def state(self) -> dict[str, Any]:
         """See `Judge.state`."""
-        return super().state() | {"sums": self._sums, "fresh": self._fresh, "limits": self._limits}
+        return super().state() | {
+            "sums": self._sums,
+            "fresh": self._fresh,
+            "block": self._block,
+            "blocks": list(self._blocks),
+            "limits": self._limits,
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         """See `Judge.load`."""
         super().load(state)
-        self._sums = [list(each) for each in state["sums"]]
-        self._fresh = [list(each) for each in state["fresh"]]
+        self._sums, self._fresh, self._block = map(_sums_of, (state["sums"], state["fresh"], state["block"]))
+        self._blocks = deque(map(_sums_of, state["blocks"]), maxlen=BLOCKS)
+        if self._blocks:
+            self._look_back()
         self._limits = list(state["limits"])
         if self.verdict.outcome is Outcome.CLEAR and not self.armed:
             self.verdict = Verdict(Outcome.INSUFFICIENT, threshold=self.spec.ceiling)
+
+
+def _nothing() -> _Sums:
+    return [[0.0, 0.0] for _ in range(STRATA)]
+
+
+def _sums_of(saved: Sequence[Sequence[float]]) -> _Sums:
+    return [list(each) for each in saved]

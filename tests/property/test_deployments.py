@@ -118,7 +118,7 @@ def test_a_takeover_makes_no_difference(cuts):
             data = pipeline.snapshot(route)
             assert taken.restore(data) == route
             assert taken.snapshot(route) == data
-            assert msgspec.msgpack.decode(data)["version"] == 6
+            assert msgspec.msgpack.decode(data)["version"] == 7
         pipeline = taken
 
     assert by_scope(decisions) == DECIDED

@@ -7,7 +7,7 @@ import pytest
 
 from detector.modes.probing import Probing
 from detector.pipeline import Pipeline
-from detector.predicates.bernoulli import without_early
+from detector.predicates.probes import without_early
 from tests.builders import ERRORS_AND_SLOWNESS, T0, record
 
 PER_S, BEGINS, ENDS = 100, 100, 160

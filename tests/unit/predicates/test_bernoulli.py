@@ -137,28 +137,61 @@ def test_traffic_that_was_never_within_its_ceiling_is_unusable_until_it_is(kind)
 
 @pytest.mark.parametrize(
     ("rate", "calibrated"),
-    [(rate, False) for rate in (0.02, 0.03, 0.05, 0.1, 0.3)]
+    [(rate, False) for rate in (0.014, 0.0175, 0.02, 0.03, 0.05, 0.1, 0.3)]
     + [(rate, True) for rate in (0.011, 0.014, 0.02, 0.05, 0.3)],
 )
 def test_traffic_that_always_exceeds_its_ceiling_never_acts(rate, calibrated):
     """Its own lulls look like a recovery from its own bursts; 100,000 calls of eight streams."""
     known = CalibratedPredicate(records=10**5, rate=rate, ceiling=1.2 * rate, usable=False, run_length=1e6)
     for seed in range(8):
-        judge = judge_for(
-            PredicateSpec(name="e", type="rate", field="error", ceiling=0.01, stated=("ceiling",)),
-            Budget(run_length=1e6, alpha=1e-9),
-            known if calibrated else None,
-        )
+        judge = of_errors(known if calibrated else None)
         if calibrated:
             assert (judge.armed, judge.verdict.outcome) == (False, Outcome.UNUSABLE)
+        assert not latched_at(judge, np.random.default_rng(seed).random(100_000) < rate)
+
+
+def of_errors(known=None):
+    return judge_for(
+        PredicateSpec(name="e", type="rate", field="error", ceiling=0.01, stated=("ceiling",)),
+        Budget(run_length=1e8, alpha=1e-9),
+        known,
+    )
+
+
+def latched_at(judge, flags):
+    """Ends of the hundreds of calls at which the judge holds."""
+    start, found = 0, []
+    while start < len(flags):
+        end = min(start - start % 100 + 100, len(flags))
+        index = judge.take(range(start, end), np.flatnonzero(flags[start:end]).tolist())
+        start = end if index is None else index + 1
+        judge.close(T0 + start // 100, frozen=False)
+        if judge.latched:
+            found.append(start)
+    return found
+
+
+@pytest.mark.parametrize("rate", [0.003, 0.014, 0.0175])
+def test_an_outage_is_no_proof_that_traffic_is_otherwise_healthy(rate):
+    """What is always a little beyond its ceiling does not act after one either, and one is soon over."""
+    found = 0
+    for seed in range(8):
         flags = np.random.default_rng(seed).random(100_000) < rate
-        start = 0
-        while start < len(flags):
-            end = min(start + 100, len(flags))
-            index = judge.take(range(start, end), np.flatnonzero(flags[start:end]).tolist())
-            assert not judge.latched
-            start = end if index is None else index + 1
-            judge.close(T0 + start // 100, frozen=False)
+        flags[1000:1060] = True
+        held = latched_at(of_errors(), flags)
+        found += bool(held)
+
+        assert all(1000 < each < 4000 for each in held)
+    assert found == 8 or rate > 0.01
+
+
+def test_what_is_calm_by_night_and_beyond_its_ceiling_by_day_is_known_to_be_both():
+    """0.7 % and 2.1 % in turn, from the day on, at a ceiling of 1 %: no morning is a change."""
+    for seed in range(6):
+        rates = np.tile(np.repeat([0.021, 0.007], 20_000), 4)
+        flags = np.random.default_rng(seed).random(len(rates)) < rates
+
+        assert not latched_at(of_errors(), flags)
 
 
 @given(st.lists(st.booleans(), max_size=1500), st.lists(st.integers(1, 1500), max_size=5))

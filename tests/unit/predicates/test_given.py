@@ -396,8 +396,9 @@ def test_a_place_that_knows_a_part_of_a_window_does_not_make_it_harmless():
     harmless.remember(there, pairs(rng, [0.5, 0.5], given, 4000), 0)
     strange = pairs(rng, [1, 0], given, 400) + pairs(rng, [0, 1], shares([5, 3]), 300)
 
-    assert harmless.is_known(pairs(rng, [1, 0], given, 400), 400, 0.1, 1.0, 10)
-    assert not harmless.is_known(strange, 700, 0.1, 1.0, 10)
+    nothing = np.zeros_like(there)
+    assert harmless.is_known(pairs(rng, [1, 0], given, 400), 400, 0.1, 1.0, nothing, 10)
+    assert not harmless.is_known(strange, 700, 0.1, 1.0, nothing, 10)
 
 
 def test_barely_known_strata_are_as_far_as_chance_has_it():

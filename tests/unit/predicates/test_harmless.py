@@ -4,6 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from detector.predicates.harmless import LEFT_S, Harmless
 from tests.builders import T0, play
 from tests.unit.predicates.test_divergence import USUAL, judge, learnt, seconds, tilted
 
@@ -91,9 +92,53 @@ def test_after_an_hour_it_is_news_again():
     assert breaches(made, rng, 0.7, at + 3700, frozen=True)
 
 
+def followed(nats, hours=1.1):
+    """A judge that was let go on with a drift until its reference had followed it."""
+    rng = np.random.default_rng(31)
+    made, start = learnt(rng, window_s=10.0)
+    assert breaches(made, rng, nats, start, frozen=True)
+    lasts = int(3600 * hours)
+    assert breaches(made, rng, nats, start + 30, lasts)[-1] < start + lasts
+    return made, rng, start + 30 + lasts
+
+
+@pytest.mark.parametrize("nats", [0.3, 1.5])
+@pytest.mark.parametrize("restored", [False, True], ids=["same", "after a restart"])
+def test_the_end_of_a_drift_is_no_news(nats, restored):
+    """The reference has followed the drift: what was usual before is far from it, and known."""
+    made, rng, at = followed(nats)
+    if restored:
+        state = msgspec.msgpack.decode(msgspec.msgpack.encode(made.state()), strict=False)
+        made = judge(window_s=10.0)
+        made.load(state)
+
+    assert not breaches(made, rng, 0.0, at, 200)
+
+
+def test_another_drift_behind_one_that_was_followed_is_news():
+    """And so is the same one again, once it had ended: it never was what is usual before a breach."""
+    made, rng, at = followed(0.3)
+    assert breaches(made, rng, 1.5, at)
+    made, rng, at = followed(0.7)
+    assert not breaches(made, rng, 0.0, at, 3900)
+    assert breaches(made, rng, 0.7, at + 3900)
+
+
+def test_what_was_usual_before_is_forgotten_after_a_day():
+    """What comes back so late may be something else."""
+    usual, now = np.array([900, 90, 10]), np.array([10, 90, 900])
+    harmless = Harmless(1)
+    harmless.leave(usual, 0)
+
+    assert harmless.is_known(usual // 2, 500, 0.07, 1.0, now, LEFT_S - 1)
+    assert harmless.is_known((usual + 4 * now) // 5, 1000, 0.07, 1.0, now, LEFT_S - 1)
+    assert not harmless.is_known(np.array([10, 900, 90]), 1000, 0.07, 1.0, now, LEFT_S - 1)
+    assert not harmless.is_known(usual // 2, 500, 0.07, 1.0, now, LEFT_S)
+
+
 def test_an_accepted_drift_leaves_nothing_remembered():
     """The reference is learnt anew: what was a harmless drift from the old one says nothing."""
     made, _, _ = tolerated()
     made.rebase()
 
-    assert made.state()["harmless"] == [0, []]
+    assert made.state()["harmless"] == [0, [], []]

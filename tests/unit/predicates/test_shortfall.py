@@ -7,7 +7,7 @@ import pytest
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget
 from detector.predicates.registry import judge_for
-from detector.predicates.shortfall import LEAST_CALLS, LEAST_IN_STRATUM
+from detector.predicates.shortfall import BLOCK_S, BLOCKS, LEAST_CALLS, LEAST_IN_STRATUM
 from tests.builders import T0, calls_of, record, segment
 
 BUDGET = Budget(run_length=1e6, alpha=1e-9)
@@ -136,3 +136,41 @@ def test_the_logarithm_of_nothing_is_a_number_like_any_other(least):
     judge.close(T0 + 61, frozen=False)
     assert run(judge, rng, 61, 60, [100, 1000]) is None
     assert run(judge, rng, 121, 20, [100, 1000], damaged=0.4) is not None
+
+
+def usual_of(judge, start, seconds, tokens, frozen=False):
+    """Answers of one length to one sort of question, two a second; returns how many were short."""
+    short = 0
+    for second in range(start, start + seconds):
+        part = segment(
+            [record(second + i / 2, input_tokens=100, output_tokens=tokens) for i in range(2)],
+            boundary=second,
+        )
+        short += len(judge.flags(part)[1])
+        judge.absorb(part)
+        judge.close(T0 + second + 1, frozen=frozen)
+    return short
+
+
+@pytest.mark.parametrize("restored", [False, True], ids=["same", "after a restart"])
+def test_answers_that_are_as_they_were_before_are_not_short(restored):
+    """For three hours they were ten times as long, which is not what all others are held to since."""
+    judge, start = made(SHORT), -T0 % BLOCK_S
+    assert usual_of(judge, start, BLOCK_S, 100) == 0
+    assert usual_of(judge, start + BLOCK_S, 3 * 3600, 1000) == 0
+    if restored:
+        state = msgspec.msgpack.decode(msgspec.msgpack.encode(judge.state()), strict=False)
+        judge = made(SHORT)
+        judge.load(state)
+
+    assert usual_of(judge, start + BLOCK_S + 3 * 3600, 60, 100, frozen=True) == 0
+    assert usual_of(judge, start + BLOCK_S + 3 * 3600 + 60, 60, 15, frozen=True) == 120
+
+
+def test_after_a_day_answers_are_held_to_what_is_usual_since():
+    """What was short a day ago is short again."""
+    judge, start = made(SHORT), -T0 % BLOCK_S
+    usual_of(judge, start, BLOCK_S, 100)
+    usual_of(judge, start + BLOCK_S, BLOCK_S * (BLOCKS + 1), 1000)
+
+    assert usual_of(judge, start + BLOCK_S * (BLOCKS + 2), 10, 100) == 20
