@@ -12,13 +12,12 @@ from detector.predicates.interval import wilson
 
 Share = tuple[int, int]  # calls, and bad ones among them
 
-# Likelihood ratio of "within the ceiling" to half the rate of the breach on the calls before it; below this
-# the traffic may have been like that all along. Some calls of bad traffic always look good by chance: of a
-# stream at nine times its ceiling, one in seven begins with ten good calls.
+# Likelihood ratio of "within the ceiling" to half the rate of the breach, or to twice the ceiling if that is
+# more, on the calls before it; below this the traffic may have been like that all along. Some calls of bad
+# traffic always look good by chance: of a stream at nine times its ceiling, one in seven begins with ten.
 _SURE = math.log(1e5)
-# Times the ceiling, the least rate that these calls are held against: traffic that is always an eighth or
-# more beyond its ceiling is never known to be within it.
-_JUST_BEYOND = 1.25
+# Times the ceiling: calls that are likelier at this rate look beyond it, from an eighth more on.
+_BEYOND = 1.25
 _Z = 3.0  # normal quantile of what they may have been like at most
 _SHORT = 3.0  # nats that the best-supported excursion is short of, most often, when the alarm is raised
 
@@ -32,12 +31,10 @@ def is_change(before: Share, since: Share, ceiling: float, phi: float, run_lengt
         phi: design effect of the calls, >= 1.
         run_length: that of the test which found the breach, records.
     """
-    rate = since[1] / since[0]
-    highest = (1 + ceiling) / 2
-    beyond = min(_JUST_BEYOND * ceiling, highest)
-    if evidence(before, ceiling, min(max(beyond, rate / 2), highest)) / phi < _SURE:
+    rate, highest = since[1] / since[0], (1 + ceiling) / 2
+    if evidence(before, ceiling, min(max(2 * ceiling, rate / 2), highest)) / phi < _SURE:
         return False
-    if evidence(before, ceiling, beyond) >= 0:
+    if evidence(before, ceiling, min(_BEYOND * ceiling, highest)) >= 0:
         return True
     usual = wilson(before[1] / phi, before[0] / phi, _Z)[1]
     return rate > usual and -evidence(since, usual, rate) / phi >= math.log(run_length) - _SHORT
