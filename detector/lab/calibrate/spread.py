@@ -3,7 +3,8 @@
 phi      mean two-sample Pearson X^2 of neighbouring panes over its degrees of freedom, panes
          pooled to >= 5 k values: neighbours share the slow wander, so it does not count
 strayed  bias-corrected KL of windows of 3 .. 300 s from the hour before, lagged by the longest window
-d0       1.5 times the 99.9 % point of what the longest windows strayed, at least 0.035
+d0       1.5 times the 99.9 % point of what the longest windows strayed, less what chance alone makes of
+         windows of their size, for the test adds that again; at least 0.035
 thr_L    1.25 times that of windows of L seconds, at least what the contract says, and at least what the
          longest windows strayed beyond chance, times what the time known leaves open (`wander.further`)
 """
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
 from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.quiet import quiet_share
@@ -265,6 +267,9 @@ def measure(
     reference = np.bincount(cells.columns, weights=cells.counts, minlength=strata * bins).astype(np.int64)
     known_s = int(cells.seconds[-1]) + 1 - int(cells.seconds[0])
     slow = _slow(known_s, reference, max(quantiles), phi, farthest, strata) if quantiles else 0.0
+    wander = 0.0
+    if quantiles:
+        wander = _without_chance(highest, known_s, reference, max(quantiles), phi, strata)
     thresholds = {span: max(threshold, WANDER_MARGIN * q[2], slow) for span, q in quantiles.items()}
     records = int(reference.sum())
     return Spread(
@@ -273,7 +278,7 @@ def measure(
         categories=categories,
         reference=reference,
         design_effect=phi,
-        tolerance_nats=max(TOLERANCE_NATS, TOLERANCE_MARGIN * highest),
+        tolerance_nats=max(TOLERANCE_NATS, TOLERANCE_MARGIN * wander),
         thresholds_nats=thresholds,
         strayed=quantiles,
         looks=sum(map(len, by_span.values())),
@@ -286,6 +291,21 @@ def measure(
 def _quantiles(values: Floats) -> tuple[float, float, float]:
     median, high, highest = np.quantile(values, (0.5, 0.99, 0.999)).tolist()
     return median, high, highest
+
+
+def _without_chance(
+    highest: float, known_s: int, reference: Ints, longest: int, phi: float, strata: int
+) -> float:
+    """What the 99.9 % point of the longest windows, nats, would be if they held many more records.
+
+    G over phi is chi-square for a window of n records, and KL is G / 2n. As spreads do, the two add up in
+    squares: nothing is taken off a wander that is far beyond chance.
+    """
+    occupied = (reference > 0).reshape(strata, -1).sum(axis=1)
+    freedom = max(1, int(np.maximum(occupied - 1, 0).sum()))
+    n = float(reference.sum()) * longest / known_s
+    by_chance = phi * (chi2.ppf(0.999, freedom) - freedom) / (2 * max(n, LEAST_RECORDS * phi))
+    return float(np.sqrt(max(0.0, highest**2 - by_chance**2)))
 
 
 def _slow(known_s: int, reference: Ints, longest: int, phi: float, farthest: float, strata: int) -> float:

@@ -135,3 +135,16 @@ def test_categories_are_the_most_frequent_values_and_all_others_share_a_bin() ->
     assert found.reference.sum() == 30_000
     assert found.reference[found.categories.index("t1")] == values.count("t1")
     assert len(found.reference) == 16
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_chance_is_not_tolerated_as_if_it_were_wander(seed: int) -> None:
+    """Two days of one call in five seconds, all drawn alike: windows of sixty calls stray by chance alone."""
+    random = np.random.default_rng(seed)
+    tally = ValueTally()
+    seconds = np.sort(random.integers(0, 2 * 86_400, 34_560))
+    tally.add(seconds + 1.7e9, np.exp(random.normal(5.2, 0.8, len(seconds))).tolist())
+    found = measured(tally)
+
+    assert found.strayed[300][2] > 0.12
+    assert found.tolerance_nats < 0.15
