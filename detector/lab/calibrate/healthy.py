@@ -2,8 +2,8 @@
 
 A minute stands out when it is far worse than the median minute, measured by the median absolute
 deviation and by what counting alone explains. It and its neighbours are left out, unless such minutes
-come again and again: then that is how the traffic is. Nothing here can tell an incident that lasts as
-long as the recording from that.
+come again and again, or hold a burst of some seconds: then that is how the traffic is. Nothing here can
+tell an incident that lasts as long as the recording from that.
 """
 
 import numpy as np
@@ -21,6 +21,9 @@ LEAST_RISE = 0.02  # of a share
 # Where the ceiling is learnt: lesser bursts are more often the traffic's own, and a ceiling that does not
 # know them would call the next one a fault.
 LEAST_RISE_UNSTATED = 0.1
+OUTAGE = 0.3  # share of bad calls in a minute that is one however short
+BURST_S = 20
+_MOST_OF = 0.8
 _TIMES = 3.0
 _FAR_NATS = 0.3
 _AROUND = 60  # minutes on either side that a minute's distribution is compared with
@@ -43,7 +46,23 @@ def bad_share_minutes(seconds: Ints, judged: Ints, bad: Ints, phi: float, rise: 
     out = (rate > usual + _DEVIATIONS * np.sqrt(noise + spread**2)) & (
         rate > max(_TIMES * usual, usual + rise) if usual < 0.3 else rate > usual + 0.3
     )
-    return _with_neighbours(minutes[full][out])
+    runs = np.split(np.flatnonzero(out), np.flatnonzero(np.diff(minutes[full][out]) > 1) + 1)
+    kept = [
+        run
+        for run in runs
+        if rate[run].max(initial=0) >= OUTAGE or not _is_burst(minutes[full][run], seconds, bad)
+    ]
+    return _with_neighbours(minutes[full][np.concatenate(kept)] if kept else minutes[:0])
+
+
+def _is_burst(minutes: Ints, seconds: Ints, bad: Ints) -> bool:
+    """Whether most bad calls of these neighbouring minutes came within some seconds."""
+    if not 0 < len(minutes) <= 2:
+        return False
+    first, end = np.searchsorted(seconds, [minutes[0] * 60, (minutes[-1] + 1) * 60])
+    at, sums = seconds[first:end], np.concatenate([[0], np.cumsum(bad[first:end])])
+    most = (sums[np.searchsorted(at, at + BURST_S)] - sums[:-1]).max()
+    return bool(most >= _MOST_OF * sums[-1])
 
 
 def recurs(out: Ints, minutes: int) -> bool:

@@ -247,6 +247,8 @@ def _share(
     quiet = pace * quiet_share(seconds, judged, left_out)
     detectable = shares.smallest_detectable(ceiling, run_length, phi, quiet)
     usual = pace, shares.smallest_detectable(ceiling, run_length, phi, pace)
+    # Of what was left out nobody knows whether it was an incident or is how the traffic is.
+    certain = found.highest <= ceiling and phi <= DEPENDENT and not len(left_out)
     kept_limit = limit.kept(tally, spec, left_out) if useless else None
     one = CalibratedPredicate(
         made_for=spec.subject,
@@ -259,7 +261,7 @@ def _share(
         proposed_above_ms=kept_limit.above_ms if kept_limit else None,
         smallest_detectable_rate=detectable,
         false_per_week=WEEK_S * pace / wanted,
-        basis="guaranteed" if found.highest <= ceiling and phi <= DEPENDENT else "estimated",
+        basis="guaranteed" if certain else "estimated",
     )
     return Learnt(
         route=route,
