@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from topics.control import ControlRecord, OwnerRecord, owner_key
 from topics.errors import DecodeError
-from topics.types import MOST_EPOCH
+from topics.types import MOST_COUNT
 
 SOURCE = "/detector"
 ACTIVATED = "detector.fallback.activated.v1"
@@ -63,6 +63,6 @@ def id_of(headers: Headers | tuple[tuple[str, bytes], ...]) -> tuple[str, int, i
     subject, _, epoch = subject.rpartition("/")
     if not (subject and all(number.isdecimal() and len(number) <= _DIGITS for number in (epoch, rest))):
         raise DecodeError("ce_id", "expected scope/epoch/revision")
-    if int(epoch) > MOST_EPOCH:
-        raise DecodeError("ce_id", f"expected an epoch <= {MOST_EPOCH}, got {epoch}")
+    if max(int(epoch), int(rest)) > MOST_COUNT:
+        raise DecodeError("ce_id", f"expected numbers <= {MOST_COUNT}, got {epoch}/{rest}")
     return subject, int(epoch), int(rest)

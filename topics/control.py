@@ -12,9 +12,11 @@ from msgspec import Meta, Struct
 
 from topics.codec import decoder
 from topics.errors import DecodeError
-from topics.types import Count, Epoch, EventTime, Label, Name, ScopeName, Seconds, Share
+from topics.types import MOST_COUNT, Count, EventTime, Label, Name, ScopeName, Seconds, Share
 
 OWNER_PREFIX = "owner/"
+_COUNTED_FROM = MOST_COUNT // 2
+_COUNTED_A_MESSAGE = 4096
 USUAL_SHARE = (
     "usual_share"  # in the detail of a deployment's evidence: its part of the route's calls when well
 )
@@ -54,7 +56,7 @@ class ControlRecord(Struct, kw_only=True, gc=False):
     fallbacks: dict[str, list[str]] = {}
     primary_share: Share = 1.0
     probes_per_s: float | None = None
-    epoch: Epoch = 0
+    epoch: Count = 0
     revision: Count = 0
     transition: Count = 0
     issued_at: EventTime
@@ -77,7 +79,7 @@ class OwnerRecord(Struct, kw_only=True, gc=False):
 
     partition: Count
     owner: Name
-    epoch: Epoch
+    epoch: Count
     issued_at: EventTime
     lease_s: Seconds = 15.0
 
@@ -121,6 +123,18 @@ decode_ack = decoder(Ack)
 def owner_key(partition: int) -> bytes:
     """Message key of a partition's owner record."""
     return f"{OWNER_PREFIX}{partition}".encode()
+
+
+def most_counted(offset: int) -> int:
+    """The greatest epoch, revision or transition that the message at `offset` of the control topic may carry.
+
+    Writers count on from the greatest that they have read. Under one bound for all messages, a message that
+    carries it by mistake leaves no number for those after it, and compaction keeps it: nobody could
+    claim any more. So the bound grows with the log, which compaction does not renumber: whatever number is
+    taken, there are thousands for the next message, more than are under way at once. Milliseconds of a
+    clock stay below the first thousandth of it until the year 2100.
+    """
+    return min(_COUNTED_FROM + _COUNTED_A_MESSAGE * (1 + offset), MOST_COUNT)
 
 
 def decode_control_message(key: bytes | None, value: bytes) -> ControlRecord | OwnerRecord:

@@ -9,13 +9,11 @@ EventTime = Annotated[
     float, Meta(ge=946_684_800, lt=4_102_444_800, description="Unix seconds, years 2000 to 2100")
 ]
 Seconds = Annotated[float, Meta(ge=0, description="seconds")]
-Count = Annotated[int, Meta(ge=0, le=2**53)]
-# Half of what a count may be: what is no epoch is larger, and would leave no room for the next claim's.
-MOST_EPOCH = 2**52
+MOST_COUNT = 2**53  # every reader of JSON keeps it to the last digit
+Count = Annotated[int, Meta(ge=0, le=MOST_COUNT)]
 # The most that a reader believes of an owner, which may be dead: seconds of a lease, and of a hold after it.
 MOST_LEASE_S = 3600.0
 MOST_HOLD_S = 86_400.0
-Epoch = Annotated[int, Meta(ge=0, le=MOST_EPOCH)]
 Amount = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 LONGEST_NAME = 200

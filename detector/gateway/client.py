@@ -258,7 +258,9 @@ class GatewayClient:
         apply = self.view.apply
         for message in messages:
             age = wall - message.timestamp / 1000 if rereading else 0.0
-            change = apply(message.key, message.value, message.headers, now=now, age_s=age)
+            change = apply(
+                message.key, message.value, message.headers, now=now, age_s=age, offset=message.offset
+            )
             if change is not None:
                 self._changed(change, wall)
         self.counts.messages += len(messages)

@@ -8,7 +8,7 @@ whichever partition wrote it. Pure: records in, state out.
 from dataclasses import dataclass
 
 from topics.cloudevents import Headers, id_of
-from topics.control import OWNER_PREFIX, ControlRecord, OwnerRecord, decode_control_message
+from topics.control import OWNER_PREFIX, ControlRecord, OwnerRecord, decode_control_message, most_counted
 from topics.errors import DecodeError
 from topics.scope import scope_of
 
@@ -26,20 +26,35 @@ Entry = ControlRecord | OwnerRecord | Tombstone
 Change = tuple[ControlRecord | None, ControlRecord | None]  # what was held of one scope, and what is
 
 
-def parse(key: bytes | None, value: bytes | None, headers: Headers | tuple[tuple[str, bytes], ...]) -> Entry:
+def parse(
+    key: bytes | None, value: bytes | None, headers: Headers | tuple[tuple[str, bytes], ...], offset: int
+) -> Entry:
     """Decode one message of the control topic.
 
+    Args:
+        offset: where it lies, which bounds what can have been counted up to by then.
+
     Raises:
-        DecodeError: not a record of this topic, not under its own key, or a tombstone without a scope.
+        DecodeError: not a record of this topic, not under its own key, a tombstone without a scope, or a
+            number that nobody can count on from.
     """
+    most = most_counted(offset)
     if value is None:
         scope, epoch, revision = id_of(headers)
         if key != scope.encode() or scope.startswith(OWNER_PREFIX):
             raise DecodeError("ce_id", f"expected the scope of key {key!r}, got {scope!r}")
+        if max(epoch, revision) > most:
+            raise DecodeError("ce_id", f"expected numbers <= {most} at this offset, got {epoch}/{revision}")
         return Tombstone(scope, epoch, revision)
     entry = decode_control_message(key, value)
-    if isinstance(entry, ControlRecord) and entry.scope != scope_of(entry.route, entry.deployment):
-        raise DecodeError("$.scope", f"expected the scope of route and deployment, got {entry.scope!r}")
+    if entry.epoch > most:
+        raise DecodeError("$.epoch", f"expected an int <= {most} at this offset, got {entry.epoch}")
+    if isinstance(entry, ControlRecord):
+        if entry.scope != scope_of(entry.route, entry.deployment):
+            raise DecodeError("$.scope", f"expected the scope of route and deployment, got {entry.scope!r}")
+        if entry.revision > most or entry.transition > most:
+            name = "revision" if entry.revision > most else "transition"
+            raise DecodeError(f"$.{name}", f"expected an int <= {most} at this offset")
     return entry
 
 

@@ -35,7 +35,7 @@ class Fetched:
     """Messages of one fetch, in order, and the position behind them.
 
     Attributes:
-        messages: objects with key, value, headers and timestamp (Unix milliseconds).
+        messages: objects with key, value, headers, offset and timestamp (Unix milliseconds).
         position: next offset to be read; it passes holes that compaction left.
     """
 

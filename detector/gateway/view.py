@@ -81,6 +81,7 @@ class ControlView:
         *,
         now: float,
         age_s: float = 0.0,
+        offset: int = 0,
     ) -> Change | None:
         """Take one message in topic order; whatever its bytes, nothing is raised.
 
@@ -88,12 +89,14 @@ class ControlView:
             now: monotonic clock, seconds.
             age_s: while catching up, how long ago the broker stamped the message; kept within 0 and
                 the lease, for two wall clocks are compared here. 0 when following live.
+            offset: of the message; without it, numbers that a topic reaches only after a mistake (beyond
+                `topics.control.most_counted`) are refused where other readers take them.
 
         Returns:
             What was held of the scope and what is now, if that changed. None while reading again.
         """
         try:
-            entry = parse(key, value, headers)
+            entry = parse(key, value, headers, offset)
         except DecodeError:
             self.counts.malformed += 1
             return None

@@ -45,11 +45,15 @@ class ControlLog:
         self._again: Fold | None = None
 
     def read(
-        self, key: bytes | None, value: bytes | None, headers: Headers | tuple[tuple[str, bytes], ...]
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | tuple[tuple[str, bytes], ...],
+        offset: int,
     ) -> Entry | Unreadable | None:
         """Take one message; None for one that is neither a record nor under the key of a scope."""
         try:
-            entry = parse(key, value, headers)
+            entry = parse(key, value, headers, offset)
         except DecodeError:
             self.fold.counts.malformed += 1
             return self._unreadable(key)

@@ -161,7 +161,7 @@ class Desk:
                 if scope is not None:
                     self._about(scope, partial(_overridden, scope))
                 continue
-            entry = self.log.read(read.key, read.value, read.headers)
+            entry = self.log.read(read.key, read.value, read.headers, read.offset)
             if isinstance(entry, OwnerRecord):
                 self._with(entry.partition, partial(_read_owner, entry))
             elif entry is not None:

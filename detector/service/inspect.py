@@ -52,7 +52,7 @@ async def inspect(settings: Settings) -> dict[str, Any]:
     owners: dict[int, OwnerRecord] = {}
     for raw in await read_whole(settings, declared.control.name):
         try:
-            entry = parse(raw.key, raw.value, tuple(raw.headers))
+            entry = parse(raw.key, raw.value, tuple(raw.headers), raw.offset)
         except DecodeError:
             continue
         if fold.apply(entry) and isinstance(entry, OwnerRecord):

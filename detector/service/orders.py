@@ -103,7 +103,7 @@ async def _forced(settings: Settings, overrides: str, scope: str) -> bool:
 def _applied(fold: Fold, raw: Any) -> ControlRecord | None:
     """The record of a scope that gateways apply; None of what they refuse, as a worker's that is no owner."""
     try:
-        entry = parse(raw.key, raw.value, tuple(raw.headers))
+        entry = parse(raw.key, raw.value, tuple(raw.headers), raw.offset)
     except DecodeError:
         return None
     return entry if fold.apply(entry) and isinstance(entry, ControlRecord) else None

@@ -50,7 +50,7 @@ async def test_a_stopped_and_continued_worker_changes_nothing(
 
     fold, speaker = Fold(), {}
     for raw in written:
-        entry = parse(raw.key, raw.value, tuple(raw.headers))
+        entry = parse(raw.key, raw.value, tuple(raw.headers), raw.offset)
         before = dict(fold.fence)
         applied = fold.apply(entry)
         if isinstance(entry, OwnerRecord):

@@ -12,11 +12,20 @@ from detector.gateway.view import ControlView
 from detector.modes.decision import Decision, event_id
 from detector.service.control_log import ControlLog
 from detector.service.ownership import PartitionOwner, Phase
-from detector.service.statements import Message
+from detector.service.statements import Message, control_message, owner_message, tombstone_message
 from topics.cloudevents import id_of
 from topics.codec import encode
-from topics.control import ControlRecord, Evidence, Override, OwnerRecord, decode_control_message
+from topics.control import (
+    ControlRecord,
+    Evidence,
+    Override,
+    OwnerRecord,
+    State,
+    decode_control_message,
+    most_counted,
+)
 from topics.scope import split_scope
+from topics.types import MOST_COUNT
 
 START = 1_800_000_000.0
 COMPACTION_LAG_S = 30.0
@@ -42,6 +51,12 @@ class Written:
     offset: int
     at: float
     message: Message
+
+
+def can_be(message: Message, offset: int) -> bool:
+    """Whether what a message at this offset counts is no lie on its face."""
+    _, epoch, revision = id_of(message.headers)
+    return max(epoch, revision, getattr(message.record, "transition", 0)) <= most_counted(offset)
 
 
 @dataclass
@@ -114,7 +129,14 @@ class Reader:
         reading_again = self.view.rereading
         before = dict(self.view.held)
         age = self.world.now - entry.at if reading_again else 0.0
-        self.view.apply(message.key, message.value, message.headers, now=self.world.now, age_s=age)
+        self.view.apply(
+            message.key,
+            message.value,
+            message.headers,
+            now=self.world.now,
+            age_s=age,
+            offset=entry.offset,
+        )
         if reading_again:
             assert self.view.held == before, "the old view stands until the end is reached"
             return
@@ -125,7 +147,7 @@ class Reader:
                 partition = new.partition if new else old.partition if old else -1
                 assert epoch >= self.fences.get(partition, 0), "an older epoch changed a reader"
                 assert old is None or (epoch, revision) > (old.epoch, old.revision), "a reader went back"
-        if isinstance(message.record, ControlRecord | OwnerRecord):
+        if isinstance(message.record, ControlRecord | OwnerRecord) and can_be(message, entry.offset):
             partition = message.record.partition
             self.fences[partition] = max(message.record.epoch, self.fences.get(partition, 0))
         self._fence_never_falls()
@@ -271,7 +293,7 @@ class Worker:
         entry = world.control.after(self._position)
         if entry is not None:
             self._position = entry.offset + 1
-            self._take(entry.message)
+            self._take(entry)
         else:
             self._position = max(self._position, world.control.end)
         if self._position >= world.control.end:
@@ -286,9 +308,11 @@ class Worker:
                     self.say(self.owners[partition].reached_end(self.clock))
         return entry is not None
 
-    def _take(self, message: Message) -> None:
-        self._note(message)
-        entry = self.log.read(message.key, message.value, message.headers)
+    def _take(self, written: Written) -> None:
+        message = written.message
+        if can_be(message, written.offset):
+            self._note(message)
+        entry = self.log.read(message.key, message.value, message.headers, written.offset)
         if isinstance(entry, OwnerRecord):
             if entry.partition in self.owners:
                 self.say(self.owners[entry.partition].read_owner(entry, self.clock))
@@ -356,6 +380,8 @@ class World:
         self.workers: list[Worker] = []
         self.group: dict[int, Worker] = {}
         self.readers = [Reader(self)]
+        self.lies = 0
+        self.believed = False  # a lie that drove numbers beyond all clocks
         self._started = 0
 
     def truth(self, scope: str, partition: int) -> int:
@@ -424,6 +450,46 @@ class World:
                 worker.confirm(partition)
             else:
                 worker.revoke(partition)
+
+    # Liars: whoever may write, and writes what no owner would.
+
+    def lie(self, kind: str, scope: str, partition: int, epoch: str, revision: str = "none") -> None:
+        """Append a message that no owner would write.
+
+        Args:
+            kind: owner, tombstone, or a scope's state.
+            partition: that the record names.
+            epoch, revision: `none`, or at a bound: `half` of all numbers, the `most` that are believed at
+                this offset, one `more`, or `all`.
+        """
+        most = most_counted(self.control.end)
+        numbers = {"none": 0, "half": MOST_COUNT // 2, "most": most, "more": most + 1, "all": MOST_COUNT}
+        self.lies += 1
+        self.believed = self.believed or epoch in ("half", "most") or revision == "most"
+        self._lie(kind, scope, partition, numbers[epoch], numbers[revision])
+
+    def _lie(self, kind: str, scope: str, partition: int, epoch: int, revision: int) -> None:
+        if kind == "owner":
+            message = owner_message(partition, "liar", epoch, self.now, 15.0)
+        elif kind == "tombstone":
+            message = tombstone_message(scope, epoch, revision)
+        else:
+            route, deployment = split_scope(scope)
+            state: State = "active" if kind == "active" else "inactive"
+            record = ControlRecord(
+                scope=scope,
+                route=route,
+                deployment=deployment,
+                partition=partition,
+                state=state,
+                epoch=epoch,
+                revision=revision,
+                transition=revision,
+                issued_at=self.now,
+                event_id=event_id(scope, revision),
+            )
+            message = control_message(record, turned=True)
+        self.control.append(message, self.now)
 
     # Rest.
 

@@ -19,6 +19,7 @@ class Message:
     value: bytes | None
     headers: Headers
     timestamp: int = int(NOW * 1000)
+    offset: int = 0
 
 
 def scope_message(route: str = "chat", deployment: str = "", **fields: Any) -> Message:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from detector.gateway import Decision, GatewayClient
 from detector.gateway import client as client_module
 from detector.gateway.transport import Fetched, KafkaTransport, RestartedError
 from tests.unit.gateway.builders import MemoryTransport, Message, owner_message, scope_message
-from topics.control import ControlRecord, Evidence
+from topics.control import ControlRecord, Evidence, most_counted
 
 
 @asynccontextmanager
@@ -361,6 +362,16 @@ async def test_a_call_that_the_gateway_has_no_fallback_for_goes_to_the_primary(
     assert abs(sum(each.probe and each.use_primary for each in found) - probes) <= 1
     assert all(each.state == "active" for each in found)
     assert all(each.probe_deployment not in each.avoid for each in found)
+
+
+async def test_what_may_be_counted_up_to_grows_with_the_log() -> None:
+    """The client says where a message lies: what an owner had to count up to is believed there."""
+    most = most_counted(9)
+    transport = MemoryTransport(
+        replace(owner_message(epoch=most, at=2e9), offset=9), replace(scope_message(epoch=most), offset=10)
+    )
+    async with _client(transport) as client:
+        assert client.decide("chat").state == "active"
 
 
 async def test_an_answer_changes_with_the_lease_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:

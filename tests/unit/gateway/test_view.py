@@ -1,14 +1,17 @@
 """The reader's rules of the control topic, one law a test."""
 
+from dataclasses import replace
+
 import pytest
 
 from detector.gateway.view import ControlView
 from tests.unit.gateway.builders import Message, owner_message, scope_message, tombstone
+from topics.control import most_counted
 
 
 def _read(view: ControlView, *messages: Message, now: float = 0.0, age_s: float = 0.0) -> None:
     for message in messages:
-        view.apply(message.key, message.value, message.headers, now=now, age_s=age_s)
+        view.apply(message.key, message.value, message.headers, now=now, age_s=age_s, offset=message.offset)
 
 
 def _is_active(view: ControlView, now: float, route: str = "chat") -> bool:
@@ -72,6 +75,32 @@ def test_a_tombstone_is_fenced_by_the_epoch_in_its_id() -> None:
     _read(view, tombstone("chat", 4, 2))
     assert view.held == {}
     assert view.counts.refused == 1
+
+
+@pytest.mark.parametrize("offset", [0, 7, 2**39])
+@pytest.mark.parametrize("name", ["epoch", "revision", "transition"])
+def test_a_number_that_the_log_cannot_have_counted_up_to_is_no_record(name: str, offset: int) -> None:
+    """One more than `most_counted` at its offset; the same number is believed one message later."""
+    view, at = ControlView(), {name: most_counted(offset) + 1}
+
+    _read(view, replace(scope_message(**at), offset=offset))
+    assert (view.held, view.fence, view.counts.malformed) == ({}, {}, 1)
+    _read(view, replace(scope_message(**at), offset=offset + 1))
+    assert "chat" in view.held
+
+
+def test_owners_and_tombstones_beyond_what_the_log_can_have_counted_are_refused_too() -> None:
+    """Else a fence that nobody can pass, or a scope that nobody can speak of again."""
+    view, most = ControlView(), most_counted(3)
+    _read(view, scope_message())
+
+    beyond = owner_message(0, most + 1), tombstone("chat", most + 1, 1), tombstone("chat", 1, most + 1)
+    _read(view, *(replace(message, offset=3) for message in beyond))
+    assert view.counts.malformed == 3
+    assert (list(view.held), view.fence) == (["chat"], {0: 1})
+
+    _read(view, replace(tombstone("chat", 1, most), offset=3), replace(owner_message(0, most), offset=3))
+    assert (view.held, view.fence) == ({}, {0: most})
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class _Desk:
         for message in queue:
             self.written.append(message)
             if message.topic == "control":
-                entry = self.log.read(message.key, message.value, message.headers)
+                entry = self.log.read(message.key, message.value, message.headers, len(self.written))
                 if isinstance(entry, OwnerRecord):
                     queue += self.owner.read_owner(entry, now)
                 elif entry is not None:
