@@ -112,6 +112,10 @@ class ControlLog:
             self.fold.replace(self._again)
             self._again = None
 
+    def fence_of(self, partition: int) -> int:
+        """The greatest epoch of any record that names the partition: readers refuse lower ones."""
+        return self.fold.fence.get(partition, 0)
+
     def next_revision(self, scope: str) -> int:
         """One above every revision that the topic shows for a scope."""
         known = 0

@@ -220,12 +220,13 @@ class PartitionOwner:
 
     def overridden(self, scope: str, now: float) -> list[Message]:
         """An operator's order for a scope came, changed, or was taken back."""
-        if self.phase is not Phase.OWNING or not self._is_mine(scope):
-            return []
-        return self._reconcile(scope, now)
+        answers = self.phase is Phase.OWNING and self._is_mine(scope)
+        return self._reconcile(scope, now) if answers else []
 
     def tick(self, now: float) -> list[Message]:
         """Heartbeats, ends of orders, tombstones. Call it from the loop that judges, every second or so."""
+        if self.phase is Phase.OWNING and self._log.fence_of(self.partition) > self.epoch:
+            return self._claim(now)  # named under another's key: readers refuse what is said here
         out: list[Message] = []
         # A wall clock that was set back must not silence the heartbeat.
         if self.phase in (Phase.CLAIMING, Phase.OWNING) and not 0 <= now - self.beat_at < self._heartbeat_s:
@@ -382,11 +383,10 @@ class PartitionOwner:
     def _note_inactivity(self, record: ControlRecord, since: float) -> None:
         if record.state == "active":
             self._inactive_since.pop(record.scope, None)
-        else:
-            decision = self.judged.get(record.scope)
-            if decision is not None and decision.state == "inactive":
-                since = decision.at
-            self._inactive_since.setdefault(record.scope, since)
+            return
+        decision = self.judged.get(record.scope)
+        judged_so = decision is not None and decision.state == "inactive"
+        self._inactive_since.setdefault(record.scope, decision.at if decision and judged_so else since)
 
     def _bury(self, now: float) -> list[Message]:
         out: list[Message] = []

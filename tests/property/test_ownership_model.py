@@ -16,6 +16,7 @@ from hypothesis.stateful import (
 
 from detector.gateway import fold
 from detector.gateway.fold import Change, Entry, Fold, Tombstone
+from detector.service.control_log import ControlLog
 from detector.service.ownership import PartitionOwner
 from detector.service.ownership import Phase as Status
 from detector.service.statements import Message
@@ -382,6 +383,14 @@ def _liar_takes_the_last_revision(world: World) -> None:
     _lets_it_rest(world)
 
 
+def _liar_names_another_partition(world: World) -> None:
+    world.start_worker(0.0)
+    world.cause("r1")
+    world.settle(1)
+    world.lie("active", "r0", 1, "half")
+    _lets_it_rest(world)
+
+
 _RULES = [
     pytest.param(PartitionOwner, "reached_end", _owns_at_once, _anything, id="claim read back first"),
     pytest.param(PartitionOwner, "_yield", lambda _: None, _anything, id="stops where another owns"),
@@ -414,6 +423,9 @@ _RULES = [
         fold, "most_counted", lambda _: 2**52, _liar_takes_the_last_epoch, id="always room for an epoch"
     ),
     pytest.param(fold, "most_counted", lambda _: 2**53, _anything, id="nothing believed without room"),
+    pytest.param(
+        ControlLog, "fence_of", lambda *_: 0, _liar_names_another_partition, id="claims above its fence"
+    ),
     pytest.param(Fold, "_passes", lambda *_: True, _anything, id="fence"),
     pytest.param(Fold, "_remove", _removes_unfenced, _late_tombstone, id="fence for tombstones"),
     pytest.param(Fold, "apply", _takes_the_last, _unaware_owner_speaks_late, id="greater epoch and revision"),
