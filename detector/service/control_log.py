@@ -15,9 +15,13 @@ from topics.scope import scope_of, split_scope
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A message under a scope's key that is no record. Compaction would keep it in the record's place."""
+    """A message that is no record. Under a scope's key compaction would keep it in the record's place.
+
+    `scope` is empty where the key is none's.
+    """
 
     scope: str
+    error: DecodeError
 
 
 ScopeEntry = ControlRecord | Tombstone | Unreadable
@@ -50,44 +54,47 @@ class ControlLog:
         value: bytes | None,
         headers: Headers | tuple[tuple[str, bytes], ...],
         offset: int,
-    ) -> Entry | Unreadable | None:
-        """Take one message; None for one that is neither a record nor under the key of a scope."""
+    ) -> Entry | Unreadable:
+        """Take one message."""
         try:
             entry = parse(key, value, headers, offset)
-        except DecodeError:
+        except DecodeError as error:
             self.fold.counts.malformed += 1
-            return self._unreadable(key)
+            return self._unreadable(key, error)
         self.greatest = max(self.greatest, entry.epoch)
         (self._again or self.fold).apply(entry)
         if not isinstance(entry, OwnerRecord):
             self.last[entry.scope] = entry
         return entry
 
-    def _unreadable(self, key: bytes | None) -> Unreadable | None:
+    def _unreadable(self, key: bytes | None, error: DecodeError) -> Unreadable:
         try:
             scope = (key or b"").decode()
         except UnicodeDecodeError:
-            return None
+            scope = ""
         if not scope or scope.startswith(OWNER_PREFIX):
-            return None
-        unreadable = Unreadable(scope)
-        self.last[scope] = unreadable
+            return Unreadable("", error)
+        unreadable = self.last[scope] = Unreadable(scope, error)
         return unreadable
 
     def read_override(self, key: bytes | None, value: bytes | None) -> str | None:
-        """Take one message of the override topic; returns the scope it concerns, None if it is no order."""
+        """Take one message of the override topic; returns the scope of which another order is in force now.
+
+        Raises:
+            DecodeError: no order, or not under its own key.
+        """
         try:
             scope = (key or b"").decode()
-            if value is None:
-                self.accepted.pop(scope, None)
-                return scope if self.overrides.pop(scope, None) is not None else None
-            order = decode_override(value)
-        except (DecodeError, UnicodeDecodeError):
-            self.fold.counts.malformed += 1
-            return None
-        if order.scope != scope or scope != scope_of(*split_scope(scope)):
-            self.fold.counts.malformed += 1
-            return None
+        except UnicodeDecodeError:
+            raise DecodeError("key", f"expected a scope in UTF-8, got {key!r}") from None
+        if value is None:
+            self.accepted.pop(scope, None)
+            return scope if self.overrides.pop(scope, None) is not None else None
+        order = decode_override(value)
+        if order.scope != scope:
+            raise DecodeError("$.scope", f"expected the scope of key {key!r}, got {order.scope!r}")
+        if scope != scope_of(*split_scope(scope)):
+            raise DecodeError("$.scope", f"expected a route, or route@deployment, got {scope!r}")
         if order.accept:
             self.accepted[scope] = order
             self.accepts_read += 1

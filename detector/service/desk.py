@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from detector.modes.decision import Decision, event_id
-from detector.service.control_log import ControlLog, ScopeEntry
+from detector.service.control_log import ControlLog, ScopeEntry, Unreadable
 from detector.service.controlfeed import Read
 from detector.service.logs import logger
 from detector.service.outbox import Outbox
 from detector.service.ownership import PartitionOwner, Phase
 from detector.service.statements import Message, Terms
+from detector.service.unread import Unread
 from topics.control import ControlRecord, Override, OwnerRecord
+from topics.errors import DecodeError
 from topics.names import Topics
 from topics.partitioner import partition_for
 from topics.scope import split_scope
@@ -23,7 +25,7 @@ _MOST_TOLD = 100  # contracts
 
 
 class Desk:
-    """Owners by partition, and the log that they share."""
+    """Owners by partition, the log that they share, and what of it they could not read."""
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class Desk:
         self.owner_id = owner_id
         self.partitions = partitions
         self.log = ControlLog()
+        self.unread = Unread(declared.control.name, declared.overrides.name)
         self.owners: dict[int, PartitionOwner] = {}
         self._outbox = outbox
         self._topic_of = {"control": declared.control.name, "transitions": declared.transitions.name}
@@ -157,16 +160,25 @@ class Desk:
         """Messages of both topics, each in the order of its log."""
         for read in messages:
             if read.topic == self._overrides:
-                scope = self.log.read_override(read.key, read.value)
-                if scope is not None:
-                    self._about(scope, partial(_overridden, scope))
+                self._read_override(read)
                 continue
             entry = self.log.read(read.key, read.value, read.headers, read.offset)
+            if isinstance(entry, Unreadable):
+                self.unread.met(read, entry.error, self._clock())
             if isinstance(entry, OwnerRecord):
                 self._with(entry.partition, partial(_read_owner, entry))
-            elif entry is not None:
+            elif entry.scope:
                 self._compare(entry)
                 self._about(entry.scope, partial(_read_scope, entry))
+
+    def _read_override(self, read: Read) -> None:
+        try:
+            scope = self.log.read_override(read.key, read.value)
+        except DecodeError as error:
+            self.unread.met(read, error, self._clock())
+            return
+        if scope is not None:
+            self._about(scope, partial(_overridden, scope))
 
     def _compare(self, entry: ScopeEntry) -> None:
         """Tell once of a worker of the group that judges by another contract."""
@@ -184,6 +196,8 @@ class Desk:
     def on_read_again(self, made_anew: bool) -> None:
         """Both topics are read from the beginning once more."""
         self.log.begin_reread()
+        if made_anew:
+            self.unread.begin_anew()
         for partition, owner in self.owners.items():
             owner.reread(anew=made_anew)
             self._changed(partition)

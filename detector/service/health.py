@@ -113,6 +113,8 @@ def render_metrics(shell: Shell) -> bytes:
     for name, outbox in shell.outboxes.items():
         metrics.outbox.labels(name).set(outbox.under_way)
         metrics.refused.set(name, outbox.refused)
+    for topic, count in shell.desk.unread.counts.items():
+        metrics.unreadable.set(topic, count)
     for predicate in shell.contract.predicates:
         held = [worker.cover.survey.found.get(predicate) for worker in shell.workers.values()]
         for outcome, routes in together(standing for standing in held if standing).routes.items():

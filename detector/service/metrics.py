@@ -177,6 +177,12 @@ class Metrics:
             ["predicate", "outcome"],
             registry=registry,
         )
+        self.unreadable = Tally(
+            "detector_unreadable_messages",
+            "Messages of the control and override topics that are no records. Each worker reads all of them.",
+            "topic",
+            registry=registry,
+        )
         self.outbox = Gauge(
             "detector_outbox_messages", "Messages not yet acknowledged.", ["outbox"], registry=registry
         )

@@ -1,6 +1,7 @@
 """An operator's orders: written to the override topic, and waited for until the owner has applied them."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -96,7 +97,8 @@ async def _forced(settings: Settings, overrides: str, scope: str) -> bool:
     """Whether an order of the scope is in force."""
     log = ControlLog()
     for raw in await read_whole(settings, overrides):
-        log.read_override(raw.key, raw.value)
+        with suppress(DecodeError):
+            log.read_override(raw.key, raw.value)
     return log.override(scope, time.time()) is not None
 
 

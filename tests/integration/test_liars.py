@@ -11,7 +11,7 @@ from tests.harness.brokers import TestKafka
 from tests.integration.kit import Worker, call, control, owners, producer, publish, until, workers
 from topics.cloudevents import REVISED, control_headers
 from topics.codec import encode
-from topics.control import ControlRecord
+from topics.control import ControlRecord, Override
 from topics.names import topics
 from topics.partitioner import partition_for
 from topics.types import MOST_COUNT
@@ -22,7 +22,10 @@ ROUTE = "four"
 async def test_no_number_that_a_record_carries_is_the_last(
     real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """Of epoch, revision and transition, believed or not; for workers that live and for those that begin."""
+    """Of epoch, revision and transition, believed or not; for workers that live and for those that begin.
+
+    What is not believed is told of in the log, as is an order that stands under another key.
+    """
     bootstrap, declared = real_kafka.bootstrap, topics(topic_prefix)
     settings = Settings(bootstrap=bootstrap, topic_prefix=topic_prefix)
     home, half = partition_for(ROUTE.encode(), 8), MOST_COUNT // 2
@@ -62,6 +65,15 @@ async def test_no_number_that_a_record_carries_is_the_last(
                 return any(each.partition == (home + 1) % 8 and each.epoch > half + 200 for each in found)
 
             await until(outbid, saying=first.tail())
+            stray = Override(scope=ROUTE, state="active", until=time.time() + 600, issued_at=time.time())
+            await to.send_and_wait(declared.overrides.name, encode(stray), b"another", partition=0)
+            await until(lambda: len(first.events("unreadable_message")) >= 3, saying=first.tail())
+            said = [(told["topic"], told["path"]) for told in first.events("unreadable_message")]
+            assert said == [
+                (declared.control.name, "$.epoch"),
+                (declared.control.name, "$.revision"),
+                (declared.overrides.name, "$.scope"),
+            ]
             first.send(signal.SIGKILL)
             second = Worker(tmp_path, bootstrap, topic_prefix, name="second")
             made.append(second)

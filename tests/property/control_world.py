@@ -316,7 +316,7 @@ class Worker:
         if isinstance(entry, OwnerRecord):
             if entry.partition in self.owners:
                 self.say(self.owners[entry.partition].read_owner(entry, self.clock))
-        elif entry is not None:
+        elif entry.scope:
             partition = self.partition_of(split_scope(entry.scope)[0])
             if partition in self.owners:
                 self.say(self.owners[partition].read_scope(entry, self.clock))

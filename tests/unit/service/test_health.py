@@ -58,6 +58,7 @@ def shell(workers: dict[int, Any], *, generation: int = 1) -> Any:
             epoch=lambda number: 9,
             lease_s=15.0,
             beat_at=lambda number: time.time() - 20 * (number == 4),
+            unread=SimpleNamespace(counts={"detector.overrides": 2}),
         ),
     )
 

@@ -44,7 +44,7 @@ class _Desk:
                 entry = self.log.read(message.key, message.value, message.headers, len(self.written))
                 if isinstance(entry, OwnerRecord):
                     queue += self.owner.read_owner(entry, now)
-                elif entry is not None:
+                elif entry.scope:
                     queue += self.owner.read_scope(entry, now)
         return queue
 
