@@ -55,7 +55,8 @@ def budget(
     try:
         columns = parse_columns(maps or (), sets or (), time_unit, start)
         with bytes_read(files, "measure") as progress:
-            found = made(judged_by, _records(read_rows(files, columns, progress), bad))
+            rows = read_rows(files, columns, progress, lambda said: note(f"detector: {said}"))
+            found = made(judged_by, _records(rows, bad))
     except (MappingError, FileError, OSError) as error:
         wrong_use(str(error))
     for file, count in bad.items():

@@ -61,6 +61,8 @@ def calibrate(
         found_wrong(str(error))
     except (MappingError, FileError, SectionError, OSError) as error:
         wrong_use(str(error))
+    for warning in result.warnings:
+        note(f"detector: {warning}")
     if dropped:
         note(f"detector: {dropped} routes of the least traffic were left out: the file would grow too large")
     if json_output:

@@ -85,6 +85,8 @@ def replay(
             note(f"detector: {late}")
     else:
         report.as_text(result)
+    for warning in result.warnings:
+        note(f"detector: {warning}")
     if result.shown:
         where = result.shown[0].said
         if not result.records:

@@ -81,6 +81,8 @@ def sweep(
             )
     except (MappingError, FileError, SettingError, IncidentError, OSError) as error:
         wrong_use(str(error))
+    for warning in result.warnings:
+        note(f"detector: {warning}")
     if unused := sweep_report.unused_said(result):
         note(f"detector: {unused}")
     if json_output:

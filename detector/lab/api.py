@@ -14,6 +14,7 @@ import msgspec
 from detector.contract import load_contract
 from detector.contract.model import Contract
 from detector.lab.columns import Columns, MappingError, parse_columns
+from detector.lab.doubts import Doubts
 from detector.lab.files import Row, read_evaluations, read_rows
 from detector.lab.frames import EXPECTED, backend_of, frame_of, is_frame, rows_of
 from detector.lab.incidents import Incident, read_incidents
@@ -52,9 +53,10 @@ def replay(data: Data, contract: Source, *, evaluations: Data = (), **columns: A
         FileError, MappingError, TypeError: the data cannot be read as telemetry.
         ContractError: the contract cannot run.
     """
-    rows, backend = _rows(data, columns)
+    rows, backend, doubts = _rows(data, columns)
     verdicts = list(read_evaluations(_paths(evaluations)))
-    return Replayed(_warned(replay_rows(rows, _contract(contract), verdicts=verdicts)), backend)
+    found = replay_rows(rows, _contract(contract), verdicts=verdicts, doubts=doubts)
+    return Replayed(_warned(found), backend)
 
 
 def sweep(
@@ -82,11 +84,13 @@ def sweep(
         SettingError: a path leads nowhere, or a value makes no contract.
         FileError, MappingError, IncidentError, TypeError: what is given cannot be read.
     """
-    rows, backend = _rows(data, columns)
+    rows, backend, doubts = _rows(data, columns)
     settings = grid(*_text(contract), sets)
     truth = read_incidents(Path(incidents)) if isinstance(incidents, str | Path) else incidents
     verdicts = list(read_evaluations(_paths(evaluations)))
-    result = sweep_rows(rows, settings, incidents=truth, split=split, workers=workers, verdicts=verdicts)
+    result = sweep_rows(
+        rows, settings, incidents=truth, split=split, workers=workers, verdicts=verdicts, doubts=doubts
+    )
     if unused := unused_said(result):
         warnings.warn(unused, stacklevel=2)
     return Swept(_warned(result), backend)
@@ -102,9 +106,10 @@ def calibrate(data: Data, contract: Source, **columns: Any) -> "Calibrated":
     from detector.lab.calibrate import calibrate_rows
 
     data = data if is_frame(data) else _paths(data)
-    rows, backend = _rows(data, columns)
+    rows, backend, doubts = _rows(data, columns)
     made_from = ["frame"] if backend else sorted(path.name for path in data)
-    return Calibrated(_warned(calibrate_rows(rows, _contract(contract), made_from)), backend)
+    found = calibrate_rows(rows, _contract(contract), made_from, doubts=doubts)
+    return Calibrated(_warned(found), backend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,11 +251,11 @@ def _columns(options: Mapping[str, Any]) -> Columns:
     return parse_columns(maps, sets, options.get("time_unit", "s"), options.get("start"))
 
 
-def _rows(data: Data, options: Mapping[str, Any]) -> tuple[Iterator[Row], str | None]:
-    columns = _columns(options)
+def _rows(data: Data, options: Mapping[str, Any]) -> tuple[Iterator[Row], str | None, Doubts]:
+    columns, doubts = _columns(options), Doubts()
     if is_frame(data):
-        return rows_of(data, columns), backend_of(data)
-    return read_rows(_paths(data), columns), None
+        return rows_of(data, columns), backend_of(data), doubts
+    return read_rows(_paths(data), columns, tell=doubts.tell), None, doubts
 
 
 def _paths(data: Data) -> list[Path]:
@@ -267,8 +272,10 @@ R = TypeVar("R", ReplayResult, SweepResult, "CalibrateResult")
 
 
 def _warned(result: R) -> R:
-    """Say that some rows were no records: nobody in a notebook looks for it."""
+    """Say that some rows were no records, or the whole is odd: nobody in a notebook looks for it."""
     if result.malformed:
         said = f"{result.malformed:,} malformed rows were left out, such as {result.shown[0].said}"
+        warnings.warn(said, stacklevel=3)
+    for said in result.warnings:
         warnings.warn(said, stacklevel=3)
     return result

@@ -23,7 +23,8 @@ class Columns:
     """How rows become records.
 
     Attributes:
-        mapped: field -> column; a field that is not named here is read from the column of its own name.
+        mapped: field -> column; a field that is not named here is read from the column of its own name,
+            one that is comes from nowhere else.
         constants: field -> text, the same in every record; wins over a column.
         time_unit: unit of `event_time`; `iso` is ISO 8601 text, UTC unless it names a zone.
         start: Unix seconds to add to relative times.
@@ -97,6 +98,11 @@ def _place(values: dict[str, Any], name: str, value: Any) -> None:
         values[name] = value
 
 
+def _unmapped(features: dict[str, Any], columns: Columns) -> dict[str, Any]:
+    """The features but those that are to come from a column of another name."""
+    return {name: value for name, value in features.items() if f"{FEATURE}{name}" not in columns.mapped}
+
+
 def _constants(columns: Columns) -> dict[str, Any]:
     return {name: _constant(name, text, columns) for name, text in columns.constants.items()}
 
@@ -166,7 +172,7 @@ def row_builder(
             if name == "event_time":
                 values[name] = time_of(cell, columns.time_unit, columns.start)
             elif (value := read(name, cell)) is not None:
-                _place(values, name, value)
+                _place(values, name, _unmapped(value, columns) if name == "features" else value)
         for name, value in constants.items():
             _place(values, name, value)
         return build_record(values)
@@ -175,30 +181,84 @@ def row_builder(
 
 
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+_ABSENT = object()
 
 
-def line_builder(columns: Columns) -> Callable[[bytes], TelemetryRecord]:
-    """Build the function from one line of JSON to a record; a mapped column may be a dotted path."""
+@dataclass(slots=True)
+class Sought:
+    """Mapped columns that no line of JSON has held so far.
+
+    Lines have no header, and one may well lack what the next one holds: only after the last one is it known
+    that a column is nowhere.
+
+    Attributes:
+        columns: field -> column; one whose value is null is there.
+        header: the keys of the first line, None before it.
+    """
+
+    columns: dict[str, str]
+    header: list[str] | None = None
+
+    def look(self, document: Mapping[str, Any]) -> None:
+        """Take out the columns that a line holds."""
+        if self.header is None:
+            self.header = list(document)
+        self.columns = {
+            name: column for name, column in self.columns.items() if _find(document, column) is _ABSENT
+        }
+
+    def missed(self) -> str:
+        """What to say of the columns that are nowhere; empty if there is nothing to say.
+
+        Raises:
+            MappingError: a field that every record needs was to come from one of them.
+        """
+        if not self.columns or self.header is None:
+            return ""
+        maps = ", ".join(f"--map {name}={column}" for name, column in self.columns.items())
+        said = f"{maps}: no such column in any row; the first row has {', '.join(self.header)}"
+        if any(each in self.columns for each in REQUIRED):
+            raise MappingError(said)
+        return said
+
+
+def _find(document: Mapping[str, Any], column: str) -> Any:
+    if column in document:
+        return document[column]
+    node: Any = document
+    for part in column.split("."):
+        node = node.get(part, _ABSENT) if isinstance(node, dict) else _ABSENT
+    return node
+
+
+def line_builder(columns: Columns, sought: Sought | None = None) -> Callable[[bytes], TelemetryRecord]:
+    """Build the function from one line of JSON to a record; a mapped column may be a dotted path.
+
+    Null is "not measured" whatever the field, as an empty cell is: who writes files writes every key.
+
+    Args:
+        columns: the mapping.
+        sought: told of every line, as long as it seeks a column.
+    """
     if columns.plain:
         return decode_telemetry
     constants = _constants(columns)
-
-    def find(document: dict[str, Any], column: str) -> Any:
-        if column in document:
-            return document[column]
-        node: Any = document
-        for part in column.split("."):
-            node = node.get(part) if isinstance(node, dict) else None
-        return node
+    own = [name for name in FIELD_KINDS if name not in columns.mapped and name not in constants]
+    mapped = [(name, column) for name, column in columns.mapped.items() if name not in constants]
 
     def build(line: bytes) -> TelemetryRecord:
         try:
             document = _decode_object(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise no_json(line, error) from None
-        values = {name: document[name] for name in FIELD_KINDS if document.get(name) is not None}
-        for name, column in columns.mapped.items():
-            if (value := find(document, column)) is not None:
+        if sought is not None and sought.columns:
+            sought.look(document)
+        values = {name: value for name in own if (value := document.get(name)) is not None}
+        if isinstance(features := values.get("features"), dict):
+            features = {name: value for name, value in features.items() if value is not None}
+            values["features"] = _unmapped(features, columns)
+        for name, column in mapped:
+            if (value := _find(document, column)) is not None and value is not _ABSENT:
                 _place(values, name, from_value(name, value) if name != "event_time" else value)
         if "event_time" in values:
             values["event_time"] = time_of(values["event_time"], columns.time_unit, columns.start)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from detector.lab.columns import Columns, line_builder, row_builder
+from detector.lab.columns import Columns, Sought, line_builder, row_builder
 from topics.errors import DecodeError
 from topics.telemetry import Evaluation, TelemetryRecord, decode_evaluation
 
@@ -45,18 +45,28 @@ SHOWN = 5  # malformed rows that a result names
 T = TypeVar("T")
 Row = TelemetryRecord | Malformed
 Progress = Callable[[int], None]  # bytes of the files read so far
+Tell = Callable[[str], None]  # something odd about the files, in one sentence
 
 
 class FileError(ValueError):
     """A file that cannot be read at all; the message names it."""
 
 
-def read_rows(paths: Sequence[Path], columns: Columns, progress: Progress | None = None) -> Iterator[Row]:
+def read_rows(
+    paths: Sequence[Path], columns: Columns, progress: Progress | None = None, tell: Tell | None = None
+) -> Iterator[Row]:
     """Yield every row of every file, in the order given; the position in this stream is the row's index.
+
+    Args:
+        paths: the files.
+        columns: which column is which field.
+        progress: told the bytes read so far, now and then.
+        tell: told after the last row of mapped columns that no line of JSON holds. They are no reason to
+            refuse a file: healthy traffic may well lack the key that tells of an error.
 
     Raises:
         FileError: a file is missing, or of an unknown kind.
-        MappingError: the columns asked for are not there.
+        MappingError: the columns asked for are not there; of JSON, one that every record needs.
     """
     for path in paths:
         if not path.is_file():
@@ -64,15 +74,18 @@ def read_rows(paths: Sequence[Path], columns: Columns, progress: Progress | None
         if not path.name.endswith(SUFFIXES):
             raise FileError(f"{path}: expected one of {', '.join(SUFFIXES)}")
     done = 0
+    sought = Sought(dict(columns.mapped))
     for path in paths:
         with path.open("rb") as raw:
-            for count, row in enumerate(_rows(path, raw, columns)):
+            for count, row in enumerate(_rows(path, raw, columns, sought)):
                 yield row
                 if progress is not None and count % 1024 == 0:
                     progress(done + raw.tell())
         done += path.stat().st_size
         if progress is not None:
             progress(done)
+    if (missed := sought.missed()) and tell is not None:
+        tell(missed)
 
 
 def read_evaluations(paths: Sequence[Path]) -> Iterator[tuple[int, Evaluation] | Malformed]:
@@ -99,7 +112,7 @@ def read_evaluations(paths: Sequence[Path]) -> Iterator[tuple[int, Evaluation] |
                     yield Malformed(str(path), row, error.path, error.expected)
 
 
-def _rows(path: Path, raw: IO[bytes], columns: Columns) -> Iterator[Row]:
+def _rows(path: Path, raw: IO[bytes], columns: Columns, sought: Sought) -> Iterator[Row]:
     name = str(path)
     if path.name.endswith(".parquet"):
         yield from _parquet(name, raw, columns)
@@ -108,11 +121,11 @@ def _rows(path: Path, raw: IO[bytes], columns: Columns) -> Iterator[Row]:
     if path.name.removesuffix(".gz").endswith(".csv"):
         yield from _csv(name, plain, columns)
     else:
-        yield from _jsonl(name, plain, columns)
+        yield from _jsonl(name, plain, columns, sought)
 
 
-def _jsonl(name: str, file: IO[bytes], columns: Columns) -> Iterator[Row]:
-    build = line_builder(columns)
+def _jsonl(name: str, file: IO[bytes], columns: Columns, sought: Sought) -> Iterator[Row]:
+    build = line_builder(columns, sought)
     for row, line in enumerate(_guarded(_lines(file))):
         if isinstance(line, DecodeError):
             yield Malformed(name, row, line.path, line.expected)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from detector.contract.model import Contract
 from detector.lab.columns import Columns
+from detector.lab.doubts import Doubts
 from detector.lab.feed import Feed
 from detector.lab.files import SHOWN, Malformed, Progress, Row, read_evaluations, read_rows
 from detector.lab.outcome import Activation, Notice, activations_of, digest_of, notices_of
@@ -29,6 +30,7 @@ class ReplayResult:
         armed: predicate -> share of records judged while it was armed, 0..1.
         digest: SHA-256 of the decisions; equal for equal input, however it was batched or partitioned.
         shown: the first few malformed rows.
+        warnings: what makes the recording doubtful as a whole, a sentence each.
     """
 
     records: int
@@ -44,6 +46,7 @@ class ReplayResult:
     digest: str
     decisions: tuple[Decision, ...]
     shown: tuple[Malformed, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def replay(
@@ -71,9 +74,10 @@ def replay(
         FileError: a file is missing or of an unknown kind.
         MappingError: a column is not there.
     """
-    rows = read_rows(files, columns or Columns(), progress)
+    doubts = Doubts()
+    rows = read_rows(files, columns or Columns(), progress, doubts.tell)
     verdicts = list(read_evaluations(evaluations))
-    return replay_rows(rows, contract, batch=batch, partitions=partitions, verdicts=verdicts)
+    return replay_rows(rows, contract, batch=batch, partitions=partitions, verdicts=verdicts, doubts=doubts)
 
 
 def replay_rows(
@@ -83,9 +87,11 @@ def replay_rows(
     batch: int = 4096,
     partitions: int = 1,
     verdicts: Sequence[tuple[int, Evaluation] | Malformed] = (),
+    doubts: Doubts | None = None,
 ) -> ReplayResult:
-    """`replay` on rows from anywhere."""
+    """`replay` on rows from anywhere; `doubts`: what their reader tells goes there."""
     started = time.monotonic()
+    doubts = doubts or Doubts()
     pipelines = [Pipeline(contract, partition=number) for number in range(partitions)]
     late = [each for each in verdicts if not isinstance(each, Malformed)]
     unread = [each for each in verdicts if isinstance(each, Malformed)]
@@ -108,6 +114,7 @@ def replay_rows(
         digest=digest_of(feed.decisions),
         decisions=tuple(feed.decisions),
         shown=shown,
+        warnings=doubts.said(),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from detector.lab.columns import Columns
+from detector.lab.doubts import Doubts
 from detector.lab.files import SHOWN, Malformed, Progress, Row, read_evaluations, read_rows
 from detector.lab.incidents import Incident
 from detector.lab.matching import longest_window_s
@@ -57,6 +58,7 @@ class SweepResult:
         split_at: where the held-out part begins, Unix seconds.
         incidents: how many faults are known; None: nobody has said.
         unused: rows of the incidents that have no part in the measures, and why.
+        warnings: what makes the recording doubtful as a whole, a sentence each.
     """
 
     records: int
@@ -68,6 +70,7 @@ class SweepResult:
     incidents: int | None
     unused: tuple[tuple[Incident, str], ...]
     tried: tuple[Tried, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def late(self) -> int:
@@ -103,9 +106,18 @@ def sweep(
         FileError: a file is missing or of an unknown kind.
         MappingError: a column is not there.
     """
-    rows = read_rows(files, columns or Columns(), progress)
+    doubts = Doubts()
+    rows = read_rows(files, columns or Columns(), progress, doubts.tell)
     verdicts = list(read_evaluations(evaluations))
-    return sweep_rows(rows, settings, incidents=incidents, split=split, workers=workers, verdicts=verdicts)
+    return sweep_rows(
+        rows,
+        settings,
+        incidents=incidents,
+        split=split,
+        workers=workers,
+        verdicts=verdicts,
+        doubts=doubts,
+    )
 
 
 def sweep_rows(
@@ -116,8 +128,9 @@ def sweep_rows(
     split: float | None = None,
     workers: int = 1,
     verdicts: Sequence[tuple[int, Evaluation] | Malformed] = (),
+    doubts: Doubts | None = None,
 ) -> SweepResult:
-    """`sweep` on rows from anywhere."""
+    """`sweep` on rows from anywhere; `doubts`: what their reader tells goes there."""
     if split is not None and not 0 < split < 1:
         raise ValueError("split is a share of the time, above 0 and below 1")
     known = [each for each in verdicts if not isinstance(each, Malformed)]
@@ -126,7 +139,8 @@ def sweep_rows(
     for each in verdicts:
         if isinstance(each, Malformed):
             reading.refuse(each)
-    return _result(reading, settings, judged, incidents, split)
+    found = _result(reading, settings, judged, incidents, split)
+    return found if doubts is None else replace(found, warnings=doubts.said())
 
 
 class _Reading:

@@ -16,6 +16,7 @@ from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.quiet import quiet_share
 from detector.lab.calibrate.tally import Ints, ShareTally, ValueTally
 from detector.lab.columns import Columns
+from detector.lab.doubts import Doubts
 from detector.lab.files import Malformed, Progress, Row, read_rows
 from detector.predicates.base import WEEK_S, Budget
 from detector.predicates.shiryaev_roberts import HIGHEST
@@ -54,7 +55,10 @@ class Learnt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrateResult:
-    """A calibration and how it came about; `limits` are those of the whole recording."""
+    """A calibration and how it came about.
+
+    `limits` are those of the whole recording; `warnings`, which are among them, what makes it doubtful.
+    """
 
     calibration: Calibration
     learnt: tuple[Learnt, ...]
@@ -64,6 +68,7 @@ class CalibrateResult:
     malformed: int
     elapsed_s: float
     shown: tuple[Malformed, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def calibrate(
@@ -90,15 +95,28 @@ def calibrate(
         FileError, MappingError: as for a replay.
         NotHealthyError: over a fifth of each route's minutes look like incidents, or there are no records.
     """
-    rows = read_rows(files, columns or Columns(), progress)
-    return calibrate_rows(rows, contract, sorted(path.name for path in files), seed=seed)
+    doubts = Doubts()
+    rows = read_rows(files, columns or Columns(), progress, doubts.tell)
+    return calibrate_rows(rows, contract, sorted(path.name for path in files), seed=seed, doubts=doubts)
 
 
 def calibrate_rows(
-    rows: Iterable[Row], contract: Contract, made_from: Sequence[str], *, seed: int = 1
+    rows: Iterable[Row],
+    contract: Contract,
+    made_from: Sequence[str],
+    *,
+    seed: int = 1,
+    doubts: Doubts | None = None,
 ) -> CalibrateResult:
-    """`calibrate` on rows from anywhere; `made_from` is what the calibration says of where."""
+    """`calibrate` on rows from anywhere.
+
+    Args:
+        rows, contract, seed: as there.
+        made_from: what the calibration says of where.
+        doubts: what the reader of the rows tells goes there.
+    """
     started = time.monotonic()
+    doubts = doubts or Doubts()
     gathered = Gathered(contract)
     gathered.take(rows)
     if not gathered.routes:
@@ -153,11 +171,16 @@ def calibrate_rows(
         calibration=replace(found.calibration, routes=dict(sorted(routes.items()))),
         learnt=tuple(learnt),
         left_out=left_out,
-        limits=(*said.of_the_whole(contract, gathered, len(minutes), learnt), *refused),
+        limits=(
+            *doubts.said(),
+            *said.of_the_whole(contract, gathered, len(minutes), learnt),
+            *refused,
+        ),
         records=gathered.records,
         malformed=gathered.malformed,
         elapsed_s=time.monotonic() - started,
         shown=tuple(gathered.shown),
+        warnings=doubts.said(),
     )
 
 

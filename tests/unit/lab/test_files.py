@@ -202,6 +202,65 @@ def test_json_columns_may_be_dotted_paths(tmp_path):
     assert read(file, columns=columns) == [TelemetryRecord(event_time=T0, route="chat", input_tokens=4)]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_mapped_field_comes_from_its_column_and_nowhere_else(tmp_path, suffix):
+    """Where the column holds nothing, the field's own column is no substitute, in no format."""
+    own = {"event_time": T0, "route": "chat", "error": "own"}
+    rows = [own | {"status": "503"}, own | {"status": None}]
+    file = tmp_path / f"calls{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    elif suffix == ".csv":
+        file.write_text(f"event_time,route,error,status\n{T0},chat,own,503\n{T0},chat,own,\n")
+    else:
+        file.write_text("\n".join(map(json.dumps, [*rows, own])))
+
+    found = read(file, columns=parse_columns(["error=status"]))
+
+    assert [each.error for each in found] == ["503", "", *([""] if suffix == ".jsonl" else [])]
+
+
+def test_a_mapped_feature_comes_from_its_column_and_nowhere_else(tmp_path):
+    """The object of features keeps its other features."""
+    cells = {"event_time": [T0], "route": ["chat"], "features": [{"a": 1.0, "b": 2.0}], "c": [None]}
+    pq.write_table(pa.table(cells), tmp_path / "calls.parquet")
+    (tmp_path / "calls.jsonl").write_text(json.dumps({name: cell for name, (cell,) in cells.items()}))
+
+    for file in ("calls.parquet", "calls.jsonl"):
+        (record,) = read(tmp_path / file, columns=parse_columns(["features.a=c"]))
+        assert record.features == {"b": 2.0}
+
+
+def test_a_mapped_column_that_no_line_holds_is_told_after_the_last(tmp_path):
+    """It is mistyped, or nothing of the kind happened; one that is null, or in a later file, is there."""
+    lines = [
+        {"event_time": T0, "route": "chat", "error": "own"},
+        {"event_time": T0, "route": "chat", "x": None},
+    ]
+    first, last = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
+    first.write_text("\n".join(map(json.dumps, lines)))
+    last.write_text(json.dumps({"event_time": T0, "route": "chat", "usage": {"prompt": 1}}))
+    told: list[str] = []
+    columns = parse_columns(["error=stauts", "tenant=x", "input_tokens=usage.prompt"])
+    found = list(read_rows([first, last], columns, tell=told.append))
+
+    assert [each.error for each in found] == ["", "", ""]
+    assert told == [
+        "--map error=stauts: no such column in any row; the first row has event_time, route, error"
+    ]
+    with pytest.raises(MappingError, match=r"--map route=model: no such column"):
+        read(first, columns=parse_columns(["route=model"]))
+    assert read_told(tmp_path / "none.jsonl", columns) == []
+
+
+def read_told(file, columns):
+    """What is told of a file without a line."""
+    file.touch()
+    told: list[str] = []
+    list(read_rows([file], columns, tell=told.append))
+    return told
+
+
 def test_flags_and_gaps_in_parquet_columns_of_floats_are_read(tmp_path):
     """What pandas makes of a column of flags with gaps; other numbers are refused where they stand."""
     cells = {

@@ -296,3 +296,23 @@ def test_a_start_given_for_absolute_times_is_something_wrong(recorded, contract_
 
     assert result.exit_code == 1
     assert "at $.event_time: expected a time relative to the start" in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["replay", "sweep", "calibrate", "budget"])
+def test_every_verb_that_reads_files_tells_of_a_column_that_is_nowhere(
+    verb, recorded, contract_file, tmp_path
+):
+    """On stderr, and calibration among what it could not learn; the document stays what it was."""
+    options = {
+        "replay": [recorded, "--contract", contract_file],
+        "sweep": [recorded, "--contract", contract_file, "--set", "predicates.errors.ceiling=0.01"],
+        "calibrate": [recorded, "--contract", contract_file, "--out", tmp_path / "out.yaml"],
+        "budget": [contract_file, "--telemetry", recorded],
+    }[verb]
+    args = [verb, *map(str, options), "--map", "tenant=customer", "--json"]
+    result = CliRunner().invoke(build(), args)
+    said = "--map tenant=customer: no such column in any row"
+
+    assert said in result.stderr
+    assert (said in result.stdout) is (verb == "calibrate")
+    assert verb != "replay" or set(json.loads(result.stdout)) == JSON_KEYS
