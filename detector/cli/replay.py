@@ -46,7 +46,7 @@ def replay(
 
     Rows that are no records are counted and shown, and stop nothing. Several files are one stream, in the
     order given; evidence names a row by its index in it, from 0. A late verdict is judged when it was
-    made. Cells that are empty, NaN, or in a csv nan, NA, N/A, None or null, were not measured.
+    made. Cells that are empty, null, NaN, or in a csv nan, NA, N/A or None, were not measured.
 
     Exit code 0: judged, whatever was detected. 1: of all rows none is a record. 2: wrong use.
 

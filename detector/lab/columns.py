@@ -240,8 +240,6 @@ def line_builder(columns: Columns, sought: Sought | None = None) -> Callable[[by
         columns: the mapping.
         sought: told of every line, as long as it seeks a column.
     """
-    if columns.plain:
-        return decode_telemetry
     constants = _constants(columns)
     own = [name for name in FIELD_KINDS if name not in columns.mapped and name not in constants]
     mapped = [(name, column) for name, column in columns.mapped.items() if name not in constants]
@@ -266,4 +264,10 @@ def line_builder(columns: Columns, sought: Sought | None = None) -> Callable[[by
             _place(values, name, value)
         return build_record(values)
 
-    return build
+    def build_plain(line: bytes) -> TelemetryRecord:
+        try:
+            return decode_telemetry(line)
+        except DecodeError:
+            return build(line)  # more is taken from a file than from a topic, or the fault is told alike
+
+    return build_plain if columns.plain else build

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.lab.columns import Columns, MappingError, parse_columns
+from detector.lab.coerce import FIELD_KINDS
+from detector.lab.columns import REQUIRED, Columns, MappingError, line_builder, parse_columns
 from detector.lab.files import FileError, Malformed, read_rows
+from topics.errors import DecodeError
 from topics.telemetry import TelemetryRecord
 
 T0 = 1_700_000_000.0
@@ -259,6 +261,52 @@ def read_told(file, columns):
     told: list[str] = []
     list(read_rows([file], columns, tell=told.append))
     return told
+
+
+@pytest.mark.parametrize("options", [{}, {"sets": ["tenant=acme"]}], ids=["plain", "mapped"])
+@pytest.mark.parametrize("name", sorted(FIELD_KINDS))
+def test_null_in_a_line_is_not_measured_whatever_the_options(tmp_path, name, options):
+    """A program that writes every key writes null where it has nothing; a required field is missed alike."""
+    file = tmp_path / "calls.jsonl"
+    whole = {"event_time": T0, "route": "chat", "features": {"a": 1.0}}
+    file.write_text(json.dumps(whole | {name: None}))
+
+    (row,) = read(file, columns=parse_columns(**options))
+
+    if name in REQUIRED:
+        assert (row.path, row.expected) == ("$", f"Object missing required field `{name}`")
+    else:
+        features = {} if name == "features" else {"a": 1.0}
+        tenant = "acme" if options else ""
+        assert row == TelemetryRecord(event_time=T0, route="chat", features=features, tenant=tenant)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(FIELD_KINDS)),
+        st.one_of(
+            st.none(),
+            st.booleans(),
+            st.integers(),
+            st.floats(),
+            st.text(max_size=5),
+            st.lists(st.integers(), max_size=2),
+            st.dictionaries(st.text(max_size=2), st.one_of(st.none(), st.floats(), st.text(max_size=2))),
+        ),
+    )
+)
+def test_an_option_that_concerns_another_field_changes_nothing(document):
+    """A row is the same record, or has the same fault, whether there is an unrelated option or none."""
+    line = json.dumps({"event_time": T0, "route": "chat"} | document | {"template": "t"}).encode()
+    found = []
+    for columns in (Columns(), parse_columns(sets=["template=t"])):
+        try:
+            found.append(line_builder(columns)(line))
+        except DecodeError as error:
+            found.append((error.path, error.expected))
+
+    assert found[0] == found[1]
 
 
 def test_flags_and_gaps_in_parquet_columns_of_floats_are_read(tmp_path):
