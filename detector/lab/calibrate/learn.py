@@ -11,6 +11,7 @@ import numpy as np
 from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
 from detector.contract.model import Contract, PredicateSpec
 from detector.lab.calibrate import beside, bootstrap, healthy, limit, said, shares, silent, spread
+from detector.lab.calibrate.covered import covered_minutes, holes
 from detector.lab.calibrate.gather import Gathered, RouteTally, learnable
 from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.quiet import quiet_share
@@ -57,7 +58,8 @@ class Learnt:
 class CalibrateResult:
     """A calibration and how it came about.
 
-    `limits` are those of the whole recording; `warnings`, which are among them, what makes it doubtful.
+    `limits` are those of the whole recording; `warnings`, which are among them, what makes it doubtful;
+    `covered_s` is how long it is without its holes.
     """
 
     calibration: Calibration
@@ -68,6 +70,7 @@ class CalibrateResult:
     malformed: int
     elapsed_s: float
     shown: tuple[Malformed, ...]
+    covered_s: float
     warnings: tuple[str, ...] = ()
 
 
@@ -123,7 +126,9 @@ def calibrate_rows(
         first = f": {gathered.shown[0].path} {gathered.shown[0].expected}" if gathered.shown else ""
         raise NotHealthyError(f"no record to learn from, {gathered.malformed} malformed{first}")
     minutes = set().union(*(tally.minutes for tally in gathered.routes.values()))
-    fleet = gathered.records / (60.0 * len(minutes))
+    silence = holes(minutes)
+    covered_s = 60.0 * covered_minutes(minutes, silence)
+    fleet = gathered.records / covered_s
     found = replace(
         contract,
         calibration=Calibration(
@@ -148,11 +153,11 @@ def calibrate_rows(
             refused.append(str(error))
             continue
         left_out |= {route: tuple(healthy.spans(bad))} if len(bad) else {}
-        pace = tally.records / (60.0 * len(tally.minutes))
+        pace = tally.records / (60.0 * covered_minutes(tally.minutes, silence))
         mine = [
             one
             for spec in gathered.specs
-            if (one := _learn(route, spec, tally.of[spec.name], bad, pace, budget, seed, draws > 0))
+            if (one := _learn(route, spec, tally.of[spec.name], bad, silence, pace, budget, seed, draws > 0))
             is not None
         ]
         draws -= sum(one.one.run_length is not None and one.one.basis == "estimated" for one in mine)
@@ -173,13 +178,14 @@ def calibrate_rows(
         left_out=left_out,
         limits=(
             *doubts.said(),
-            *said.of_the_whole(contract, gathered, len(minutes), learnt),
+            *said.of_the_whole(contract, gathered, int(covered_s / 60), learnt),
             *refused,
         ),
         records=gathered.records,
         malformed=gathered.malformed,
         elapsed_s=time.monotonic() - started,
         shown=tuple(gathered.shown),
+        covered_s=covered_s,
         warnings=doubts.said(),
     )
 
@@ -230,18 +236,25 @@ def _learn(
     spec: PredicateSpec,
     tally: ShareTally | ValueTally | PairTally,
     left_out: Ints,
+    silence: Ints,
     pace: float,
     budget: Budget,
     seed: int,
     draw: bool,
 ) -> Learnt | None:
     if isinstance(tally, ShareTally):
-        return _share(route, spec, tally, left_out, budget, seed if draw else None)
+        return _share(route, spec, tally, left_out, silence, budget, seed if draw else None)
     return _divergence(route, spec, tally, left_out, pace, budget)
 
 
 def _share(
-    route: str, spec: PredicateSpec, tally: ShareTally, left_out: Ints, budget: Budget, seed: int | None
+    route: str,
+    spec: PredicateSpec,
+    tally: ShareTally,
+    left_out: Ints,
+    silence: Ints,
+    budget: Budget,
+    seed: int | None,
 ) -> Learnt | None:
     seconds, judged, bad = per_second(tally, left_out)
     if not len(seconds):
@@ -266,7 +279,7 @@ def _share(
     untested = UNTESTED * wanted if phi > DEPENDENT else wanted
     run_length = untested if needed is None else max(wanted, needed)
     # Calls of this predicate, not of the route: verdicts are given on some calls only.
-    pace = found.records / (60.0 * len(np.unique(seconds // 60)))
+    pace = found.records / (60.0 * covered_minutes(seconds // 60, silence, left_out))
     quiet = pace * quiet_share(seconds, judged, left_out)
     detectable = shares.smallest_detectable(ceiling, run_length, phi, quiet)
     usual = pace, shares.smallest_detectable(ceiling, run_length, phi, pace)

@@ -25,13 +25,13 @@ def render(result: CalibrateResult) -> str:
     facts = [
         (f"{report.false_per_week(result):.2g}", "false activations a week, if traffic goes on alike"),
         (
-            report.number(report.false_per_week_bound(result) or 0.0),
+            report.number(report.false_per_week_bound(result)),
             "a week is all that its length rules out",
         ),
         (str(unusable), "predicates unusable on this traffic"),
         (f"{trimmed}", "minutes left out as incidents"),
         (f"{result.records:,}", "records learnt from"),
-        (f"{(last - first) / 3600:.1f} h", "of traffic"),
+        (f"{result.covered_s / 3600:.1f} h", "of traffic"),
     ]
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>Calibration</title>",

@@ -34,14 +34,12 @@ def false_per_week(result: CalibrateResult) -> float:
     return sum(one.one.false_per_week or 0.0 for one in result.learnt if one.one.usable)
 
 
-def false_per_week_bound(result: CalibrateResult) -> float | None:
-    """What the recording by itself bounds them to, at 95 %, had none been in it; None: it has no length.
+def false_per_week_bound(result: CalibrateResult) -> float:
+    """What the recording by itself bounds them to, at 95 %, had none been in it.
 
     Three over its weeks: e ** -3 is the chance that so many a week would not have shown.
     """
-    calibration = result.calibration
-    length_s = (calibration.last_event_time or 0.0) - (calibration.first_event_time or 0.0)
-    return 3.0 * WEEK_S / length_s if length_s > 0 else None
+    return 3.0 * WEEK_S / result.covered_s
 
 
 def number(value: float) -> str:
@@ -73,12 +71,12 @@ def as_text(result: CalibrateResult) -> str:
             route = one.route
             lines.append(f"{route} ({calibration.routes[route].records_per_s:g} records/s)")
         lines.append("  " + line(one))
-    lines += ["", f"false activations per week to expect, all together: {false_per_week(result):.2g}"]
-    if bound := false_per_week_bound(result):
-        days = f"{(last - first) / 86_400:.2g} days"
-        lines[-1] += (
-            f", if traffic goes on as recorded; {days} by themselves rule out only {number(bound)} and more"
-        )
+    lines += [
+        "",
+        f"false activations per week to expect, all together: {false_per_week(result):.2g}, if traffic goes "
+        f"on as recorded; {result.covered_s / 86_400:.2g} days by themselves rule out only "
+        f"{number(false_per_week_bound(result))} and more",
+    ]
     limits = list(result.limits)
     for one in result.learnt:
         limits += [f"{one.route} / {one.spec.name}: {says}" for says in one.limits]

@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from detector.contract import ContractError, check_text, load_contract
 from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
 from detector.lab.calibrate import NotHealthyError, calibrate, page, report
 from detector.lab.calibrate.section import SectionError, with_calibration
+from detector.predicates.base import Budget
 
 EXAMPLE = (Path(__file__).parents[3] / "data" / "contracts" / "example.yaml").read_text()
 T0 = 1_700_000_040
@@ -367,6 +369,28 @@ def test_a_recording_without_any_rules_out_three_in_its_length(tmp_path: Path) -
     assert report.false_per_week(result) < 0.15
     assert "by themselves rule out only 336 and more" in report.as_text(result)
     assert "<b>336</b>" in page.render(result)
+
+
+def test_the_pace_of_a_sparse_route_counts_its_silence_and_no_hole_of_the_recording(tmp_path: Path) -> None:
+    """A call every half an hour on each of two days, a busy route beside it, and three days between them."""
+    day, sparse_gap_s = 86_400, 1800
+    records = [
+        {"event_time": T0 + start + at, "route": route, "error": "", "latency_s": 0.1}
+        for start in (0, 4 * day)
+        for route, gap_s in (("sparse", sparse_gap_s), ("busy", 20))
+        for at in range(0, day, gap_s)
+    ]
+    result = calibrate([write(tmp_path / "calls.jsonl", records)], load_contract(EXAMPLE))
+    errors = result.calibration.of("sparse", "errors")
+
+    assert result.calibration.routes["sparse"].records_per_s == pytest.approx(1 / sparse_gap_s, rel=0.02)
+    assert result.calibration.routes["busy"].records_per_s == pytest.approx(1 / 20, rel=0.001)
+    assert result.calibration.fleet_records_per_s == pytest.approx(1 / sparse_gap_s + 1 / 20, rel=0.001)
+    assert result.covered_s == 2 * day
+    assert errors is not None
+    budget = Budget.of(replace(load_contract(EXAMPLE), calibration=result.calibration))
+    a_week = 7 * day / sparse_gap_s
+    assert errors.false_per_week == pytest.approx(a_week / budget.run_length, rel=0.02)
 
 
 @pytest.mark.parametrize("slow_seconds", [600, 2400])
