@@ -180,6 +180,17 @@ class PredicateSpec:
             said += ["where", name, "is", " or ".join(map(str, values))]
         return " ".join(said)
 
+    @property
+    def learnable(self) -> bool:
+        """Whether a recording of healthy telemetry can teach anything about it."""
+        return (
+            self.method == "default"
+            and self.type in ("divergence", "rate", "exceedance")
+            and bool(self.field)
+            and self.field != "token_ids"
+            and (self.type != "exceedance" or self.above_ms is not None)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:

@@ -45,7 +45,10 @@ class ScopeVoice:
 
     def unusable(self, now: float, mode: str, evidence: Evidence) -> Decision:
         """Say that a predicate cannot be used on this traffic."""
-        said = "is unusable: traffic was never seen within its limit; calibrate or raise it"
+        spec = self._contract.predicates.get(evidence.predicate)
+        learnt = spec is None or spec.learnable
+        advice = "calibrate or raise it" if learnt else "raise it, as calibration does not learn it"
+        said = f"is unusable: traffic was never seen within its limit; {advice}"
         return self.notice(now, mode, evidence, f"{evidence.predicate} {said}")
 
     def crept(self, now: float, mode: str, evidence: Evidence, since: str) -> Decision:

@@ -177,7 +177,7 @@ class Gathered:
     """
 
     def __init__(self, contract: Contract) -> None:
-        self.specs = [spec for spec in contract.predicates.values() if learnable(spec)]
+        self.specs = [spec for spec in contract.predicates.values() if spec.learnable]
         self.beside = candidates(contract)
         self.routes: dict[str, RouteTally] = {}
         self.records = self.malformed = self.beyond = 0
@@ -212,14 +212,3 @@ class Gathered:
             tally = self.routes[route] = RouteTally(self.specs, self.beside)
         self.records += len(records)
         tally.take(records)
-
-
-def learnable(spec: PredicateSpec) -> bool:
-    """Whether calibration has anything to teach this predicate from telemetry alone."""
-    return (
-        spec.method == "default"
-        and spec.type in ("divergence", "rate", "exceedance")
-        and bool(spec.field)
-        and spec.field != "token_ids"
-        and (spec.type != "exceedance" or spec.above_ms is not None)
-    )

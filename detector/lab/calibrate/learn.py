@@ -12,7 +12,7 @@ from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, 
 from detector.contract.model import Contract, PredicateSpec
 from detector.lab.calibrate import beside, bootstrap, healthy, limit, said, shares, silent, spread
 from detector.lab.calibrate.covered import covered_minutes, holes
-from detector.lab.calibrate.gather import Gathered, RouteTally, learnable
+from detector.lab.calibrate.gather import Gathered, RouteTally
 from detector.lab.calibrate.pairs import PairTally
 from detector.lab.calibrate.quiet import quiet_share
 from detector.lab.calibrate.tally import Ints, ShareTally, ValueTally
@@ -368,6 +368,3 @@ def _divergence(
         curve=curve,
         left_out=tuple(healthy.spans(left_out)),
     )
-
-
-__all__ = ["CalibrateResult", "Learnt", "NotHealthyError", "calibrate", "calibrate_rows", "learnable"]

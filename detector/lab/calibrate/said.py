@@ -7,7 +7,7 @@ from typing import Any
 from detector.contract.calibration import CalibratedPredicate
 from detector.contract.calibration_rules import disagreement
 from detector.contract.model import Contract, PredicateSpec
-from detector.lab.calibrate.gather import Gathered, learnable
+from detector.lab.calibrate.gather import Gathered
 from detector.lab.calibrate.limit import Kept
 from detector.lab.calibrate.shares import Shares
 from detector.lab.calibrate.spread import Spread
@@ -17,6 +17,7 @@ _FEW_BLOCKS = 20
 _WORTH_FINDING = 0.05  # of calls, within ten seconds
 _WORTH_NATS = 0.3
 _LISTED = 3
+_OWN_TRAFFIC = ("shortfall", "repetition")
 _OUTAGE = 0.1  # of calls; a recording that is bad from end to end has no minutes that stand out
 
 
@@ -33,9 +34,15 @@ def of_the_whole(
         yield f"{gathered.beyond} records were left out: too many routes, or odd names."
     known = {one.spec.name for one in learnt}
     for spec in contract.predicates.values():
-        if learnable(spec) and spec.name not in known:
+        if spec.learnable and spec.name not in known:
             yield f"{spec.name}: no call of this recording carries {spec.field}, so nothing was learnt."
-        elif not learnable(spec) and spec.type in ("divergence", "rate", "exceedance"):
+        elif not spec.learnable and spec.type in _OWN_TRAFFIC:
+            yield (
+                f"{spec.name} was not calibrated: no recording teaches the ceiling of a {spec.type}. "
+                f"The contract's own stands, {spec.ceiling:.2%}: `detector replay` of this recording tells "
+                "whether healthy traffic keeps it."
+            )
+        elif not spec.learnable and spec.type in ("divergence", "rate", "exceedance"):
             why = "it is judged on evaluations" if spec.evaluation else f"method {spec.method} learns nothing"
             if spec.field == "token_ids":
                 why = "token ids learn from the running traffic"

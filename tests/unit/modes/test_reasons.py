@@ -1,6 +1,6 @@
 """What records say of why: of what still holds, by what was seen, and never of something else."""
 
-from detector.contract.model import Condition
+from detector.contract.model import Condition, PredicateSpec
 from detector.pipeline import Pipeline
 from tests.builders import T0, contract, spec
 from tests.unit.modes.traffic import ERRORS, QUESTIONS, SLOW, mode, stream
@@ -59,3 +59,13 @@ def test_a_notice_of_the_first_second_points_at_a_record():
     assert "unusable" in told[0].reason
     assert told[0].evidence.offset >= 0
     assert T0 <= told[0].evidence.event_time < T0 + 2
+
+
+def test_to_calibrate_is_no_advice_where_calibration_learns_nothing():
+    """Answers that repeat themselves from the start on: no recording teaches how many may."""
+    repeats = PredicateSpec(name="repeats", type="repetition", field="token_ids", above_share=0.5)
+    calls = stream(30, lambda *_: {"token_ids": [7] * 20, "latency_s": 0.4}).args()
+    told = {each.name: Pipeline(contract([each])).step(*calls)[0].reason for each in (repeats, SLOW)}
+
+    assert told["repeats"].endswith("raise it, as calibration does not learn it")
+    assert told["slow"].endswith("calibrate or raise it")

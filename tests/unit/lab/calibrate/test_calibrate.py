@@ -371,6 +371,26 @@ def test_a_recording_without_any_rules_out_three_in_its_length(tmp_path: Path) -
     assert "<b>336</b>" in page.render(result)
 
 
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("shortfall", "field: output_tokens, below_share: 0.5"),
+        ("repetition", "field: token_ids, above_share: 0.5"),
+    ],
+)
+def test_a_ceiling_that_no_recording_teaches_is_said_not_to_be_learnt(
+    tmp_path: Path, kind: str, keys: str
+) -> None:
+    """Among the limits, with the ceiling that stands and how to try it."""
+    added = f"predicates:\n  odd: {{type: {kind}, {keys}, ceiling: 0.03}}"
+    text = EXAMPLE.replace("predicates:", added, 1)
+    result = calibrate([write(tmp_path / "calls.jsonl", calls(600))], load_contract(text))
+    (said,) = [says for says in result.limits if says.startswith("odd ")]
+
+    assert f"not calibrated: no recording teaches the ceiling of a {kind}" in said
+    assert "3.00%" in said
+
+
 def test_the_pace_of_a_sparse_route_counts_its_silence_and_no_hole_of_the_recording(tmp_path: Path) -> None:
     """A call every half an hour on each of two days, a busy route beside it, and three days between them."""
     day, sparse_gap_s = 86_400, 1800
