@@ -96,7 +96,7 @@ def replay_rows(
     late = [each for each in verdicts if not isinstance(each, Malformed)]
     unread = [each for each in verdicts if isinstance(each, Malformed)]
     feed = Feed.for_contract(pipelines, contract, batch, late)
-    records, malformed, shown = _feed_all(feed, rows)
+    records, malformed, shown = _feed_all(feed, doubts.watch(rows))
     malformed += len(unread)
     shown = (*shown, *unread)[:SHOWN]
     judged = [(pipeline.armed(), pipeline.counts.judged) for pipeline in pipelines]

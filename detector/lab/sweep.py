@@ -134,13 +134,13 @@ def sweep_rows(
     if split is not None and not 0 < split < 1:
         raise ValueError("split is a share of the time, above 0 and below 1")
     known = [each for each in verdicts if not isinstance(each, Malformed)]
-    reading = _Reading(rows, VerdictLag(evaluation for _, evaluation in known))
+    doubts = doubts or Doubts()
+    reading = _Reading(doubts.watch(rows), VerdictLag(evaluation for _, evaluation in known))
     judged = judge_all(reading.chunks(), [setting.contract for setting in settings], workers, known)
     for each in verdicts:
         if isinstance(each, Malformed):
             reading.refuse(each)
-    found = _result(reading, settings, judged, incidents, split)
-    return found if doubts is None else replace(found, warnings=doubts.said())
+    return replace(_result(reading, settings, judged, incidents, split), warnings=doubts.said())
 
 
 class _Reading:

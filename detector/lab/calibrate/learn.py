@@ -121,7 +121,7 @@ def calibrate_rows(
     started = time.monotonic()
     doubts = doubts or Doubts()
     gathered = Gathered(contract)
-    gathered.take(rows)
+    gathered.take(doubts.watch(rows))
     if not gathered.routes:
         first = f": {gathered.shown[0].path} {gathered.shown[0].expected}" if gathered.shown else ""
         raise NotHealthyError(f"no record to learn from, {gathered.malformed} malformed{first}")

@@ -316,3 +316,23 @@ def test_every_verb_that_reads_files_tells_of_a_column_that_is_nowhere(
     assert said in result.stderr
     assert (said in result.stdout) is (verb == "calibrate")
     assert verb != "replay" or set(json.loads(result.stdout)) == JSON_KEYS
+
+
+@pytest.mark.parametrize("verb", ["replay", "sweep", "calibrate"])
+def test_a_status_code_taken_for_an_error_is_told(verb, contract_file, tmp_path):
+    """Every call is an error then, which no verb may pass over in silence."""
+    rows = [f"{T0 + i},chat,200" for i in range(300)]
+    file = tmp_path / "calls.csv"
+    file.write_text("\n".join(["event_time,route,status", *rows]), "utf-8")
+    options = {
+        "replay": [],
+        "sweep": ["--set", "predicates.errors.ceiling=0.01"],
+        "calibrate": ["--out", tmp_path / "out.yaml"],
+    }[verb]
+    args = [verb, file, "--contract", contract_file, "--map", "error=status", *options]
+    result = CliRunner().invoke(build(), [*map(str, args)])
+    said = "every call of route 'chat' carries error '200'; success is the empty string"
+
+    assert result.exit_code == 0
+    assert said in result.stderr
+    assert (said in result.stdout) is (verb == "calibrate")
