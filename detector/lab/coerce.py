@@ -29,7 +29,7 @@ _FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
 _NOTHING = frozenset({"nan", "na", "n/a", "none", "null"})
 _REQUIRED = frozenset(each.name for each in msgspec.structs.fields(TelemetryRecord) if each.required)
 _RANGE = get_args(EventTime)[1]
-_PER_SECOND: dict[str, float] = {"s": 1.0, "ms": 1e3, "us": 1e6}
+PER_SECOND: dict[str, float] = {"s": 1.0, "ms": 1e3, "us": 1e6}
 
 
 def _kind(annotation: Any) -> str:
@@ -195,7 +195,7 @@ def time_of(value: Any, unit: TimeUnit, start: float | None) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DecodeError(path, f"expected a number, got {type(value).__name__}")
     try:
-        seconds = value / _PER_SECOND[unit]
+        seconds = value / PER_SECOND[unit]
     except OverflowError:
         raise DecodeError(path, "expected a time, got a number without end") from None
     if start is None:

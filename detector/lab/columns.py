@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from detector.lab.coerce import FEATURE, FIELD_KINDS, TimeUnit, from_text, from_value, is_field, time_of
+from detector.lab.odd_times import check_range
 from topics.codec import no_json
 from topics.errors import DecodeError
 from topics.telemetry import TelemetryRecord, decode_telemetry
@@ -98,6 +99,12 @@ def _place(values: dict[str, Any], name: str, value: Any) -> None:
         values[name] = value
 
 
+def _time(cell: Any, columns: Columns) -> float:
+    seconds = time_of(cell, columns.time_unit, columns.start)
+    check_range(cell, seconds, columns.time_unit, columns.start)
+    return seconds
+
+
 def _unmapped(features: dict[str, Any], columns: Columns) -> dict[str, Any]:
     """The features but those that are to come from a column of another name."""
     return {name: value for name, value in features.items() if f"{FEATURE}{name}" not in columns.mapped}
@@ -170,7 +177,7 @@ def row_builder(
             if isinstance(cell, DecodeError):  # the file's reader could not make a value of it
                 raise DecodeError(f"$.{name}", cell.expected)
             if name == "event_time":
-                values[name] = time_of(cell, columns.time_unit, columns.start)
+                values[name] = _time(cell, columns)
             elif (value := read(name, cell)) is not None:
                 _place(values, name, _unmapped(value, columns) if name == "features" else value)
         for name, value in constants.items():
@@ -259,7 +266,7 @@ def line_builder(columns: Columns, sought: Sought | None = None) -> Callable[[by
             if (value := _find(document, column)) is not None and value is not _ABSENT:
                 _place(values, name, from_value(name, value) if name != "event_time" else value)
         if "event_time" in values:
-            values["event_time"] = time_of(values["event_time"], columns.time_unit, columns.start)
+            values["event_time"] = _time(values["event_time"], columns)
         for name, value in constants.items():
             _place(values, name, value)
         return build_record(values)
