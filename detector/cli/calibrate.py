@@ -36,7 +36,8 @@ def calibrate(
     detector calibrate monday.jsonl.gz tuesday.jsonl.gz --contract contract.yaml --out calibrated.yaml
     detector calibrate week.parquet -c contract.yaml -o calibrated.yaml --report calibration.html
 
-    Exit code 0: written. 1: the recording is not healthy enough to learn from. 2: wrong use.
+    Exit code 0: written. 1: the recording is not healthy enough to learn from, or holds nothing, and nothing
+    is written; or over half of its rows are no records, and what the others teach is written. 2: wrong use.
     """
     from detector.cli.output import found_wrong, note, print_json, wrong_use
     from detector.cli.progress import bytes_read
@@ -46,6 +47,7 @@ def calibrate(
     from detector.lab.calibrate.section import SectionError, with_calibration
     from detector.lab.columns import MappingError, parse_columns
     from detector.lab.files import FileError
+    from detector.lab.report import unjudged
 
     judged_by = read_contract(contract)
     try:
@@ -70,3 +72,5 @@ def calibrate(
     else:
         print(report.as_text(result))
         print(f"\nwritten to {out}" + (f", plots to {report_file}" if report_file else ""))
+    if wrong := unjudged(result.records, 0, result.malformed, result.shown):
+        found_wrong(*wrong)

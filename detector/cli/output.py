@@ -37,9 +37,10 @@ def note(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def found_wrong(message: str) -> NoReturn:
+def found_wrong(*messages: str) -> NoReturn:
     """End the command with exit code 1 and what was found on stderr."""
-    note(f"detector: {message}")
+    for message in messages:
+        note(f"detector: {message}")
     raise SystemExit(FOUND)
 
 

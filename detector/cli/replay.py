@@ -48,7 +48,8 @@ def replay(
     order given; evidence names a row by its index in it, from 0. A late verdict is judged when it was
     made. Cells that are empty, null, NaN, or in a csv nan, NA, N/A or None, were not measured.
 
-    Exit code 0: judged, whatever was detected. 1: of all rows none is a record. 2: wrong use.
+    Exit code 0: judged, whatever was detected. 1: over half of the rows are no records, or came too late to
+    be judged. 2: wrong use.
 
     \b
     detector replay calls.jsonl.gz --contract contract.yaml
@@ -81,15 +82,14 @@ def replay(
         print_json(report.as_json(result))
         for notice in result.notices:
             note(f"detector: {report.said(notice)}")
-        if late := report.many_late(result.late, result.records):
-            note(f"detector: {late}")
     else:
         report.as_text(result)
+    if late := report.many_late(result.late, result.records):
+        note(f"detector: {late}")
     for warning in result.warnings:
         note(f"detector: {warning}")
-    if result.shown:
-        where = result.shown[0].said
-        if not result.records:
-            found_wrong(f"not one of {result.malformed:,} rows is a record: {where}")
-        if json_output:
-            note(f"detector: {result.malformed:,} malformed rows, such as {where}")
+    wrong = report.unjudged(result.records, result.late, result.malformed, result.shown)
+    if result.malformed and json_output and not wrong:
+        note(f"detector: {result.malformed:,} malformed rows, such as {result.shown[0].said}")
+    if wrong:
+        found_wrong(*wrong)

@@ -42,7 +42,8 @@ def sweep(
     Each setting is judged by the code that runs in production; the files are read once. Recorded calls do not
     answer to what is decided, so what a fallback would have changed is not in it.
 
-    Exit code 0: compared. 1: of all rows none is a record. 2: wrong use.
+    Exit code 0: compared. 1: there are no rows, or over half of them are no records or came too late to be
+    judged. 2: wrong use.
 
     \b
     detector sweep calls.jsonl.gz --contract contract.yaml --incidents incidents.csv \\
@@ -55,7 +56,7 @@ def sweep(
     from detector.lab.columns import MappingError, parse_columns
     from detector.lab.files import FileError
     from detector.lab.incidents import IncidentError, read_incidents
-    from detector.lab.report import many_late
+    from detector.lab.report import many_late, unjudged
     from detector.lab.settings_grid import SettingError, grid, is_path, parse_sets
     from detector.lab.sweep import sweep as run
 
@@ -87,13 +88,13 @@ def sweep(
         note(f"detector: {unused}")
     if json_output:
         print_json(sweep_report.as_json(result))
-        if late := many_late(result.late, result.records):
-            note(f"detector: {late}")
     else:
         sweep_report.as_text(result)
-    if not result.records:
-        if not result.malformed:
-            found_wrong("there are no rows")
-        found_wrong(f"not one of {result.malformed:,} rows is a record: {result.shown[0].said}")
+    if late := many_late(result.late, result.records):
+        note(f"detector: {late}")
+    if not result.records and not result.malformed:
+        found_wrong("there are no rows")
+    if wrong := unjudged(result.records, result.late, result.malformed, result.shown):
+        found_wrong(*wrong)
     if result.malformed and json_output:
         note(f"detector: {result.malformed:,} malformed rows, such as {result.shown[0].said}")

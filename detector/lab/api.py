@@ -19,6 +19,7 @@ from detector.lab.files import Row, read_evaluations, read_rows
 from detector.lab.frames import EXPECTED, backend_of, frame_of, is_frame, rows_of
 from detector.lab.incidents import Incident, read_incidents
 from detector.lab.replay import ReplayResult, replay_rows
+from detector.lab.report import unjudged
 from detector.lab.settings_grid import Value, grid
 from detector.lab.sweep import SweepResult, sweep_rows
 from detector.lab.sweep_report import unused_said
@@ -56,7 +57,7 @@ def replay(data: Data, contract: Source, *, evaluations: Data = (), **columns: A
     rows, backend, doubts = _rows(data, columns)
     verdicts = list(read_evaluations(_paths(evaluations)))
     found = replay_rows(rows, _contract(contract), verdicts=verdicts, doubts=doubts)
-    return Replayed(_warned(found), backend)
+    return Replayed(_warned(found, found.late), backend)
 
 
 def sweep(
@@ -93,7 +94,7 @@ def sweep(
     )
     if unused := unused_said(result):
         warnings.warn(unused, stacklevel=2)
-    return Swept(_warned(result), backend)
+    return Swept(_warned(result, result.late), backend)
 
 
 def calibrate(data: Data, contract: Source, **columns: Any) -> "Calibrated":
@@ -271,11 +272,11 @@ def _paths(data: Data) -> list[Path]:
 R = TypeVar("R", ReplayResult, SweepResult, "CalibrateResult")
 
 
-def _warned(result: R) -> R:
+def _warned(result: R, late: int = 0) -> R:
     """Say that some rows were no records, or the whole is odd: nobody in a notebook looks for it."""
     if result.malformed:
         said = f"{result.malformed:,} malformed rows were left out, such as {result.shown[0].said}"
         warnings.warn(said, stacklevel=3)
-    for said in result.warnings:
+    for said in (*result.warnings, *unjudged(result.records, late, 0, ())):
         warnings.warn(said, stacklevel=3)
     return result

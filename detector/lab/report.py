@@ -1,6 +1,7 @@
 """A replay's result for people and for programs."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -94,12 +95,41 @@ def never_armed(names: Iterable[str]) -> str:
 
 def many_late(late: int, records: int) -> str:
     """What to say where one record in a hundred or more came too late to be judged; else nothing."""
-    if late < _MANY_LATE * records or not late:
+    if late < _MANY_LATE * records or not late or mostly(late, records):
         return ""
     return (
         f"{late:,} of {records:,} records are older than every window and were not judged: "
         "give rows in the order of time, files too"
     )
+
+
+def mostly(some: int, of: int) -> bool:
+    """Whether it is over half of them."""
+    return 2 * some > of
+
+
+def unjudged(records: int, late: int, malformed: int, shown: Sequence[Malformed]) -> tuple[str, ...]:
+    """What to say, as something that is wrong, where over half of what was given could not be judged."""
+    found = []
+    if not records and shown:
+        found.append(f"not one of {malformed:,} rows is a record: {usual(shown).said}")
+    elif mostly(malformed, records + malformed) and shown:
+        found.append(
+            f"{malformed:,} of {records + malformed:,} rows are malformed, such as {usual(shown).said}; "
+            f"only the other {records:,} count"
+        )
+    if mostly(late, records):
+        found.append(
+            f"{late:,} of {records:,} rows are late: is the file in descending time order? sort it by time, "
+            "and give files in that order"
+        )
+    return tuple(found)
+
+
+def usual(shown: Sequence[Malformed]) -> Malformed:
+    """The first malformed row with the most frequent fault: of one odd row before many, one of the many."""
+    places = Counter(row.path for row in shown)
+    return max(shown, key=lambda row: places[row.path])
 
 
 def said(notice: Notice) -> str:

@@ -94,6 +94,21 @@ def test_malformed_rows_of_a_frame_are_told_once(judge):
     judge(spoilt(pandas, set()))
 
 
+@pytest.mark.parametrize(
+    "judge",
+    [
+        lambda frame: replay(frame, CONTRACT, **OPTIONS),
+        lambda frame: sweep(frame, CONTRACT, {}, **OPTIONS),
+    ],
+    ids=["replay", "sweep"],
+)
+def test_a_frame_that_begins_with_its_end_is_told(judge):
+    """Nearly all of its rows are late."""
+    pandas = pytest.importorskip("pandas")
+    with pytest.warns(UserWarning, match="rows are late: is the file in descending time order"):
+        judge(pandas.DataFrame(CELLS | {"at": [T0 - 10 * i for i in range(900)]}))
+
+
 def test_a_frame_of_malformed_rows_alone_teaches_nothing_and_says_why():
     """The reason is not lost on the way."""
     frame = spoilt(pytest.importorskip("pandas"), range(900))

@@ -336,3 +336,45 @@ def test_a_status_code_taken_for_an_error_is_told(verb, contract_file, tmp_path)
     assert result.exit_code == 0
     assert said in result.stderr
     assert (said in result.stdout) is (verb == "calibrate")
+
+
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+def test_a_file_that_begins_with_its_end_is_something_wrong(contract_file, tmp_path, json_option):
+    """Newest first: nearly all rows are late, which "nothing detected" does not tell."""
+    rows = [{"event_time": T0 + at, "route": "chat"} for at in range(5000, 0, -1)]
+    (tmp_path / "down.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    result = command(tmp_path / "down.jsonl", "--contract", contract_file, *json_option)
+
+    assert result.exit_code == 1
+    assert "of 5,000 rows are late: is the file in descending time order? sort it by time" in result.stderr
+    assert "detector:" not in result.stdout
+
+
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+@pytest.mark.parametrize(("bad", "code"), [(50, 0), (51, 1)])
+def test_a_file_that_is_mostly_malformed_is_something_wrong(contract_file, tmp_path, bad, code, json_option):
+    """Over half; the row that is named has the fault that most have, and the advice is beside it."""
+    good = [{"event_time": T0 + at, "route": "chat"} for at in range(50)]
+    odd = {"event_time": T0, "route": "chat", "latency_s": -1}
+    rows = [*good, odd, *({"event_time": (T0 + at) * 1000, "route": "chat"} for at in range(bad - 1))]
+    (tmp_path / "odd.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    result = command(tmp_path / "odd.jsonl", "--contract", contract_file, *json_option)
+
+    assert result.exit_code == code
+    assert (f"{bad} of {50 + bad} rows are malformed, such as " in result.stderr) is bool(code)
+    assert ("say --time-unit ms" in result.stderr) is bool(code)
+
+
+@pytest.mark.parametrize("verb", ["sweep", "calibrate"])
+def test_other_verbs_tell_of_rows_that_are_mostly_no_records(verb, contract_file, tmp_path):
+    """A comparison, or a calibration, from the smaller part is made all the same, and ends with 1."""
+    rows = [{"event_time": T0 + at, "route": "chat" if at < 200 else 7} for at in range(500)]
+    (tmp_path / "odd.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    out = tmp_path / "out.yaml"
+    options = {"sweep": ["--set", "predicates.errors.ceiling=0.01"], "calibrate": ["--out", out]}[verb]
+    args = [verb, tmp_path / "odd.jsonl", "--contract", contract_file, *options]
+    result = CliRunner().invoke(build(), [*map(str, args)])
+
+    assert result.exit_code == 1
+    assert "300 of 500 rows are malformed" in result.stderr
+    assert out.exists() is (verb == "calibrate")
