@@ -190,28 +190,31 @@ class Pipeline:
             decisions += self._safely(judge, partial(judge.feed_evaluations, mine, places[fresh:]))
         return decisions
 
-    def tick(self, now: float) -> list[Decision]:
-        """Advance every route's time to `now`, Unix seconds; only while the partition is drained."""
-        return [decision for decisions in self.ticks(now) for decision in decisions]
+    def tick(self, now: float, *, ended: bool = False) -> list[Decision]:
+        """Advance every route's time to `now`, Unix seconds; only while the partition is drained.
 
-    def ticks(self, now: float) -> Iterator[list[Decision]]:
+        `ended`: there is no more telemetry, so that its absence tells nothing.
+        """
+        return [decision for decisions in self.ticks(now, ended=ended) for decision in decisions]
+
+    def ticks(self, now: float, *, ended: bool = False) -> Iterator[list[Decision]]:
         """`tick` route by route, so that a caller can let others work in between."""
         owed, self._owed = self._owed, []
         yield owed
         while self.held:
             yield self.settle()
-        said = self._silence.look(now, self._routes.values())
-        if said:
+        if not ended and (said := self._silence.look(now, self._routes.values())):
             yield said
+        hushed = ended or self._silence.open
         for route, judge in list(self._routes.items()):
             # The caller may have let it go, or given it to another judge, since.
-            due = judge.overdue(now, together=self._silence.open)
+            due = judge.overdue(now, together=hushed)
             if self._routes.get(route) is not judge or not due:
                 continue
             if route in self._held:  # taken between two turns of ours
                 yield self.settle(route)
                 judge = self._routes[route]
-            decisions = self._safely(judge, partial(judge.tick, now, together=self._silence.open))
+            decisions = self._safely(judge, partial(judge.tick, now, together=hushed))
             if decisions:
                 self._dirty.setdefault(route, [None, None])
             yield decisions

@@ -10,7 +10,8 @@ The pipeline closes every pane of a gap by itself, at the time of that pane; tic
 to predicates that wait for something to be absent. So in a long gap, when all that can be missed is
 missed already, ticks get rare, and a trace with a record every five minutes does not cost 300 of them.
 
-Late verdicts are handed over before the first tick behind the time at which they were made.
+Late verdicts are handed over before the first tick behind the time at which they were made. Where they
+are made after the last record, nobody knows what calls there were then: nothing is said to be absent.
 
 Files do not tell when a row arrived, which a service holds against wrong stamps: it is taken to have
 arrived at its own time. But a row that lies far ahead of most that follow it came with what was before.
@@ -51,8 +52,8 @@ class Judge(Protocol):
     ) -> list[Decision]:
         """Judge late verdicts in order."""
 
-    def tick(self, now: float) -> list[Decision]:
-        """Advance time to `now`."""
+    def tick(self, now: float, *, ended: bool = False) -> list[Decision]:
+        """Advance time to `now`; `ended`: there are no more records, which is no silence."""
 
 
 @dataclass(slots=True)
@@ -159,7 +160,7 @@ class Feed:
             # One that comes later still can be joined to no call.
             made = min(self._late[-1].event_time, self.last + HORIZON_S) if self._late else self.last
             latest = max(self.last, made)
-            self._tick_to(ceil(floor(latest) + 1 + self.lateness_s))
+            self._tick_to(ceil(floor(latest) + 1 + self.lateness_s), ended=True)
 
     def _partition(self, route: str) -> int:
         if len(self.judges) == 1:
@@ -176,12 +177,12 @@ class Feed:
         self._pending = [([], [], []) for _ in self.judges]
         self._waiting = 0
 
-    def _tick_to(self, second: int) -> None:
+    def _tick_to(self, second: int, *, ended: bool = False) -> None:
         self._flush()
         for now in _seconds(self._ticked, second, ceil(self.patience_s)):
             self._hand_over_verdicts(now)
             for judge in self.judges:
-                self._decided(judge.tick(float(now)))
+                self._decided(judge.tick(float(now), ended=ended))
         self._ticked = max(self._ticked, second)
 
     def _hand_over_verdicts(self, now: int) -> None:

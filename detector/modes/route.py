@@ -304,7 +304,7 @@ class RouteJudge(ScopeJudge):
     def tick(self, now: float, *, together: bool = False) -> list[Decision]:
         """Time has come to `now` (Unix seconds) and all earlier records are in.
 
-        `together`: most routes are silent, which is said once for all of them.
+        `together`: the silence is not this route's own: it is said once for all of them, or is no silence.
         """
         decisions: list[Decision] = []
         if not self._clock.started:

@@ -169,3 +169,21 @@ def test_the_lag_is_that_of_most_verdicts():
 
     assert VerdictLag(verdicts).p95_s() == 19
     assert VerdictLag([]).p95_s() == 0
+
+
+@pytest.mark.parametrize("routes", [1, 5])
+def test_a_verdict_after_the_last_call_makes_no_silence(files, routes):
+    """The recording ends, the traffic may have gone on: neither a route nor all of them are called silent."""
+    silence = "  silence: {type: absence, after_s: 30}\nmodes:\n  telemetry_silence: {when: silence}\n"
+    (files / "contract.yaml").write_text(CONTRACT.replace("modes:\n", silence), "utf-8")
+    calls = [
+        {"event_time": T0 + i / 10, "route": f"r{i % routes}", "request_id": f"{i}"} for i in range(6000)
+    ]
+    verdict = {"event_time": T0 + 720, "route": "r0", "request_id": "5990", "name": "hallucination"}
+    (files / "calls.jsonl").write_text("\n".join(map(json.dumps, calls)), "utf-8")
+    (files / "verdicts.jsonl").write_text(json.dumps(verdict | {"failed": False}), "utf-8")
+
+    found = replayed(files, "--evaluations", "verdicts.jsonl")
+
+    assert found["activations"] == []
+    assert found["digest"] == replayed(files)["digest"]
