@@ -48,8 +48,8 @@ def replay(
     order given; evidence names a row by its index in it, from 0. A late verdict is judged when it was
     made. Cells that are empty, null, NaN, or in a csv nan, NA, N/A or None, were not measured.
 
-    Exit code 0: judged, whatever was detected. 1: over half of the rows are no records, or came too late to
-    be judged. 2: wrong use.
+    Exit code 0: judged, whatever was detected; an hour without a call is none with a fault, and no rows are
+    only said. 1: over half of the rows are no records, or came too late to be judged. 2: wrong use.
 
     \b
     detector replay calls.jsonl.gz --contract contract.yaml
@@ -88,6 +88,8 @@ def replay(
         note(f"detector: {late}")
     for warning in result.warnings:
         note(f"detector: {warning}")
+    if not result.records and not result.malformed:
+        note("detector: there are no rows")
     wrong = report.unjudged(result.records, result.late, result.malformed, result.shown)
     if result.malformed and json_output and not wrong:
         note(f"detector: {result.malformed:,} malformed rows, such as {result.shown[0].said}")

@@ -147,6 +147,20 @@ def test_an_empty_file_is_no_error(contract, tmp_path):
     assert (result.records, result.malformed, result.activations, result.first_event_time) == (0, 0, (), None)
 
 
+@pytest.mark.parametrize(("verb", "code"), [("replay", 0), ("sweep", 1), ("calibrate", 1)])
+def test_of_no_rows_every_verb_speaks_and_only_replay_has_its_answer(contract_file, tmp_path, verb, code):
+    """In no calls nothing is wrong; a comparison and a calibration of nothing are none."""
+    (tmp_path / "empty.jsonl").touch()
+    out = tmp_path / "out.yaml"
+    options = {"sweep": ["--set", "predicates.errors.ceiling=0.01"], "calibrate": ["--out", out]}
+    args = [verb, tmp_path / "empty.jsonl", "--contract", contract_file, *options.get(verb, [])]
+    result = CliRunner().invoke(build(), [*map(str, args)])
+
+    assert result.exit_code == code
+    assert "detector: no record to learn from" in result.stderr or "there are no rows" in result.stderr
+    assert not out.exists()
+
+
 def command(*args):
     return CliRunner().invoke(build(), ["replay", *map(str, args)])
 
