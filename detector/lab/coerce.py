@@ -4,14 +4,15 @@ Text cells (csv) are read by the type of the field they go to; an empty one is m
 says so in words (`nan`, `NA`, `N/A`, `None`, `null`), but where the field is required. Typed cells (frames,
 parquet, mapped jsonl) keep their type, but for whole floats where a count belongs (a column of integers
 with gaps is stored as floats), 0 and 1 where a flag belongs (likewise) and numbers where a name belongs
-(status codes, ids). NaN is missing; infinity is refused everywhere.
+(status codes, ids). Decimals are numbers like others. NaN is missing; infinity is refused everywhere.
 """
 
 import math
 import types
 import typing
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -148,6 +149,8 @@ def from_value(field: str, value: Any) -> Any:
             raise DecodeError("$.features", f"expected an object, got {type(value).__name__}") from None
         named = {name: from_value(f"{FEATURE}{name}", feature) for name, feature in features.items()}
         return {name: feature for name, feature in named.items() if feature is not None}
+    if isinstance(value, Decimal):
+        value = _plain(value)
     if FIELD_KINDS.get(field) == "bool" and isinstance(value, int | float) and value in (0, 1):
         return bool(value)
     if isinstance(value, float):
@@ -165,12 +168,18 @@ def from_value(field: str, value: Any) -> Any:
     return value
 
 
+def _plain(value: Decimal) -> int | float:
+    """A whole decimal keeps all of its digits: it may be an id."""
+    whole = value.is_finite() and value == value.to_integral_value()
+    return int(value) if whole else float(value)
+
+
 def time_of(value: Any, unit: TimeUnit, start: float | None) -> float:
     """Unix seconds of a time cell.
 
     Args:
-        value: number or text in `unit`, or a datetime, which needs no unit. A datetime or ISO text without
-            a zone is UTC.
+        value: number or text in `unit`, or a datetime, or a duration since the start, which need no unit. A
+            datetime or ISO text without a zone is UTC.
         unit: of numbers and text.
         start: Unix seconds to add to relative times; None if times are absolute.
 
@@ -187,11 +196,19 @@ def time_of(value: Any, unit: TimeUnit, start: float | None) -> float:
         except ValueError:
             raise DecodeError(path, f"expected an ISO 8601 time, got {value[:40]!r}") from None
     if isinstance(value, datetime):
+        if start is not None:
+            raise _absolute(value)
         return (value if value.tzinfo is not None else value.replace(tzinfo=UTC)).timestamp()
     if unit == "iso":
         raise DecodeError(path, f"expected an ISO 8601 time, got {type(value).__name__}")
+    if isinstance(value, timedelta):
+        if start is None:
+            raise DecodeError(path, "expected a time, got a duration: say with --start what it counts from")
+        return start + value.total_seconds()
     if isinstance(value, str):
         value = _number(value.strip(), path)
+    if isinstance(value, Decimal):
+        value = _plain(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DecodeError(path, f"expected a number, got {type(value).__name__}")
     try:
@@ -201,8 +218,13 @@ def time_of(value: Any, unit: TimeUnit, start: float | None) -> float:
     if start is None:
         return seconds
     if in_range(seconds):
-        raise DecodeError(path, f"expected a time relative to the start, got {value}, which is absolute")
+        raise _absolute(value)
     return start + seconds
+
+
+def _absolute(value: Any) -> DecodeError:
+    said = f"expected a time relative to the start, got {value}, which is absolute: say no --start"
+    return DecodeError("$.event_time", said)
 
 
 def in_range(seconds: float) -> bool:

@@ -240,7 +240,9 @@ def _cells(column: Any, pa: Any) -> list[Any]:
 
 
 def _microseconds(column: Any, pa: Any) -> Any:
-    """Python's datetime ends at microseconds; traces often carry nanoseconds."""
+    """Python's times and durations end at microseconds; traces often carry nanoseconds."""
+    if pa.types.is_duration(column.type) and column.type.unit == "ns":
+        return column.cast(pa.duration("us"), safe=False)
     if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
         return column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
     return column

@@ -1,0 +1,126 @@
+"""Which column a field comes from: its mapped one alone; and null is nothing, whatever the options."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.lab.coerce import FIELD_KINDS
+from detector.lab.columns import REQUIRED, Columns, MappingError, line_builder, parse_columns
+from detector.lab.files import read_rows
+from topics.errors import DecodeError
+from topics.telemetry import TelemetryRecord
+
+T0 = 1_700_000_000.0
+
+
+def read(*paths, columns=None):
+    return list(read_rows(paths, columns or Columns()))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_mapped_field_comes_from_its_column_and_nowhere_else(tmp_path, suffix):
+    """Where the column holds nothing, the field's own column is no substitute, in no format."""
+    own = {"event_time": T0, "route": "chat", "error": "own"}
+    rows = [own | {"status": "503"}, own | {"status": None}]
+    file = tmp_path / f"calls{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    elif suffix == ".csv":
+        file.write_text(f"event_time,route,error,status\n{T0},chat,own,503\n{T0},chat,own,\n")
+    else:
+        file.write_text("\n".join(map(json.dumps, [*rows, own])))
+
+    found = read(file, columns=parse_columns(["error=status"]))
+
+    assert [each.error for each in found] == ["503", "", *([""] if suffix == ".jsonl" else [])]
+
+
+def test_a_mapped_feature_comes_from_its_column_and_nowhere_else(tmp_path):
+    """The object of features keeps its other features."""
+    cells = {"event_time": [T0], "route": ["chat"], "features": [{"a": 1.0, "b": 2.0}], "c": [None]}
+    pq.write_table(pa.table(cells), tmp_path / "calls.parquet")
+    (tmp_path / "calls.jsonl").write_text(json.dumps({name: cell for name, (cell,) in cells.items()}))
+
+    for file in ("calls.parquet", "calls.jsonl"):
+        (record,) = read(tmp_path / file, columns=parse_columns(["features.a=c"]))
+        assert record.features == {"b": 2.0}
+
+
+def test_a_mapped_column_that_no_line_holds_is_told_after_the_last(tmp_path):
+    """It is mistyped, or nothing of the kind happened; one that is null, or in a later file, is there."""
+    lines = [
+        {"event_time": T0, "route": "chat", "error": "own"},
+        {"event_time": T0, "route": "chat", "x": None},
+    ]
+    first, last = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
+    first.write_text("\n".join(map(json.dumps, lines)))
+    last.write_text(json.dumps({"event_time": T0, "route": "chat", "usage": {"prompt": 1}}))
+    told: list[str] = []
+    columns = parse_columns(["error=stauts", "tenant=x", "input_tokens=usage.prompt"])
+    found = list(read_rows([first, last], columns, tell=told.append))
+
+    assert [each.error for each in found] == ["", "", ""]
+    assert told == [
+        "--map error=stauts: no such column in any row; the first row has event_time, route, error"
+    ]
+    with pytest.raises(MappingError, match=r"--map route=model: no such column"):
+        read(first, columns=parse_columns(["route=model"]))
+    assert read_told(tmp_path / "none.jsonl", columns) == []
+
+
+def read_told(file, columns):
+    """What is told of a file without a line."""
+    file.touch()
+    told: list[str] = []
+    list(read_rows([file], columns, tell=told.append))
+    return told
+
+
+@pytest.mark.parametrize("options", [{}, {"sets": ["tenant=acme"]}], ids=["plain", "mapped"])
+@pytest.mark.parametrize("name", sorted(FIELD_KINDS))
+def test_null_in_a_line_is_not_measured_whatever_the_options(tmp_path, name, options):
+    """A program that writes every key writes null where it has nothing; a required field is missed alike."""
+    file = tmp_path / "calls.jsonl"
+    whole = {"event_time": T0, "route": "chat", "features": {"a": 1.0}}
+    file.write_text(json.dumps(whole | {name: None}))
+
+    (row,) = read(file, columns=parse_columns(**options))
+
+    if name in REQUIRED:
+        assert (row.path, row.expected) == ("$", f"Object missing required field `{name}`")
+    else:
+        features = {} if name == "features" else {"a": 1.0}
+        tenant = "acme" if options else ""
+        assert row == TelemetryRecord(event_time=T0, route="chat", features=features, tenant=tenant)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(FIELD_KINDS)),
+        st.one_of(
+            st.none(),
+            st.booleans(),
+            st.integers(),
+            st.floats(),
+            st.text(max_size=5),
+            st.lists(st.integers(), max_size=2),
+            st.dictionaries(st.text(max_size=2), st.one_of(st.none(), st.floats(), st.text(max_size=2))),
+        ),
+    )
+)
+def test_an_option_that_concerns_another_field_changes_nothing(document):
+    """A row is the same record, or has the same fault, whether there is an unrelated option or none."""
+    line = json.dumps({"event_time": T0, "route": "chat"} | document | {"template": "t"}).encode()
+    found = []
+    for columns in (Columns(), parse_columns(sets=["template=t"])):
+        try:
+            found.append(line_builder(columns)(line))
+        except DecodeError as error:
+            found.append((error.path, error.expected))
+
+    assert found[0] == found[1]
