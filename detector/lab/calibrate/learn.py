@@ -170,7 +170,7 @@ def calibrate_rows(
         predicates = {one.spec.name: one.one for one in mine}
         routes[route] = CalibratedRoute(records_per_s=float(f"{pace:.4g}"), predicates=predicates)
     if not routes:
-        raise NotHealthyError(refused[0])
+        raise NotHealthyError("; ".join((refused[0], *doubts.said())))
     learnt.sort(key=lambda one: one.route)
     return CalibrateResult(
         calibration=replace(found.calibration, routes=dict(sorted(routes.items()))),

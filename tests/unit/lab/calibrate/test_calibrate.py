@@ -17,6 +17,7 @@ from detector.contract import ContractError, check_text, load_contract
 from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
 from detector.lab.calibrate import NotHealthyError, calibrate, page, report
 from detector.lab.calibrate.section import SectionError, with_calibration
+from detector.lab.columns import parse_columns
 from detector.predicates.base import Budget
 
 EXAMPLE = (Path(__file__).parents[3] / "data" / "contracts" / "example.yaml").read_text()
@@ -127,6 +128,8 @@ def test_a_recording_that_is_mostly_incident_is_refused(tmp_path: Path) -> None:
     sick = write(tmp_path / "sick.jsonl", calls(3600, bad_minutes=range(10, 28)))
     with pytest.raises(NotHealthyError, match="look like incidents"):
         calibrate([sick], load_contract(EXAMPLE))
+    with pytest.raises(NotHealthyError, match=r"look like incidents.*--map tenant=x: no such column"):
+        calibrate([sick], load_contract(EXAMPLE), columns=parse_columns(["tenant=x"]))
     with pytest.raises(NotHealthyError, match="no record"):
         calibrate([write(tmp_path / "empty.jsonl", [])], load_contract(EXAMPLE))
 
