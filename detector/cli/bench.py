@@ -40,8 +40,8 @@ def throughput(
     detector bench throughput
     detector bench throughput --bootstrap kafka:9092 --json
 
-    Without --bootstrap (or DETECTOR_BOOTSTRAP), Apache Kafka is started from its jars. Topics are made under
-    a random prefix and removed again.
+    Where no broker is named by --bootstrap, DETECTOR_BOOTSTRAP or the settings file, Apache Kafka is started
+    from its jars. Topics are made under a random prefix and removed again.
     """
     from detector.bench import throughput as bench_throughput
 

@@ -1,8 +1,9 @@
 """Options and settings that the verbs share which look at a running installation."""
 
 import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -18,12 +19,18 @@ SettingsFile = Annotated[Path | None, typer.Option("--settings", help="TOML file
 
 def read_settings(bootstrap: str | None, topic_prefix: str | None, file: Path | None) -> "Settings":
     """Flag, then environment, then file; a setting that cannot be used ends the command with exit code 2."""
+    settings, _ = read_sources({"bootstrap": bootstrap, "topic_prefix": topic_prefix}, file)
+    return settings
+
+
+def read_sources(flags: Mapping[str, Any], file: Path | None) -> "tuple[Settings, Collection[str]]":
+    """The same for any flags, with the names of those settings that one of the sources gives."""
     from detector.service.settings import Settings, SettingsError
 
     try:
         text = file.read_text("utf-8") if file else None
-        flags = {"bootstrap": bootstrap, "topic_prefix": topic_prefix}
-        return Settings.from_sources(flags, os.environ, text)
+        given = Settings.given(flags, os.environ, text)
+        return Settings.from_sources(flags, os.environ, text), given.keys()
     except (SettingsError, OSError, UnicodeDecodeError) as error:
         wrong_use(str(error))
 

@@ -29,8 +29,9 @@ def drill(
     detector drill --contract contract.yaml
     detector drill --contract contract.yaml --bootstrap kafka:9092 --json
 
-    Without --bootstrap (or DETECTOR_BOOTSTRAP), Apache Kafka is started from its jars. Topics are made under
-    a random prefix and removed again. Exit code 0: every mode passes. 1: one does not.
+    Where no broker is named by --bootstrap, DETECTOR_BOOTSTRAP or the settings file, Apache Kafka is started
+    from its jars. Topics are made under a random prefix and removed again. Exit code 0: every mode passes.
+    1: one does not.
     """
     from dataclasses import asdict
 

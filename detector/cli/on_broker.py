@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from detector.cli.connect import read_settings
+from detector.cli.connect import read_sources
 
 if TYPE_CHECKING:
     from detector.bench.place import Place
@@ -26,12 +26,11 @@ def on_broker(
 
     Args:
         work: what to do there.
-        bootstrap, settings_file: as given on the command line; without a broker one is started.
+        bootstrap, settings_file: as given on the command line; where nothing names a broker, one is started.
         partitions: of the telemetry.
         contract: what the worker judges by, as a file's content; None: the example.
     """
     import asyncio
-    import os
 
     from aiokafka.errors import KafkaError
 
@@ -41,8 +40,8 @@ def on_broker(
     from detector.service.kafkajars import LocalKafkaUnavailableError
 
     logs.configure("warning")
-    settings = read_settings(bootstrap, None, settings_file)
-    given = bootstrap is not None or "DETECTOR_BOOTSTRAP" in os.environ
+    settings, told = read_sources({"bootstrap": bootstrap}, settings_file)
+    given = "bootstrap" in told
 
     async def run(place: "Place") -> Found:
         try:
