@@ -1,11 +1,11 @@
 """`detector run`: the service."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from detector.cli.connect import Bootstrap, SettingsFile, read_sources
 from detector.cli.output import wrong_use
 from detector.cli.read_contract import read_contract
 
@@ -17,17 +17,14 @@ def run(
     contract: Annotated[
         Path, typer.Option("--contract", envvar="DETECTOR_CONTRACT", show_envvar=False, help="Contract file.")
     ],
-    bootstrap: Annotated[str | None, typer.Option(help="Brokers, HOST:PORT separated by commas.")] = None,
+    bootstrap: Bootstrap = None,
     embedded: Annotated[
-        bool, typer.Option("--embedded", help="Start the embedded broker; with --bootstrap, join one.")
+        bool, typer.Option("--embedded", help="Start the embedded broker; where brokers are named, join it.")
     ] = False,
     http_port: Annotated[int | None, typer.Option(help="Health and metrics; 0 is any free port.")] = None,
     http_host: Annotated[str | None, typer.Option(help="Address of health and metrics.")] = None,
     topic_prefix: Annotated[str | None, typer.Option(help="Put before every topic name.")] = None,
-    settings_file: Annotated[
-        Path | None,
-        typer.Option("--settings", envvar="DETECTOR_SETTINGS", show_envvar=False, help="TOML file."),
-    ] = None,
+    settings_file: SettingsFile = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Judge the telemetry on Kafka and tell gateways when to use a fallback, until SIGTERM.
@@ -45,7 +42,7 @@ def run(
     Exit code 0: told to stop. 1: cannot start, with the reason. 2: wrong use.
     """
     from detector.service import logs
-    from detector.service.settings import Settings, SettingsError
+    from detector.service.settings import SettingsError
 
     flags = {
         "bootstrap": bootstrap,
@@ -55,12 +52,8 @@ def run(
         "log_level": log_level,
         "embedded": embedded or None,
     }
-    try:
-        text = settings_file.read_text("utf-8") if settings_file else None
-        settings = Settings.from_sources(flags, os.environ, text)
-    except (SettingsError, OSError, UnicodeDecodeError) as error:
-        wrong_use(str(error))
-    if "bootstrap" not in Settings.given(flags, os.environ, text) and not settings.embedded:
+    settings, told = read_sources(flags, settings_file)
+    if "bootstrap" not in told and not settings.embedded:
         wrong_use("where are the brokers? --bootstrap HOST:PORT, or --embedded for one of its own")
     loaded = read_contract(contract)
     try:
@@ -74,4 +67,4 @@ def run(
     def reread() -> "Contract":
         return load_contract(contract.read_bytes(), str(contract))
 
-    raise typer.Exit(start(settings, loaded, reread=reread, own_broker=bootstrap is None))
+    raise typer.Exit(start(settings, loaded, reread=reread, own_broker="bootstrap" not in told))

@@ -1,5 +1,6 @@
 """The embedded broker serves the Kafka protocol, and never outlives the process that started it."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -8,7 +9,9 @@ import time
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from detector.contract import example_text
 from detector.embedded.broker import EmbeddedBroker, EmbeddedBrokerError
+from topics.names import topics
 
 
 def _gone(pid: int, within_s: float = 10.0) -> bool:
@@ -77,3 +80,30 @@ def test_a_topic_that_cannot_be_made_is_an_error_that_says_so():
     """A start that fails raises with the reason instead of handing out an address."""
     with pytest.raises(EmbeddedBrokerError, match="'bad' x 0"):
         EmbeddedBroker({"bad": 0})
+
+
+@pytest.mark.parametrize("source", ["flag", "environment", "file"])
+def test_a_worker_joins_the_embedded_broker_that_any_source_names(source, tmp_path):
+    """Beside a broker of its own it would judge nothing, and look well."""
+    contract, file = tmp_path / "contract.yaml", tmp_path / "settings.toml"
+    contract.write_text(example_text(), "utf-8")
+    command = [sys.executable, "-m", "detector", "run", "--contract", str(contract), "--embedded"]
+    environment = os.environ.copy()
+    with EmbeddedBroker({topic.name: topic.partitions or 2 for topic in topics().all()}) as broker:
+        if source == "flag":
+            command += ["--bootstrap", broker.bootstrap]
+        elif source == "environment":
+            environment["DETECTOR_BOOTSTRAP"] = broker.bootstrap
+        else:
+            file.write_text(f'bootstrap = "{broker.bootstrap}"\n', "utf-8")
+            command += ["--settings", str(file)]
+        with subprocess.Popen(
+            [*command, "--http-port", "0"], stderr=subprocess.PIPE, text=True, env=environment
+        ) as worker:
+            began = itertools.takewhile(lambda line: "http_listening" not in line, worker.stderr)
+            own = [line for line in began if "embedded_broker" in line]
+            worker.terminate()
+            worker.communicate(timeout=30)
+
+    assert not own
+    assert worker.returncode == 0
