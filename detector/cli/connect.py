@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 Bootstrap = Annotated[str | None, typer.Option(help="Brokers, HOST:PORT separated by commas.")]
 TopicPrefix = Annotated[str | None, typer.Option(help="Put before every topic name.")]
-SettingsFile = Annotated[Path | None, typer.Option("--settings", help="TOML file.")]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", envvar="DETECTOR_SETTINGS", show_envvar=False, help="TOML file.")
+]
 
 
 def read_settings(bootstrap: str | None, topic_prefix: str | None, file: Path | None) -> "Settings":

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def drill(
-    contract: Annotated[Path, typer.Option(metavar="F", help="The contract file.")],
+    contract: Annotated[
+        Path,
+        typer.Option(metavar="F", envvar="DETECTOR_CONTRACT", show_envvar=False, help="The contract file."),
+    ],
     bootstrap: Bootstrap = None,
     partitions: Annotated[int, typer.Option(min=1, help="Of the telemetry topic.")] = 8,
     settings_file: SettingsFile = None,

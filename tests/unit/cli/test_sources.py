@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
+from detector.cli.main import build
 from detector.cli.on_broker import on_broker
 
 if TYPE_CHECKING:
     from detector.bench.place import Place
 
+EXAMPLE = Path(__file__).parents[2] / "data" / "contracts" / "example.yaml"
 NOBODY = "127.0.0.1:1"  # what is refused at once
 
 
@@ -47,3 +50,46 @@ def test_a_bench_uses_the_broker_that_any_source_names(
     )
 
     assert found == NOBODY
+
+
+ORDER = ("--reason", "x")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("run", "--contract", str(EXAMPLE), "--embedded"),
+        ("drill", "--contract", str(EXAMPLE)),
+        ("bench", "throughput"),
+        ("bench", "latency"),
+        ("state",),
+        ("tail",),
+        ("accept", "chat", *ORDER),
+        ("force", "chat", "on", "--for", "10m", *ORDER),
+        ("unforce", "chat"),
+        ("label", "chat", "true", "--incidents", "incidents.csv"),
+    ],
+    ids=lambda args: " ".join(args[:2]),
+)
+def test_every_verb_with_settings_takes_their_file_from_the_environment(
+    args: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator's shell points to one installation, whatever the verb."""
+    missing = tmp_path / "missing.toml"
+    monkeypatch.setenv("DETECTOR_SETTINGS", str(missing))
+    result = CliRunner().invoke(build(), args)
+
+    assert result.exit_code == 2
+    assert str(missing) in result.stderr
+
+
+def test_a_drill_takes_the_contract_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that `run` judges by."""
+    missing = tmp_path / "missing.yaml"
+    monkeypatch.setenv("DETECTOR_CONTRACT", str(missing))
+    result = CliRunner().invoke(build(), ["drill"])
+
+    assert result.exit_code == 2
+    assert str(missing) in result.stderr
