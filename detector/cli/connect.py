@@ -32,7 +32,9 @@ def read_sources(flags: Mapping[str, Any], file: Path | None) -> "tuple[Settings
     try:
         text = file.read_text("utf-8") if file else None
         given = Settings.given(flags, os.environ, text)
-        return Settings.from_sources(flags, os.environ, text), given.keys()
+        settings = Settings.from_sources(flags, os.environ, text)
+        settings.ssl_context()  # certificates that cannot be read are told of here, not by every client
+        return settings, given.keys()
     except (SettingsError, OSError, UnicodeDecodeError) as error:
         wrong_use(str(error))
 

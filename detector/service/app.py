@@ -123,10 +123,17 @@ class Service:
         """Work until `stopped` is set; a broker that is away is waited for.
 
         Raises:
-            ServiceFailedError: a topic contradicts its declaration, or the broker refuses us.
+            ServiceFailedError: a topic contradicts its declaration, the broker refuses us, or the address of
+                health and metrics is none of this machine's.
         """
         tolerate_header_names()
-        await self._http.start(self.settings.http_host, self.settings.http_port)
+        host, port = self.settings.http_host, self.settings.http_port
+        try:
+            await self._http.start(host, port)
+        except OSError as error:
+            raise ServiceFailedError(
+                f"http_host, http_port: cannot listen on {host}:{port}: {error}"
+            ) from None
         attempt = 0
         try:
             while not self.stopped.is_set():

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from detector.contract.grammar import HEARTBEAT_S, REBALANCE_AND_CLAIM_S
+from detector.service.addresses import AddressError, check_brokers, check_host
 from topics.names import DEFAULT_PARTITIONS
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -19,6 +20,8 @@ _LEVELS = ("debug", "info", "warning", "error")
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 ENVIRONMENT_PREFIX = "DETECTOR_"
+_SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_IN_WORDS = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 class SettingsError(ValueError):
@@ -84,7 +87,7 @@ class Settings:
         known = {item.name: item for item in fields(cls)}
         try:
             table = tomllib.loads(file) if file else {}
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # not TOML, or a number of more digits than Python reads
             raise SettingsError(f"settings file: {error}") from None
         for name in (*table, *flags):
             if name not in known:
@@ -109,6 +112,11 @@ class Settings:
             raise SettingsError(f"sasl_mechanism: expected one of {', '.join(_MECHANISMS)}")
         if self.security_protocol.startswith("SASL") and not self.sasl_username:
             raise SettingsError(f"sasl_username: needed for {self.security_protocol}")
+        for name, check in (("bootstrap", check_brokers), ("http_host", check_host)):
+            try:
+                check(getattr(self, name))
+            except AddressError as error:
+                raise SettingsError(f"{name}: {error}") from None
         if not 0 <= self.http_port <= 65535:
             raise SettingsError("http_port: expected 0..65535")
         if self.data_partitions < 1:
@@ -213,15 +221,19 @@ class Settings:
 
 
 def _typed(name: str, value: Any, kind: type, source: str) -> Any:
-    """Turn text from the environment, or a TOML value, into the setting's type."""
+    """Turn text from the environment, or a TOML value, into the setting's type.
+
+    A TOML value of another type is a mistake, and what Python would make of it, a list as text or the whole
+    part of a number, is not what was meant.
+    """
     try:
-        if kind is bool and isinstance(value, str):
-            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
-                value.lower()
-            ]
-        if kind is not bool and isinstance(value, bool):
-            raise ValueError
-        return kind(value)
-    except (ValueError, KeyError):
-        shown = "***" if "password" in name else repr(value)
-        raise SettingsError(f"{name}: expected {kind.__name__}, got {shown} ({source})") from None
+        if type(value) is kind:
+            return value
+        if isinstance(value, str):
+            return _SWITCH[value.lower()] if kind is bool else kind(value)
+        if kind is float and type(value) is int:
+            return float(value)
+    except (ValueError, KeyError, OverflowError):
+        pass
+    shown = "***" if "password" in name else repr(value)
+    raise SettingsError(f"{name}: expected {_IN_WORDS[kind]}, got {shown} ({source})")

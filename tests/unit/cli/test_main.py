@@ -109,3 +109,21 @@ def test_a_session_that_outlives_the_lease_does_not_start():
     assert process.returncode == 2
     assert "session_timeout_s" in errors
     assert "lease_s is 15" in errors
+
+
+@pytest.mark.parametrize(
+    ("host", "code", "says"),
+    [
+        ("0.0.0.256", 2, "http_host: expected a host name or an IP address, got '0.0.0.256'"),
+        ("192.0.2.1", 1, "cannot listen on 192.0.2.1:8080"),
+    ],
+    ids=["no address", "another machine's"],
+)
+def test_an_address_that_cannot_be_listened_on_is_told_in_a_line(host, code, says):
+    """What can never be one is wrong use; another machine's is a start that fails with the reason."""
+    example = Path(__file__).parents[2] / "data" / "contracts" / "example.yaml"
+    result = run("run", "--contract", str(example), "--bootstrap", "127.0.0.1:1", "--http-host", host)
+
+    assert result.returncode == code
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr

@@ -93,3 +93,24 @@ def test_a_drill_takes_the_contract_from_the_environment(
 
     assert result.exit_code == 2
     assert str(missing) in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"BOOTSTRAP": "a:b:c"}, "bootstrap: expected HOST:PORT"),
+        ({"BOOTSTRAP": "127.0.0.1:99999"}, "bootstrap: expected a port in 1..65535"),
+        ({"SECURITY_PROTOCOL": "SSL", "SSL_CAFILE": "no-such.pem"}, "ssl_cafile"),
+    ],
+    ids=lambda value: "" if isinstance(value, dict) else value,
+)
+def test_a_setting_that_no_client_could_use_is_wrong_use(
+    environ: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told by name before anything is contacted, not as a client's own surprise."""
+    for name, value in environ.items():
+        monkeypatch.setenv(f"DETECTOR_{name}", value)
+    result = CliRunner().invoke(build(), ["state"])
+
+    assert result.exit_code == 2
+    assert says in result.stderr

@@ -43,6 +43,39 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file() -> None:
         ({}, {"DETECTOR_LOG_LEVEL": "verbose"}, None, "log_level: expected one of debug, info"),
         ({}, {}, "http_port = ", "settings file"),
         ({}, {"DETECTOR_EMBEDDED": "perhaps"}, None, "embedded"),
+        ({}, {}, "http_port = " + "1" * 5000, "settings file"),
+        ({}, {}, "embedded = 1", "embedded: expected true or false, got 1"),
+        ({}, {}, "http_port = [8080]", r"http_port: expected a whole number, got \[8080\] \(settings file\)"),
+        ({}, {}, "http_port = inf", "http_port: expected a whole number, got inf"),
+        ({}, {}, "http_port = 8080.7", "http_port: expected a whole number, got 8080.7"),
+        ({}, {}, "http_port = true", "http_port: expected a whole number, got True"),
+        ({}, {}, "session_timeout_s = [1]", "session_timeout_s: expected a number, got"),
+        ({}, {}, "session_timeout_s = 1" + "0" * 400, "session_timeout_s: expected a number, got"),
+        ({}, {}, "session_timeout_s = inf", "session_timeout_s: expected a number of seconds"),
+        ({}, {}, 'bootstrap = ["a:1"]', "bootstrap: expected text in quotes, got"),
+        ({}, {}, "group = 7", "group: expected text in quotes, got 7"),
+        ({"bootstrap": "a:b:c"}, {}, None, "bootstrap: expected HOST:PORT.*, got 'a:b:c'"),
+        (
+            {"bootstrap": "127.0.0.1:99999"},
+            {},
+            None,
+            "bootstrap: expected a port in 1..65535, got '127.0.0.1:99999'",
+        ),
+        ({"bootstrap": "a:1,b:0"}, {}, None, "bootstrap: expected a port in 1..65535, got 'b:0'"),
+        ({"bootstrap": "kafka://a:1"}, {}, None, "bootstrap: expected HOST:PORT"),
+        ({"bootstrap": "::1"}, {}, None, "bootstrap: expected HOST:PORT.* in brackets, got '::1'"),
+        ({"bootstrap": "[a]:1"}, {}, None, "bootstrap: expected a host name or an IP address, got 'a'"),
+        ({"bootstrap": "a..b:1"}, {}, None, "bootstrap: expected a host name or an IP address, got 'a..b'"),
+        ({"bootstrap": ","}, {}, None, "bootstrap: expected HOST:PORT"),
+        ({}, {"DETECTOR_BOOTSTRAP": ""}, None, "bootstrap: expected HOST:PORT"),
+        (
+            {"http_host": "0.0.0.256"},
+            {},
+            None,
+            "http_host: expected a host name or an IP address, got '0.0.0.256'",
+        ),
+        ({"http_host": ""}, {}, None, "http_host: expected a host name or an IP address"),
+        ({"http_host": "a b"}, {}, None, "http_host: expected a host name or an IP address"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(
@@ -51,6 +84,19 @@ def test_what_cannot_be_used_is_refused_by_name(
     """The error says which setting it is."""
     with pytest.raises(SettingsError, match=named):
         Settings.from_sources(flags, environ, file)
+
+
+@pytest.mark.parametrize(
+    "brokers", ["kafka", "kafka_1:9092", "a:1,", "[::1]:9092", "10.0.0.1:1, b.example.:65535"]
+)
+def test_brokers_may_be_written_as_every_client_takes_them(brokers: str) -> None:
+    """A name, an address, with Kafka's own port or another."""
+    assert Settings.from_sources({"bootstrap": brokers, "http_host": "::"}, {}).bootstrap == brokers
+
+
+def test_a_file_may_write_whole_seconds_without_a_point() -> None:
+    """TOML tells 6 from 6.0; whoever writes seconds does not."""
+    assert Settings.from_sources({}, {}, "session_timeout_s = 6").session_timeout_s == 6.0
 
 
 def test_security_reaches_the_bare_clients_and_faust_alike() -> None:
