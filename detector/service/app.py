@@ -213,11 +213,13 @@ class Service:
                     raise ServiceFailedError(f"the broker refuses: {error!r}") from None
                 wait_s = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
                 attempt += 1
+                more = {"advice": advice} if (advice := topics_admin.advice(error)) else {}
                 self._log.warning(
                     "broker_unreachable",
                     bootstrap=self.settings.bootstrap,
                     error=repr(error),
                     retry_in_s=wait_s,
+                    **more,
                 )
                 await asyncio.sleep(wait_s)
 

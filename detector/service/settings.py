@@ -5,6 +5,7 @@ default. Brokers and security travel in this one object to every client, so that
 """
 
 import math
+import re
 import ssl
 import tomllib
 from collections.abc import Mapping
@@ -13,12 +14,14 @@ from typing import Any, Literal
 
 from detector.contract.grammar import HEARTBEAT_S, REBALANCE_AND_CLAIM_S
 from detector.service.addresses import AddressError, check_brokers, check_host
-from topics.names import DEFAULT_PARTITIONS
+from topics.names import DEFAULT_PARTITIONS, topics
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 _LEVELS = ("debug", "info", "warning", "error")
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_TOPIC = re.compile(r"[a-zA-Z0-9._-]*")
+_TOPIC_CHARACTERS = 249  # Kafka allows a name no more
 ENVIRONMENT_PREFIX = "DETECTOR_"
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 _IN_WORDS = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
@@ -117,6 +120,7 @@ class Settings:
                 check(getattr(self, name))
             except AddressError as error:
                 raise SettingsError(f"{name}: {error}") from None
+        self._check_prefix()
         if not 0 <= self.http_port <= 65535:
             raise SettingsError("http_port: expected 0..65535")
         if self.data_partitions < 1:
@@ -129,6 +133,15 @@ class Settings:
             raise SettingsError(f"log_level: expected one of {', '.join(_LEVELS)}")
         if self.heartbeat_s * 3 > self.session_timeout_s:
             raise SettingsError("heartbeat_s: expected at most a third of session_timeout_s")
+
+    def _check_prefix(self) -> None:
+        """Kafka makes no topic whose name it does not allow: the service would ask for it for ever."""
+        most = _TOPIC_CHARACTERS - max(len(topic.name) for topic in topics().all())
+        if not _TOPIC.fullmatch(self.topic_prefix) or len(self.topic_prefix) > most:
+            raise SettingsError(
+                f"topic_prefix: expected at most {most} of the letters a-z, A-Z, digits, '.', '_' and '-', "
+                f"got {self.topic_prefix[: most + 1]!r}"
+            )
 
     def check_lease(self, lease_s: float) -> None:
         """See that one worker's death cannot let a lease lapse, whatever session time-out is set.

@@ -9,6 +9,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
+    IncompatibleBrokerVersion,
+    InvalidTopicError,
     KafkaError,
     SaslAuthenticationFailed,
     TopicAlreadyExistsError,
@@ -199,7 +201,16 @@ async def refusal(options: dict[str, Any]) -> str | None:
 
 
 def is_fatal(error: BaseException) -> bool:
-    """Whether trying again cannot help: the broker refuses us, or a topic contradicts its declaration."""
-    if isinstance(error, TopicMismatchError):
+    """Whether trying again cannot help: we are refused, or a name is, or a topic contradicts its declaration."""
+    if isinstance(error, (TopicMismatchError, InvalidTopicError)):
         return True
     return isinstance(error, KafkaError) and not error.retriable and "Authorization" in type(error).__name__
+
+
+def advice(error: BaseException) -> str:
+    """What to do about an error that tells too little by itself; empty where it tells enough."""
+    if isinstance(error, IncompatibleBrokerVersion):
+        return (
+            "the broker cannot tell the settings of topics; if it is an embedded one, join it with --embedded"
+        )
+    return ""

@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import Producer
 
 from detector.service.settings import Settings, SettingsError
+from topics.names import topics
 
 SASL = {
     "security_protocol": "SASL_PLAINTEXT",
@@ -74,6 +75,16 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file() -> None:
             None,
             "http_host: expected a host name or an IP address, got '0.0.0.256'",
         ),
+        (
+            {"topic_prefix": "bad prefix/"},
+            {},
+            None,
+            "topic_prefix: expected at most 229 of .*, got 'bad prefix/'",
+        ),
+        ({"topic_prefix": "x" * 300}, {}, None, "topic_prefix: expected at most 229 of"),
+        ({"topic_prefix": "x" * 230}, {}, None, "topic_prefix: expected at most 229 of"),
+        ({"topic_prefix": "ü."}, {}, None, "topic_prefix: expected at most 229 of"),
+        ({"topic_prefix": "x.\n"}, {}, None, "topic_prefix: expected at most 229 of"),
         ({"http_host": ""}, {}, None, "http_host: expected a host name or an IP address"),
         ({"http_host": "a b"}, {}, None, "http_host: expected a host name or an IP address"),
     ],
@@ -92,6 +103,13 @@ def test_what_cannot_be_used_is_refused_by_name(
 def test_brokers_may_be_written_as_every_client_takes_them(brokers: str) -> None:
     """A name, an address, with Kafka's own port or another."""
     assert Settings.from_sources({"bootstrap": brokers, "http_host": "::"}, {}).bootstrap == brokers
+
+
+def test_the_longest_prefix_leaves_room_for_the_longest_name() -> None:
+    """Kafka's limit is 249 characters, whichever topic it is."""
+    prefix = Settings.from_sources({"topic_prefix": "Eu-1_." + "x" * 223}, {}).topic_prefix
+
+    assert max(len(topic.name) for topic in topics(prefix).all()) == 249
 
 
 def test_a_file_may_write_whole_seconds_without_a_point() -> None:

@@ -1,6 +1,13 @@
 """Existing topics against the declaration."""
 
-from detector.service.topics_admin import mismatches
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    InvalidTopicError,
+    KafkaConnectionError,
+    TopicAuthorizationFailedError,
+)
+
+from detector.service.topics_admin import TopicMismatchError, advice, is_fatal, mismatches
 from topics.names import topics
 
 CONTROL = topics("x.").control
@@ -45,3 +52,17 @@ def test_records_that_are_kept_longer_contradict_nothing() -> None:
     assert mismatches(audit, 1, 1, kept[30]) == mismatches(audit, 1, 1, kept[90]) == []
     assert mismatches(audit, 1, 1, audit.settings | {"retention.ms": "-1"}) == []
     assert mismatches(audit, 1, 1, kept[1])
+
+
+def test_what_no_retry_can_mend_is_fatal() -> None:
+    """A name that Kafka does not allow, a right that is not given; a broker that is away comes back."""
+    for error in (InvalidTopicError("x"), TopicAuthorizationFailedError("x"), TopicMismatchError("x")):
+        assert is_fatal(error)
+    for error in (KafkaConnectionError("x"), IncompatibleBrokerVersion("x"), OSError("x")):
+        assert not is_fatal(error)
+
+
+def test_an_embedded_broker_that_is_taken_for_a_real_one_is_told_of() -> None:
+    """The client's words name a request that nobody has heard of."""
+    assert "--embedded" in advice(IncompatibleBrokerVersion("x"))
+    assert not advice(KafkaConnectionError("x"))
