@@ -191,21 +191,10 @@ class Service:
 
     async def _cluster(self) -> Cluster:
         """Reach the broker and see to the topics, however long it takes."""
-        if self.settings.embedded:
-            # It can neither make topics nor tell their settings; whoever started it has made them.
-            name = topics(self.settings.topic_prefix).telemetry.name
-            count = await topics_admin.partition_count(self.settings.client_options(), name)
-            return Cluster(count or self.settings.data_partitions, 1024 * 1024 - 512)
         attempt = 0
         while True:
-            if (reason := await topics_admin.refusal(self.settings.client_options())) is not None:
-                raise ServiceFailedError(reason)
             try:
-                return await topics_admin.prepare(
-                    self.settings.client_options(),
-                    topics(self.settings.topic_prefix),
-                    data_partitions=self.settings.data_partitions,
-                )
+                return await self._topics()
             except TopicMismatchError as error:
                 raise ServiceFailedError(str(error)) from None
             except (KafkaError, OSError) as error:
@@ -222,6 +211,17 @@ class Service:
                     **more,
                 )
                 await asyncio.sleep(wait_s)
+
+    async def _topics(self) -> Cluster:
+        """See to the topics once."""
+        options, declared = self.settings.client_options(), topics(self.settings.topic_prefix)
+        if self.settings.embedded:
+            # It can neither make topics nor tell their settings; whoever started it has made them.
+            count = await topics_admin.partition_count(options, declared.telemetry.name)
+            return Cluster(count or self.settings.data_partitions, 1024 * 1024 - 512)
+        if (reason := await topics_admin.refusal(options)) is not None:
+            raise ServiceFailedError(reason)
+        return await topics_admin.prepare(options, declared, data_partitions=self.settings.data_partitions)
 
     async def _serve(self, cluster: Cluster) -> None:
         """One life of shell and app; raises what ended it, returns when stopped."""

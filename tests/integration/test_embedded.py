@@ -107,3 +107,19 @@ def test_a_worker_joins_the_embedded_broker_that_any_source_names(source, tmp_pa
 
     assert not own
     assert worker.returncode == 0
+
+
+def test_a_worker_waits_for_an_embedded_broker_that_is_not_there_yet(tmp_path):
+    """As for any other broker."""
+    contract = tmp_path / "contract.yaml"
+    contract.write_text(example_text(), "utf-8")
+    command = [sys.executable, "-m", "detector", "run", "--contract", str(contract), "--http-port", "0"]
+    with subprocess.Popen(
+        [*command, "--embedded", "--bootstrap", "127.0.0.1:1"], stderr=subprocess.PIPE, text=True
+    ) as worker:
+        said = next((line for line in worker.stderr if "broker_unreachable" in line), "")
+        worker.terminate()
+        worker.communicate(timeout=30)
+
+    assert "127.0.0.1:1" in said
+    assert worker.returncode == 0
