@@ -201,7 +201,7 @@ async def refusal(options: dict[str, Any]) -> str | None:
 
 
 def is_fatal(error: BaseException) -> bool:
-    """Whether trying again cannot help: we are refused, or a name is, or a topic contradicts its declaration."""
+    """Whether trying again cannot help: we or a name are refused, or a topic contradicts its declaration."""
     if isinstance(error, (TopicMismatchError, InvalidTopicError)):
         return True
     return isinstance(error, KafkaError) and not error.retriable and "Authorization" in type(error).__name__
