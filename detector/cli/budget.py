@@ -40,9 +40,9 @@ def budget(
     detector budget contract.yaml
     detector budget contract.yaml --telemetry calls.jsonl.gz
 
-    Exit code 0: all within their limits. 1: something is not.
+    Exit code 0: all within their limits. 1: something is not, or of all rows none is a record.
     """
-    from detector.cli.output import FOUND, note, print_json, wrong_use
+    from detector.cli.output import FOUND, found_wrong, note, print_json, wrong_use
     from detector.cli.progress import bytes_read
     from detector.cli.read_contract import read_contract
     from detector.lab.budget import budget as made
@@ -52,29 +52,35 @@ def budget(
     judged_by = read_contract(contract, _SHOWN_HERE)
     files = telemetry or []
     bad: Counter[str] = Counter()
+    first: dict[str, str] = {}
     try:
         columns = parse_columns(maps or (), sets or (), time_unit, start)
         with bytes_read(files, "measure") as progress:
             rows = read_rows(files, columns, progress, lambda said: note(f"detector: {said}"))
-            found = made(judged_by, _records(rows, bad))
+            found = made(judged_by, _records(rows, bad, first))
     except (MappingError, FileError, OSError) as error:
         wrong_use(str(error))
     for file, count in bad.items():
-        note(f"{file}: {count:,} rows are no records")
+        note(f"{file}: {count:,} rows are no records, such as {first[file]}")
+    nothing_read = bool(bad) and not found.records
     if json_output:
-        print_json(asdict(found) | {"malformed": bad.total()})
+        print_json(asdict(found) | {"malformed": bad.total(), "ok": found.ok and not nothing_read})
     else:
         _show(found.routes, found.fallbacks, found.mean)
+    if nothing_read:
+        found_wrong(f"not one of {bad.total():,} rows is a record: nothing was measured")
     if not found.ok:
         raise typer.Exit(FOUND)
 
 
-def _records(rows: "Iterable[Row]", bad: Counter[str]) -> "Iterator[TelemetryRecord]":
+def _records(rows: "Iterable[Row]", bad: Counter[str], first: dict[str, str]) -> "Iterator[TelemetryRecord]":
+    """The rows that are records; of the others, how many each file has and what is wrong with its first."""
     from detector.lab.files import Malformed
 
     for row in rows:
         if isinstance(row, Malformed):
             bad[row.file] += 1
+            first.setdefault(row.file, f"row {row.row} at {row.path}: {row.expected}")
         else:
             yield row
 

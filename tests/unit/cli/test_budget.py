@@ -57,3 +57,16 @@ def test_telemetry_is_measured_and_bad_rows_are_counted(contract, tmp_path):
     (cache,) = [line for line in found["fallbacks"] if line["name"] == "cache"]
     assert (cache["n"], cache["ok"]) == (200, False)
     assert run(contract, "--telemetry", tmp_path / "none.jsonl").exit_code == 2
+
+
+def test_telemetry_of_which_no_row_is_a_record_is_not_well(contract, tmp_path):
+    """What was stated fits, but nothing of it was measured: a pipeline has to stop here."""
+    file = tmp_path / "calls.jsonl"
+    file.write_text("{}\n[]\n", "utf-8")
+    result = run(contract, "--telemetry", file)
+    document = json.loads(run(contract, "--telemetry", file, "--json").stdout)
+
+    assert result.exit_code == 1
+    assert "2 rows are no records, such as row 0 at $" in result.stderr
+    assert "not one of 2 rows is a record" in result.stderr
+    assert (document["ok"], document["malformed"], document["records"]) == (False, 2, 0)
