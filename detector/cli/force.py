@@ -44,8 +44,6 @@ def force(
     state = {"on": "active", "off": "inactive"}.get(wanted)
     if state is None:
         wrong_use(f"{wanted!r} is neither on nor off")
-    if not reason.strip():
-        wrong_use("--reason: say why; it goes to gateways and into the audit")
     now = time.time()
     order = Override(
         scope=known_scope(scope),

@@ -39,7 +39,7 @@ def give_order(
     from detector.service.orders import NotAppliedError, NothingForcedError, give
 
     if order is not None:
-        _see_that_workers_read(order)
+        _see_that_it_can_be_given(order)
     settings = read_settings(bootstrap, topic_prefix, settings_file)
     try:
         return asyncio.run(give(settings, scope, order, within_s=wait))
@@ -99,12 +99,17 @@ def known_scope(scope: str) -> str:
     return scope
 
 
-def _see_that_workers_read(order: "Override") -> None:
-    """Wrong use where every worker would refuse the order: it would lie on its topic and never be applied."""
+def _see_that_it_can_be_given(order: "Override") -> None:
+    """Wrong use where every worker would refuse the order, which would lie on its topic and never be applied.
+
+    So is an order without a reason: whoever finds it in the audit could not ask why.
+    """
     from topics.codec import encode
     from topics.control import decode_override
     from topics.errors import DecodeError
 
+    if not order.reason.strip():
+        wrong_use("--reason: say why; it goes to gateways and into the audit")
     _see_that_it_is_text("--reason", order.reason)
     _see_that_it_is_text("--who", order.who)
     try:

@@ -17,6 +17,8 @@ WHY = ("--for", "10m", "--reason", "x")
         (("force", "chat", "on", "--for", "8d", "--reason", "x"), "up to 7d"),
         (("force", "", "on", "--for", "10m", "--reason", "x"), "is no scope"),
         (("force", "chat", "on", "--for", "10m", "--reason", " "), "say why"),
+        (("accept", "chat", "--reason", ""), "say why"),
+        (("accept", "chat", "--reason", " "), "say why"),
         (("unforce", "owner/3"), "is no scope"),
         (
             ("force", "chat", "on", "--for", "10m", "--reason", "x" * 2001),
