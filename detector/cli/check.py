@@ -40,7 +40,8 @@ def check(
             print(f"{found.file}:{found.line}:{found.column} {found.rule} {found.message}{level}")
             print(f"    {found.advice}")
         bad = len({found.file for found in findings})
-        print(_count(len(files) - len(unreadable), bad, len(findings)))
+        if checked := len(files) - len(unreadable):
+            print(_count(checked, bad, len(findings)))
     if unreadable:
         wrong_use("; ".join(unreadable))
     if wrong:

@@ -60,6 +60,14 @@ def test_a_file_that_is_not_there_is_wrong_use() -> None:
         assert document == {"findings": [], "ok": False}
 
 
+def test_where_no_file_could_be_read_nothing_is_said_to_be_without_finding() -> None:
+    """Stdout is the result, and there is none."""
+    done = run("no-such-file.yaml", str(CONTRACTS))
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no-such-file.yaml" in done.stderr
+
+
 def test_no_file_is_wrong_use() -> None:
     """There is nothing to be well."""
     assert run().returncode == 2
