@@ -8,12 +8,12 @@ import re
 from dataclasses import fields, replace
 from typing import Any
 
-from detector.contract import load_contract
+from detector.contract import ContractError, load_contract
 from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
 from detector.contract.nodes import MAX_CHARACTERS
 
-_KEY = re.compile(r"calibration[ \t]*:")
-_COMMENT = re.compile(r"calibration[ \t]*:[ \t]*(?:\{[ \t]*\})?[ \t]*(#.*)?$")
+_KEY = re.compile(r"(?P<quote>[\"']?)calibration(?P=quote)[ \t]*:")
+_COMMENT = re.compile(_KEY.pattern + r"[ \t]*(?:\{[ \t]*\})?[ \t]*(?P<comment>#.*)?$")
 _ROOM = MAX_CHARACTERS - 1000
 
 
@@ -25,7 +25,9 @@ def with_calibration(text: str, calibration: Calibration, name: str = "contract.
     """The text with `calibration` as its section, and how many routes had to be left out to fit.
 
     Raises:
-        SectionError: the contract is one flow mapping, `{version: 1, ...}`, which has no lines of its own.
+        SectionError: the contract is one flow mapping, `{version: 1, ...}` or JSON, which has no lines of its
+            own, or writes the key in another way than `calibration:`.
+        ContractError: the text is no contract to begin with.
     """
     head, comment, tail = _cut(text)
     routes = sorted(calibration.routes.items(), key=lambda each: -each[1].records_per_s)
@@ -36,11 +38,17 @@ def with_calibration(text: str, calibration: Calibration, name: str = "contract.
         if len(written) <= _ROOM or not kept:
             break
         kept = kept * 3 // 4
-    before, after = load_contract(text, name), load_contract(written, name)
+    before = load_contract(text, name)
+    misplaced = SectionError(
+        f"{name}: the calibration could not be placed; write the contract as lines, `version: 1` and so on,"
+        " and `calibration: {}` as one of them"
+    )
+    try:
+        after = load_contract(written, name)
+    except ContractError:
+        raise misplaced from None
     if replace(before, calibration=after.calibration, digest="") != replace(after, digest=""):
-        raise SectionError(
-            f"{name}: the section could not be placed; write the contract as lines, `version: 1` and so on"
-        )
+        raise misplaced
     return written, len(routes) - kept
 
 
@@ -59,7 +67,7 @@ def _cut(text: str) -> tuple[str, str, str]:
     while end > start + 1 and not lines[end - 1].strip():
         end -= 1
     found = _COMMENT.match(lines[start].rstrip())
-    return "".join(lines[:start]), found.group(1) or "" if found else "", "".join(lines[end:])
+    return "".join(lines[:start]), found["comment"] or "" if found else "", "".join(lines[end:])
 
 
 def render(calibration: Calibration, comment: str = "") -> str:

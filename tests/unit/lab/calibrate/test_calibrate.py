@@ -13,7 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from detector.cli.main import build
-from detector.contract import ContractError, check_text, load_contract
+from detector.contract import check_text, load_contract
 from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
 from detector.lab.calibrate import NotHealthyError, calibrate, page, report
 from detector.lab.calibrate.section import SectionError, with_calibration
@@ -476,8 +476,10 @@ def test_reports_name_every_predicate_and_every_limit(healthy: Path) -> None:
         "calibration:\n  records: 5\n  routes: {}\n\n# the end\n",
         "",
         "calibration: {\n}\n",
+        '"calibration": {}\n',
+        "'calibration' : {}  # the end",
     ],
-    ids=["empty", "old", "none", "flow"],
+    ids=["empty", "old", "none", "flow", "quoted", "quoted and commented"],
 )
 def test_the_section_is_replaced_or_appended_wherever_it_stands(ending: str) -> None:
     """Text before and after it stays; awkward names survive the way through YAML."""
@@ -494,11 +496,15 @@ def test_the_section_is_replaced_or_appended_wherever_it_stands(ending: str) -> 
 
 
 def test_a_contract_without_lines_of_its_own_is_refused() -> None:
-    """One flow mapping has no place for a section."""
-    flow = msgspec.json.encode(msgspec.yaml.decode(EXAMPLE)).decode()
+    """One flow mapping has no place for a section, however it is broken into lines."""
+    flow = msgspec.json.encode(msgspec.yaml.decode(EXAMPLE))
+    flat = "\n".join(line.strip() for line in msgspec.json.format(flow).decode().splitlines())
+    key = EXAMPLE.replace("calibration: {}", "? calibration\n: {}")
 
-    with pytest.raises((SectionError, ContractError)):
-        with_calibration(flow, Calibration(records=7))
+    for text in (flow.decode(), msgspec.json.format(flow).decode(), flat, key):
+        assert load_contract(text)
+        with pytest.raises(SectionError, match="write the contract as lines"):
+            with_calibration(text, Calibration(records=7))
 
 
 def test_the_verb_writes_a_contract_and_a_page(healthy: Path, tmp_path: Path) -> None:
