@@ -39,7 +39,7 @@ def calibrate(
     Exit code 0: written. 1: the recording is not healthy enough to learn from, or holds nothing, and nothing
     is written; or over half of its rows are no records, and what the others teach is written. 2: wrong use.
     """
-    from detector.cli.output import found_wrong, note, print_json, wrong_use
+    from detector.cli.output import found_wrong, note, print_json, see_that_it_can_be_written, wrong_use
     from detector.cli.progress import bytes_read
     from detector.cli.read_contract import read_contract
     from detector.lab.calibrate import NotHealthyError, page, report
@@ -50,15 +50,18 @@ def calibrate(
     from detector.lab.report import unjudged
 
     judged_by = read_contract(contract)
+    for path in filter(None, (out, report_file)):
+        see_that_it_can_be_written(path)
     try:
         text = contract.read_bytes().decode("utf-8-sig")
         columns = parse_columns(maps or (), sets or (), time_unit, start)
         with bytes_read(files, "calibrate") as progress:
             result = run(files, judged_by, columns=columns, progress=progress)
         written, dropped = with_calibration(text, result.calibration, str(contract))
+        plots = page.render(result) if report_file is not None else ""
         out.write_bytes(written.encode())
         if report_file is not None:
-            report_file.write_text(page.render(result), encoding="utf-8")
+            report_file.write_text(plots, encoding="utf-8")
     except NotHealthyError as error:
         found_wrong(str(error))
     except (MappingError, FileError, SectionError, OSError) as error:

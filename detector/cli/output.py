@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
@@ -35,6 +36,20 @@ def plain_console() -> "Console":
 def note(message: str) -> None:
     """Say something that is not the result, on stderr."""
     print(message, file=sys.stderr, flush=True)
+
+
+def see_that_it_can_be_written(path: Path) -> None:
+    """End the command with exit code 2 if a file could not be written there; nothing is made or changed.
+
+    What takes minutes to find out is worth asking where it goes to before, and half of the results is worse
+    than none.
+    """
+    if path.is_dir():
+        wrong_use(f"{path}: expected a file, this is a folder")
+    if not path.parent.is_dir():
+        wrong_use(f"{path}: there is no folder {path.parent}; make it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        wrong_use(f"{path}: not allowed to write there")
 
 
 def found_wrong(*messages: str) -> NoReturn:

@@ -526,6 +526,36 @@ def test_the_verb_writes_a_contract_and_a_page(healthy: Path, tmp_path: Path) ->
     assert not (tmp_path / "no.yaml").exists()
 
 
+def test_the_verb_asks_where_it_writes_to_before_it_writes_or_learns_anything(
+    healthy: Path, tmp_path: Path
+) -> None:
+    """A contract without its page, or minutes of learning for nothing, helps nobody."""
+    contract, out = tmp_path / "c.yaml", tmp_path / "out.yaml"
+    contract.write_text(EXAMPLE)
+
+    for to in (
+        ("-o", out, "--report", tmp_path / "none" / "page.html"),
+        ("-o", out, "--report", tmp_path),
+        ("-o", tmp_path / "none" / "out.yaml"),
+    ):
+        result = CliRunner().invoke(build(), ["calibrate", str(healthy), "-c", str(contract), *map(str, to)])
+
+        assert result.exit_code == 2
+        assert f"{to[-1]}: " in result.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_the_verb_says_what_to_do_where_the_contract_is_json(healthy: Path, tmp_path: Path) -> None:
+    """`check` passes it and `run` judges by it; here it is wrong use, in a sentence."""
+    contract, out = tmp_path / "c.json", tmp_path / "out.yaml"
+    contract.write_bytes(msgspec.json.encode(msgspec.yaml.decode(EXAMPLE)))
+    result = CliRunner().invoke(build(), ["calibrate", str(healthy), "-c", str(contract), "-o", str(out)])
+
+    assert result.exit_code == 2
+    assert "write the contract as lines" in result.stderr
+    assert not out.exists()
+
+
 def test_a_filtered_predicate_learns_from_the_calls_that_it_sees(tmp_path: Path) -> None:
     """`where` leaves the others out, as in production."""
     records = calls(1500)
