@@ -11,6 +11,9 @@ from detector.service.logs import logger
 
 _TIMEOUT_S = 5.0
 _PORTS_TRIED = 50
+_READ_AWAY_BYTES = 1 << 20
+_QUIET_S = 0.1  # a client that is silent for so long has sent what it wanted to
+_TEXT = "text/plain; charset=utf-8"
 
 
 class HttpServer:
@@ -61,34 +64,50 @@ class HttpServer:
             self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(
-            TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
-        ):
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _TIMEOUT_S)
-            method, _, rest = head.decode("latin-1").partition(" ")
-            status, kind, body = self._answer(method, rest.partition(" ")[0].partition("?")[0])
+        with contextlib.suppress(TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            try:
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _TIMEOUT_S)
+            except asyncio.LimitOverrunError:
+                method, answer = (
+                    "",
+                    ("431 Request Header Fields Too Large", _TEXT, b"send a smaller request\n"),
+                )
+                await _read_away(reader)
+            else:
+                method, _, rest = head.decode("latin-1").partition(" ")
+                answer = self._answer(method, rest.partition(" ")[0].partition("?")[0])
+            status, kind, body = answer
             writer.write(
                 f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
                 "Connection: close\r\n\r\n".encode()
-                + body
             )
+            if method != "HEAD":  # it asks how long the body is, and takes one for the next answer
+                writer.write(body)
             await asyncio.wait_for(writer.drain(), _TIMEOUT_S)
         writer.close()
 
     def _answer(self, method: str, path: str) -> tuple[str, str, bytes]:
-        text = "text/plain; charset=utf-8"
         if method == "POST" and path == "/-/reload":
             if wrong := self._reload():
-                return "422 Unprocessable Content", text, "".join(f"{line}\n" for line in wrong).encode()
-            return "200 OK", text, b"reloading\n"
+                return "422 Unprocessable Content", _TEXT, "".join(f"{line}\n" for line in wrong).encode()
+            return "200 OK", _TEXT, b"reloading\n"
         if method not in ("GET", "HEAD") or path == "/-/reload":
-            return "405 Method Not Allowed", text, b"GET, or POST /-/reload\n"
+            return "405 Method Not Allowed", _TEXT, b"GET, or POST /-/reload\n"
         if path == "/healthz":
-            return "200 OK", text, b"ok\n"
+            return "200 OK", _TEXT, b"ok\n"
         if path == "/readyz":
             state = self._ready()
             status = "200 OK" if state["ready"] else "503 Service Unavailable"
             return status, "application/json", json.dumps(state).encode() + b"\n"
         if path == "/metrics":
             return "200 OK", "text/plain; version=0.0.4; charset=utf-8", self._metrics()
-        return "404 Not Found", text, b"/healthz, /readyz, /metrics, POST /-/reload\n"
+        return "404 Not Found", _TEXT, b"/healthz, /readyz, /metrics, POST /-/reload\n"
+
+
+async def _read_away(reader: asyncio.StreamReader) -> None:
+    """Take what a client is still sending: closed with that unread, the connection would lose our answer."""
+    left = _READ_AWAY_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_TIMEOUT_S):
+            while left > 0 and (piece := await asyncio.wait_for(reader.read(left), _QUIET_S)):
+                left -= len(piece)

@@ -5,16 +5,25 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from detector.service.http import HttpServer
 
 
 async def ask(port: int, request: str) -> tuple[int, bytes]:
+    status, _, body = await ask_whole(port, request)
+    return status, body
+
+
+async def ask_whole(port: int, request: str) -> tuple[int, int, bytes]:
+    """Status, stated length, body."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request.encode())
     answer = await reader.read()
     writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
-    return int(head.split()[1]), body
+    (length,) = (line[16:] for line in head.splitlines() if line.startswith(b"Content-Length: "))
+    return int(head.split()[1]), int(length), body
 
 
 def server(ready: dict[str, Any], reload: Callable[[], list[str]] = list) -> HttpServer:
@@ -56,6 +65,32 @@ async def test_anything_else_is_refused() -> None:
         assert (await ask(port, "\r\n\r\n"))[0] == 405
         assert await ask(port, "GET /metrics HTTP/1.1\r\n\r\n") == (200, b"detector_x 1\n")
         assert await ask(port, "GET /healthz HTTP/1.1\r\n\r\n") == (200, b"ok\n")
+    finally:
+        await made.stop()
+
+
+async def test_who_asks_for_the_head_gets_no_body() -> None:
+    """Its length and the status are those of GET; a body would be taken for the next answer."""
+    made = server({"ready": False})
+    port = await made.start("127.0.0.1", 0)
+    try:
+        for path, status in (("/metrics", 200), ("/readyz", 503), ("/secret", 404), ("/-/reload", 405)):
+            found, length, body = await ask_whole(port, f"HEAD {path} HTTP/1.1\r\n\r\n")
+            assert (found, body) == (status, b"")
+            assert length == len((await ask(port, f"GET {path} HTTP/1.1\r\n\r\n"))[1])
+    finally:
+        await made.stop()
+
+
+@pytest.mark.parametrize("size", [70_000, 300_000])
+async def test_a_request_head_that_is_too_large_is_answered(size: int) -> None:
+    """Whoever sends it is told why, rather than cut off."""
+    made = server({"ready": True})
+    port = await made.start("127.0.0.1", 0)
+    try:
+        assert (await ask(port, f"GET /metrics HTTP/1.1\r\nX: {'x' * size}\r\n\r\n"))[0] == 431
+        assert (await ask(port, f"GET /metrics HTTP/1.1\r\nX: {'x' * size}"))[0] == 431
+        assert (await ask(port, "GET /healthz HTTP/1.1\r\n\r\n"))[0] == 200
     finally:
         await made.stop()
 
