@@ -131,5 +131,9 @@ def environment(place: Place) -> dict[str, str]:
             "ssl_keyfile",
         )
     }
-    wanted = security | {"data_partitions": place.partitions, "bootstrap": place.settings.bootstrap}
+    wanted = security | {
+        "data_partitions": place.partitions,
+        "bootstrap": place.settings.bootstrap,
+        "group": place.settings.group,  # empty, which the prefix names: not that of a real worker
+    }
     return dict(os.environ) | {f"DETECTOR_{name.upper()}": str(value) for name, value in wanted.items()}
