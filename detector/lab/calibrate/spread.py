@@ -269,7 +269,8 @@ def measure(
     slow = _slow(known_s, reference, max(quantiles), phi, farthest, strata) if quantiles else 0.0
     wander = 0.0
     if quantiles:
-        wander = _without_chance(highest, known_s, reference, max(quantiles), phi, strata)
+        held_s = 60 * len(np.unique(cells.seconds // 60))
+        wander = _without_chance(highest, held_s, reference, max(quantiles), phi, strata)
     thresholds = {span: max(threshold, WANDER_MARGIN * q[2], slow) for span, q in quantiles.items()}
     records = int(reference.sum())
     return Spread(
@@ -294,16 +295,18 @@ def _quantiles(values: Floats) -> tuple[float, float, float]:
 
 
 def _without_chance(
-    highest: float, known_s: int, reference: Ints, longest: int, phi: float, strata: int
+    highest: float, held_s: int, reference: Ints, longest: int, phi: float, strata: int
 ) -> float:
     """What the 99.9 % point of the longest windows, nats, would be if they held many more records.
+
+    `held_s`: seconds of the minutes that hold any.
 
     G over phi is chi-square for a window of n records, and KL is G / 2n. As spreads do, the two add up in
     squares: nothing is taken off a wander that is far beyond chance.
     """
     occupied = (reference > 0).reshape(strata, -1).sum(axis=1)
     freedom = max(1, int(np.maximum(occupied - 1, 0).sum()))
-    n = float(reference.sum()) * longest / known_s
+    n = float(reference.sum()) * longest / held_s
     by_chance = phi * (chi2.ppf(0.999, freedom) - freedom) / (2 * max(n, LEAST_RECORDS * phi))
     return float(np.sqrt(max(0.0, highest**2 - by_chance**2)))
 
