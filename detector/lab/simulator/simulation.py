@@ -91,8 +91,7 @@ class Simulation:
 def simulate(name: str | Scenario, seed: int = 0, **changes: Any) -> Simulation:
     """A scenario of the catalogue, or one of your own, with changes.
 
-    >>> simulation = simulate("hallucination_spike", seed=7, profile="api_only", calls_per_s=50,
-    fault_size=0.5)
+    >>> simulation = simulate("hallucination_spike", seed=7, calls_per_s=50, fault_size=0.5)
 
     Args:
         name: of the catalogue, or a scenario.
