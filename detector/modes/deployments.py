@@ -21,11 +21,11 @@ from detector.predicates.base import Judge
 from detector.windows.columns import Calls
 from detector.windows.paneclock import PaneClock
 from detector.windows.segment import Place, Segment
-from detector.windows.shares import DeploymentShares
+from detector.windows.shares import LONG_PANES, RECENT_PANES, DeploymentShares
 from topics.control import Evidence
 
 WATCHED_S = 600.0
-_SPANS = (0, 2, 10)  # closed panes before the open one
+_SPANS = (0, 2, RECENT_PANES, LONG_PANES)  # closed panes before the open one
 _MOST_REMEMBERED = 64
 _MOST_WATCHED = 8
 

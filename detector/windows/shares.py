@@ -1,7 +1,8 @@
 """How many calls each deployment of a route had, and how many of them were bad, by predicate.
 
-Counted between pane closings, as the calls come; the last ten are what is asked about, and what is
-older and was healthy is each deployment's habit, against which it is held. Counts are whole numbers,
+Counted between pane closings, as the calls come; the last ten are what is asked about, or the last five
+minutes where one of many deployments has few calls. What is older than ten and was healthy is each
+deployment's habit, against which it is held. Counts are whole numbers,
 so that batches make no difference. A route of fewer than three deployments has nothing to compare.
 """
 
@@ -15,6 +16,8 @@ import numpy as np
 from detector.windows.segment import Positions
 
 RECENT_PANES = 10
+BLOCKS = 29  # of ten panes each, before those
+LONG_PANES = RECENT_PANES * (1 + BLOCKS)
 LEAST_DEPLOYMENTS = 3
 MOST_DEPLOYMENTS = 64
 _HALVED_AT = 1_000_000  # calls of a habit; older ones count half from then on
@@ -52,6 +55,13 @@ class _Tally:
         for mine, theirs in ((self.unjudged, other.unjudged), (self.bad, other.bad)):
             for name, counts in theirs.items():
                 mine.setdefault(name, Counter()).update(counts)
+
+    def take_off(self, other: "_Tally") -> None:
+        """Take out what was added."""
+        self.calls -= other.calls
+        for mine, theirs in ((self.unjudged, other.unjudged), (self.bad, other.bad)):
+            for name, counts in theirs.items():
+                mine[name] -= counts
 
     def of(self, predicate: str) -> dict[str, Share]:
         nobody: Counter[str] = Counter()
@@ -96,6 +106,9 @@ class DeploymentShares:
         self._open = _Tally()
         self._uncounted: list[Sequence[str]] = []  # deployments of calls: many are counted faster at once
         self._panes: deque[_Tally] = deque()
+        self._blocks: deque[_Tally] = deque()  # what the panes before those were put together to
+        self._in_block = 0
+        self._long = _Tally()  # all blocks
         self._habit = _Tally()
 
     def add(self, deployments: Sequence[str], flagged: Iterable[tuple[str, Flagged]]) -> None:
@@ -136,6 +149,7 @@ class DeploymentShares:
             if len(self._panes) <= RECENT_PANES:
                 return
             oldest = self._panes.popleft()
+            self._put_together(oldest)
         if frozen or not oldest.calls:
             return
         habit.add(oldest)
@@ -146,14 +160,26 @@ class DeploymentShares:
         if habit.calls.total() > _HALVED_AT:
             habit.halve()
 
+    def _put_together(self, pane: _Tally) -> None:
+        if not self._blocks or self._in_block == RECENT_PANES:
+            self._blocks.append(_Tally())
+            self._in_block = 0
+            if len(self._blocks) > BLOCKS:
+                self._long.take_off(self._blocks.popleft())
+        self._blocks[-1].add(pane)
+        self._long.add(pane)
+        self._in_block += 1
+
     @property
     def known(self) -> Mapping[str, int]:
         """Calls of each deployment that has a habit."""
         return self._habit.calls
 
     def recent(self, predicate: str, panes: int) -> dict[str, Share]:
-        """What each deployment did in the pane that is open and the last so many before it."""
+        """What each did in the pane that is open and the last so many before it; beyond ten, `LONG_PANES`."""
         total = _Tally()
+        if panes > RECENT_PANES:
+            total.add(self._long)
         for tally in (*list(self._panes)[max(0, len(self._panes) - panes) :], self._count()):
             total.add(tally)
         return total.of(predicate)
@@ -164,9 +190,13 @@ class DeploymentShares:
 
     def state(self) -> list[Any]:
         """Plain values that `load` takes back."""
-        return [self._count().state(), [pane.state() for pane in self._panes], self._habit.state()]
+        panes, blocks = ([tally.state() for tally in tallies] for tallies in (self._panes, self._blocks))
+        return [self._count().state(), panes, self._habit.state(), blocks, self._in_block]
 
     def load(self, state: Sequence[Any]) -> None:
         """Take over what `state` returned."""
         self._open, self._habit = _Tally.made_of(state[0]), _Tally.made_of(state[2])
-        self._panes = deque(map(_Tally.made_of, state[1]))
+        self._panes, self._blocks = (deque(map(_Tally.made_of, tallies)) for tallies in (state[1], state[3]))
+        self._in_block, self._long = state[4], _Tally()
+        for block in self._blocks:
+            self._long.add(block)

@@ -5,7 +5,7 @@ import pytest
 
 from detector.modes import deployments
 from detector.pipeline import Caps, Pipeline
-from tests.builders import ERRORS_AND_SLOWNESS, T0, contract, evaluation, record, spec
+from tests.builders import ERRORS_AND_SLOWNESS, T0, contract, evaluation, in_order, record, run, spec
 
 PER_S = 100
 
@@ -232,3 +232,19 @@ def test_verdicts_on_its_answers_do_not_count_for_the_route():
 
     assert [each for each in decisions if each.disposition == "act"] == []
     assert loop.pipeline.counts.verdicts_skipped == 200
+
+
+def test_one_of_many_deployments_with_few_calls_each_is_found():
+    """One call in five seconds each: the route's own test takes minutes, of which ten seconds say nothing."""
+    draw = np.random.default_rng(6)
+    calls = []
+    for i in range(9 * 3000):
+        name = int(draw.integers(45))
+        fails = name == 0 and i >= 9 * 2000
+        calls.append(
+            record(i / 9, deployment=f"gpu-{name}", error="500" if fails or draw.random() < 0.004 else "")
+        )
+    pipeline = Pipeline(contract([spec("rate", name="errors", field="error", ceiling=0.01)]))
+    active = {each.scope for each in run(pipeline, in_order(calls)) if each.state == "active"}
+
+    assert active == {"chat@gpu-0"}

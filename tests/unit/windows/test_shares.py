@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.windows.shares import RECENT_PANES, DeploymentShares, Share
+from detector.windows.shares import LONG_PANES, RECENT_PANES, DeploymentShares, Share
 
 NAMES = ("a", "b", "c")
 
@@ -95,3 +95,19 @@ def test_batches_make_no_difference_and_a_snapshot_keeps_all(calls, data):
 
     assert parts.recent("errors", 0) == whole.recent("errors", 0)
     assert np.sum([share.calls for share in whole.recent("errors", 0).values()]) == len(calls)
+
+
+def test_the_last_five_minutes_are_asked_about_too():
+    """What is older is forgotten, in tens of panes; they are the last ones, whether healthy or not."""
+    shares = DeploymentShares()
+    closed(shares, 50, bad=[0])
+    closed(shares, LONG_PANES - 50)
+    taken = DeploymentShares()
+    taken.load(shares.state())
+    assert taken.recent("errors", LONG_PANES) == shares.recent("errors", LONG_PANES)
+    assert taken.recent("errors", LONG_PANES)["a"] == Share(LONG_PANES, 50)
+    assert taken.recent("errors", RECENT_PANES)["a"] == Share(RECENT_PANES, 0)
+
+    closed(taken, 60)
+    assert LONG_PANES - RECENT_PANES <= taken.recent("errors", LONG_PANES)["a"].calls <= LONG_PANES
+    assert taken.recent("errors", LONG_PANES)["a"].bad == 0
