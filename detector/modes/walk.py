@@ -28,9 +28,9 @@ def walk(judges: Sequence[Judge], segment: Segment) -> tuple[Segment, bool]:
 
 
 def may_wait(judges: Sequence[Judge], columns: Columns, calls: Calls, inbox: Inbox, *, many: bool) -> bool:
-    """Put calls into their route's inbox if all of them may wait there; `many` are laid out as arrays."""
+    """Put calls that let no pane close into their inbox if all may wait; `many` are laid out as arrays."""
     table = columns.of(calls.rows)
-    if not inbox.calm or min(table.times) < inbox.since or max(table.times) >= inbox.until:
+    if not inbox.calm or min(table.times) < inbox.since:
         return False
     for place, judge in enumerate(judges):
         if not all(inbox.bears(place) for _ in judge.suspects(table)):

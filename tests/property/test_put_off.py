@@ -121,6 +121,21 @@ def test_a_call_older_than_every_window_is_late_though_calls_wait():
     assert (pipeline.counts.late, pipeline.counts.judged) == (1, 51)
 
 
+@pytest.mark.parametrize("size", [5, 60], ids=["few", "many"])
+def test_such_a_call_is_late_behind_a_pane_that_has_closed_too(size):
+    """Those around it wait, in the same batch as the one that closed it."""
+    pipeline = Pipeline(CONTRACT)
+    pipeline.step(*in_order([record(100.0 + i) for i in range(9)]).args())
+    together = [record(109.9), *(record(109.9 + i / 1000) for i in range(size))]
+    pipeline.step(together, range(9, 10 + size), [T0 + 110.0] * (1 + size))
+    waiting = len(pipeline.route("chat").inbox)
+    late = [record(110.9), record(20.0), *(record(110.9 + i / 1000) for i in range(size))]
+    pipeline.step(late, range(10 + size, 12 + 2 * size), [T0 + 111.0] * (2 + size))
+
+    assert waiting == 1 + size
+    assert (pipeline.counts.late, pipeline.counts.judged) == (1, 11 + 2 * size)
+
+
 def test_what_ought_not_to_have_waited_is_not_lost_in_silence(monkeypatch):
     """If a judge missed a suspicion, its route would fail, which is told, rather than leave calls out."""
     monkeypatch.setattr("detector.pipeline.MOST", 8)
