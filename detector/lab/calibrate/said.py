@@ -11,6 +11,8 @@ from detector.lab.calibrate.gather import Gathered
 from detector.lab.calibrate.limit import Kept
 from detector.lab.calibrate.shares import Shares
 from detector.lab.calibrate.spread import Spread
+from detector.predicates.divergence import LEAST_RECORDS
+from detector.predicates.yardstick import LEAST_REFERENCE
 
 _DAY_MINUTES = 1440
 _FEW_BLOCKS = 20
@@ -146,10 +148,18 @@ def of_spread(
 ) -> Iterator[str]:
     """Limits of a divergence; `curve`: what is found in quiet minutes, `usual`: at the mean pace."""
     if not found.thresholds_nats:
-        yield (
-            f"No window of up to {spec.window_s:g} s holds the {30 * found.design_effect:.0f} calls "
-            f"that it takes{_OF_KNOWN if spec.given else ''}: this drift cannot be judged on this traffic."
-        )
+        least = LEAST_RECORDS * found.design_effect
+        if found.in_longest >= least:
+            yield (
+                f"No hour before a window holds the {LEAST_REFERENCE} calls that it takes to say how far "
+                "healthy windows stray: each route learns that itself while it runs."
+            )
+        else:
+            known = _OF_KNOWN if spec.given else ""
+            yield (
+                f"No window of up to {spec.window_s:g} s holds the {least:.0f} calls that it takes{known}: "
+                "this drift cannot be judged on this traffic."
+            )
         return
     contradicted = disagreement(spec, one)
     if contradicted is not None:

@@ -42,7 +42,8 @@ class Spread:
     """What was learnt about a distribution; `strayed` holds quantiles by window length, for plots.
 
     `reference` has a row of bins for each of its `strata`, one after the other; `judged_share` of the values
-    belong to one, and in quiet minutes they come at `quiet_share` of their mean pace.
+    belong to one, and in quiet minutes they come at `quiet_share` of their mean pace. Of the longest windows
+    one holds `in_longest` of them on average.
     """
 
     records: int
@@ -57,6 +58,7 @@ class Spread:
     strata: int = 1
     judged_share: float = 1.0
     quiet_share: float = 1.0
+    in_longest: float = 0.0
 
 
 def settle_bins(tally: ValueTally) -> tuple[tuple[float, ...] | None, tuple[str, ...] | None]:
@@ -267,10 +269,8 @@ def measure(
     reference = np.bincount(cells.columns, weights=cells.counts, minlength=strata * bins).astype(np.int64)
     known_s = int(cells.seconds[-1]) + 1 - int(cells.seconds[0])
     slow = _slow(known_s, reference, max(quantiles), phi, farthest, strata) if quantiles else 0.0
-    wander = 0.0
-    if quantiles:
-        held_s = 60 * len(np.unique(cells.seconds // 60))
-        wander = _without_chance(highest, held_s, reference, max(quantiles), phi, strata)
+    in_longest = float(reference.sum()) * longest / (60 * len(np.unique(cells.seconds // 60)))
+    wander = _without_chance(highest, max(in_longest, least), reference, phi, strata)
     thresholds = {span: max(threshold, WANDER_MARGIN * q[2], slow) for span, q in quantiles.items()}
     records = int(reference.sum())
     return Spread(
@@ -286,6 +286,7 @@ def measure(
         strata=strata,
         judged_share=records / values,
         quiet_share=quiet_share(cells.seconds, cells.counts, left_out),
+        in_longest=in_longest,
     )
 
 
@@ -294,20 +295,15 @@ def _quantiles(values: Floats) -> tuple[float, float, float]:
     return median, high, highest
 
 
-def _without_chance(
-    highest: float, held_s: int, reference: Ints, longest: int, phi: float, strata: int
-) -> float:
-    """What the 99.9 % point of the longest windows, nats, would be if they held many more records.
+def _without_chance(highest: float, n: float, reference: Ints, phi: float, strata: int) -> float:
+    """What the 99.9 % point of windows of `n` records, nats, would be if they held many more.
 
-    `held_s`: seconds of the minutes that hold any.
-
-    G over phi is chi-square for a window of n records, and KL is G / 2n. As spreads do, the two add up in
-    squares: nothing is taken off a wander that is far beyond chance.
+    G over phi is chi-square, and KL is G / 2n. As spreads do, the two add up in squares: nothing is taken
+    off a wander that is far beyond chance.
     """
     occupied = (reference > 0).reshape(strata, -1).sum(axis=1)
     freedom = max(1, int(np.maximum(occupied - 1, 0).sum()))
-    n = float(reference.sum()) * longest / held_s
-    by_chance = phi * (chi2.ppf(0.999, freedom) - freedom) / (2 * max(n, LEAST_RECORDS * phi))
+    by_chance = phi * (chi2.ppf(0.999, freedom) - freedom) / (2 * n)
     return float(np.sqrt(max(0.0, highest**2 - by_chance**2)))
 
 

@@ -597,3 +597,21 @@ def test_a_stated_ceiling_is_compared_with_what_an_erring_judge_shows_of_it(tmp_
     assert untold is not None
     assert told.usable
     assert not untold.usable
+
+
+@pytest.mark.parametrize(
+    ("window_s", "said"), [(3600, "each route learns that itself"), (300, "this drift cannot be judged")]
+)
+def test_a_route_of_a_call_a_minute_is_told_what_it_lacks(tmp_path: Path, window_s: int, said: str) -> None:
+    """An hour holds calls enough to be judged, and too few to be held against; five minutes hold five."""
+    draw = random.Random(5)
+    rows = [
+        {"event_time": 1.7e9 + 60.0 * i, "route": "chat", "output_tokens": draw.randint(50, 500)}
+        for i in range(3000)
+    ]
+    file = write(tmp_path / "calls.jsonl", rows)
+    text = EXAMPLE.replace("window_s: 300", f"window_s: {window_s}")
+    found = calibrate([file], load_contract(text))
+
+    (one,) = [each for each in found.learnt if each.spec.name == "output_drift"]
+    assert said in "\n".join(one.limits)
