@@ -33,6 +33,7 @@ from topics.scope import scope_of
 from topics.telemetry import Evaluation, TelemetryRecord
 
 _LOOK_FOR_CREEP_S = 60
+_LEARNT = ("divergence", "shortfall")  # held to what was usual before, which an operator may let go
 _LONGEST_GAP_S = 86_400  # attempts to revert are made through longer gaps, but not for years
 
 
@@ -341,7 +342,7 @@ class RouteJudge(ScopeJudge):
     def accept(self, order: Override) -> list[Decision]:
         """Learn the references of what drifts anew, and go on with what is left; see `Pipeline.accept`."""
         self._flush()
-        drifts = [n for n, judge in self.judges.items() if judge.latched and judge.spec.type == "divergence"]
+        drifts = [n for n, judge in self.judges.items() if judge.latched and judge.spec.type in _LEARNT]
         crept = [n for n, judge in self.judges.items() if judge.crept is not None and n not in drifts]
         for name in drifts:
             self.judges[name].rebase()

@@ -75,7 +75,7 @@ class Harmless:
         return any(_is_at(place, window, n, threshold, phi) for place in self._ways_back(usual, boundary))
 
     def _ways_back(self, usual: Counts, boundary: int) -> Iterator[Yardstick]:
-        for until, left in self._left:
+        for until, left in reversed(self._left):
             if boundary < until and left.sum() and usual.sum():
                 most = max(left.sum(), usual.sum())
                 for share in _SHARES:

@@ -103,6 +103,13 @@ class Shortfall(BernoulliJudge):
             self._set_limits()
         self._fresh = _nothing()
 
+    def rebase(self) -> None:
+        """See `Judge.rebase`; nothing is short before what is usual is known again."""
+        self._sums, self._fresh, self._block = _nothing(), _nothing(), _nothing()
+        self._blocks.clear()
+        self._lowest, self._limits = [math.inf] * STRATA, [None] * STRATA
+        self.release()
+
     def idle(self) -> bool:
         """What has been learnt in the open pane waits for its end."""
         return not any(n for n, _ in self._fresh)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from detector.contract.model import Mode
+from detector.contract.model import Mode, PredicateSpec
 from detector.pipeline import Pipeline
 from tests.builders import T0, contract, record, spec
 from topics.control import Override
@@ -97,3 +97,27 @@ def test_where_nothing_drifts_the_audit_says_so():
 
     assert said.reason.endswith("; nothing drifts")
     assert said.disposition == "notice"
+
+
+def test_answers_that_are_short_for_good_can_be_accepted():
+    """A new prompt asks for less: what is usual is learnt anew, and half of that is short again."""
+    short = PredicateSpec(
+        name="short", type="shortfall", field="output_tokens", below_share=0.5, ceiling=0.01
+    )
+    pipeline = Pipeline(contract([short], [Mode(name="token_drift", when="short")]))
+
+    def come(first, last, tokens):
+        decisions = []
+        for i in range(first * 20, last * 20):
+            call = record(i / 20, input_tokens=100, output_tokens=tokens + i % 5, probe=first >= 140)
+            decisions += pipeline.step([call], [i], [T0 + i / 20])
+        return [each.kind for each in decisions if each.kind in ("activated", "deactivated")]
+
+    assert come(0, 120, 400) == []
+    assert come(120, 140, 100) == ["activated"]
+    assert come(140, 200, 100) == []
+    said = pipeline.accept(order(T0 + 200.0))
+
+    assert said[0].reason == "accepted by ann: new prompt; short learnt anew"
+    assert come(200, 400, 100) == ["deactivated"]
+    assert come(400, 410, 20) == ["activated"]
