@@ -22,9 +22,9 @@ def accept(
 ) -> None:
     """Take the drift that a scope shows for its new normal: references are learnt anew from here on.
 
-    Divergences of the scope's route that hold are let go, and learn for some minutes before they judge
-    again; of a slow creep the present is the beginning, and judging goes on. Whatever else holds goes on
-    holding. An override of the scope ends.
+    Divergences and shortfalls of the scope's route that hold are let go, and learn for some minutes before
+    they judge again; of a slow creep the present is the beginning, and judging goes on. Whatever else holds
+    goes on holding. An override of the scope ends.
 
     \b
     detector accept chat --reason "new prompt template, ticket 8" --bootstrap kafka:9092
