@@ -20,7 +20,7 @@ from detector.modes.deployments import Deployments
 from detector.modes.plan import Plan
 from detector.modes.scope import ScopeJudge
 from detector.modes.verdicts import Coming, LateVerdicts
-from detector.modes.walk import may_wait, walk
+from detector.modes.walk import let_wait, walk
 from detector.predicates.absence import Absence
 from detector.windows.array_segment import ArraySegment
 from detector.windows.columns import Calls
@@ -105,7 +105,7 @@ class RouteJudge(ScopeJudge):
     def _put_off(self, calls: Calls, *, many: bool) -> bool:
         """Let the calls behind a pane that has closed wait, if all of them may; `many` more will come so."""
         self._open_inbox()
-        if waits := may_wait(self.walkers, self._columns, calls, self.inbox, many=many):
+        if waits := let_wait(self.walkers, self._columns, calls, self.inbox, many=many):
             self.remember(calls.records)
         return waits
 

@@ -27,7 +27,7 @@ def walk(judges: Sequence[Judge], segment: Segment) -> tuple[Segment, bool]:
     return segment, True
 
 
-def may_wait(judges: Sequence[Judge], columns: Columns, calls: Calls, inbox: Inbox, *, many: bool) -> bool:
+def let_wait(judges: Sequence[Judge], columns: Columns, calls: Calls, inbox: Inbox, *, many: bool) -> bool:
     """Put calls that let no pane close into their inbox if all may wait; `many` are laid out as arrays."""
     table = columns.of(calls.rows)
     if not inbox.calm or min(table.times) < inbox.since:

@@ -25,7 +25,7 @@ windows hold, a reference of the same length, how far windows stray from it. Tim
 strays: every threshold is also at least `further` times what the longest window strayed beyond chance
 (half-life a week), five times in the first day, two and a half after a week. What has strayed twice within
 a day and come back by itself is known from then on, see `Excursions`; so is what was shown to do no harm,
-for an hour, and a way back to what was usual before a breach, for a day, see `Harmless`.
+for an hour, and a way back to what was usual before a breach, for a day, see `KnownDrifts`.
 """
 
 import math
@@ -38,7 +38,7 @@ from detector.predicates.base import Outcome
 from detector.predicates.creep import Creep, Crept
 from detector.predicates.excursions import Excursions
 from detector.predicates.given import tells_as_much, yardstick_of
-from detector.predicates.harmless import Harmless
+from detector.predicates.known_drifts import KnownDrifts
 from detector.predicates.limits import Limits
 from detector.predicates.power import smallest_found
 from detector.predicates.uneven import uneven_nats
@@ -98,7 +98,7 @@ class DriftStream:
         self._seen_s = 0
         self._slow = 0.0  # how far the longest one has, beyond chance
         self._strayed = 0.0
-        self._excursions, self._harmless = Excursions(len(spans)), Harmless(limits.strata)
+        self._excursions, self._known = Excursions(len(spans)), KnownDrifts(limits.strata)
         # What it may come to later: a drift that creeps must not teach the detector to be deaf.
         self._most = [limits.threshold_nats / GATE_SHARE] * len(spans)
 
@@ -188,13 +188,13 @@ class DriftStream:
             sure = list(map(sub, corrected, uneven))
             found = self._breaching(raw, sure, thresholds, sizes, enough) if beyond else None
             usual, totals, phi = yardstick.counts, self.ring.totals, limits.design_effect
-            known = found is not None and self._harmless.is_known(
+            known = found is not None and self._known.is_known(
                 totals[found], sizes[found], thresholds[found], phi, usual, boundary
             )
             if found is not None and not known:
                 self.latched, self._breach_nats, self._breach_line = True, corrected[found], thresholds[found]
                 self._excursions.begin()
-                self._harmless.leave(usual, boundary)
+                self._known.begin(usual, boundary)
                 soon = boundary - self._over_since < self.ring.longest
                 self._relapses = min(self._relapses + 1, MOST_RELAPSES) if soon else 0
             shown = max(enough, key=corrected.__getitem__) if found is None else found
@@ -285,7 +285,7 @@ class DriftStream:
         if self.clear_run == CLEAR_EVALUATIONS:
             self.latched = False
             self._over_since = boundary
-            self._harmless.again(boundary)
+            self._known.again(boundary)
             self._excursions.end(boundary)
         return shown
 
@@ -320,7 +320,7 @@ class DriftStream:
         self._most = [self.limits.threshold_nats / GATE_SHARE] * len(self.spans)
         self._slow = 0.0
         self.latched, self.clear_run = False, 0
-        self._excursions, self._harmless = Excursions(len(self.spans)), Harmless(self.limits.strata)
+        self._excursions, self._known = Excursions(len(self.spans)), KnownDrifts(self.limits.strata)
         self.creep.begin(None)
         self._clean_since = -math.inf
         if self.ring.boundary is not None:
@@ -336,7 +336,7 @@ class DriftStream:
         # While calls are diverted the windows may have run empty: then nobody knows where it went.
         if told:
             totals = self.ring.totals[told[0]]
-            self._harmless.remember(totals, self.yardstick.counts, self.ring.boundary)
+            self._known.remember(totals, self.yardstick.counts, self.ring.boundary)
 
     def skip(self, boundary: int, *, frozen: bool) -> None:
         """Jump over empty panes; what leaves the longest window still enters the reference."""
@@ -375,7 +375,7 @@ class DriftStream:
             "slow": self._slow,
             "seen_s": self._seen_s,
             "excursions": self._excursions.state(),
-            "harmless": self._harmless.state(),
+            "known": self._known.state(),
             "creep": self.creep.state(),
             "outcome": self.outcome.value,
         }
@@ -394,6 +394,6 @@ class DriftStream:
         self._wander, self._most = list(state["wander"]), list(state["most"])
         self._strayed, self._slow, self._seen_s = state["strayed"], state["slow"], state["seen_s"]
         self._excursions.load(state["excursions"])
-        self._harmless.load(state["harmless"])
+        self._known.load(state["known"])
         self.creep.load(state["creep"], self.limits.strata)
         self.outcome = Outcome(state["outcome"])

@@ -8,7 +8,7 @@ from detector.contract.calibration import CalibratedPredicate
 from detector.predicates.base import Budget, Outcome
 from detector.predicates.divergence import Divergence
 from detector.predicates.given import GivenYardstick, yardstick_of
-from detector.predicates.harmless import Harmless
+from detector.predicates.known_drifts import KnownDrifts
 from detector.predicates.yardstick import LEAST_REFERENCE, Yardstick
 from tests.builders import dense, play, record, segment, spec
 
@@ -391,14 +391,14 @@ def test_too_few_calls_of_each_caller_are_learning_and_never_healthy():
 def test_a_place_that_knows_a_part_of_a_window_does_not_make_it_harmless():
     """What was harmless was one caller's; the other one's answers were hardly seen then."""
     rng, given = np.random.default_rng(19), shares([5, 10])
-    harmless = Harmless(2)
+    known = KnownDrifts(2)
     there = pairs(rng, [1, 0], given, 100) + pairs(rng, [0, 1], given, 10)
-    harmless.remember(there, pairs(rng, [0.5, 0.5], given, 4000), 0)
+    known.remember(there, pairs(rng, [0.5, 0.5], given, 4000), 0)
     strange = pairs(rng, [1, 0], given, 400) + pairs(rng, [0, 1], shares([5, 3]), 300)
 
     nothing = np.zeros_like(there)
-    assert harmless.is_known(pairs(rng, [1, 0], given, 400), 400, 0.1, 1.0, nothing, 10)
-    assert not harmless.is_known(strange, 700, 0.1, 1.0, nothing, 10)
+    assert known.is_known(pairs(rng, [1, 0], given, 400), 400, 0.1, 1.0, nothing, 10)
+    assert not known.is_known(strange, 700, 0.1, 1.0, nothing, 10)
 
 
 def test_barely_known_strata_are_as_far_as_chance_has_it():

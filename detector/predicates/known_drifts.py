@@ -26,7 +26,7 @@ _LEAST_IN_STRATUM = 30  # records: a place is known from some seconds
 _TOLD = 0.9  # of a window, for it to be the same drift
 
 
-class Harmless:
+class KnownDrifts:
     """Of one stream: where the last harmless drift went, and what was usual before breaches.
 
     Args:
@@ -41,7 +41,7 @@ class Harmless:
         self._until = 0
         self._left: deque[tuple[int, Counts]] = deque(maxlen=_LEFT_KEPT)  # until when, counts
 
-    def leave(self, usual: Counts, boundary: int) -> None:
+    def begin(self, usual: Counts, boundary: int) -> None:
         """A breach has begun; `usual` was what windows were compared with."""
         self._left.append((boundary + LEFT_S, usual.copy()))
 

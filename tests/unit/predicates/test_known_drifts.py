@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from detector.predicates.harmless import LEFT_S, Harmless
+from detector.predicates.known_drifts import LEFT_S, KnownDrifts
 from tests.builders import T0, play
 from tests.unit.predicates.test_divergence import USUAL, judge, learnt, seconds, tilted
 
@@ -127,13 +127,13 @@ def test_another_drift_behind_one_that_was_followed_is_news():
 def test_what_was_usual_before_is_forgotten_after_a_day():
     """What comes back so late may be something else."""
     usual, now = np.array([900, 90, 10]), np.array([10, 90, 900])
-    harmless = Harmless(1)
-    harmless.leave(usual, 0)
+    known = KnownDrifts(1)
+    known.begin(usual, 0)
 
-    assert harmless.is_known(usual // 2, 500, 0.07, 1.0, now, LEFT_S - 1)
-    assert harmless.is_known((usual + 4 * now) // 5, 1000, 0.07, 1.0, now, LEFT_S - 1)
-    assert not harmless.is_known(np.array([10, 900, 90]), 1000, 0.07, 1.0, now, LEFT_S - 1)
-    assert not harmless.is_known(usual // 2, 500, 0.07, 1.0, now, LEFT_S)
+    assert known.is_known(usual // 2, 500, 0.07, 1.0, now, LEFT_S - 1)
+    assert known.is_known((usual + 4 * now) // 5, 1000, 0.07, 1.0, now, LEFT_S - 1)
+    assert not known.is_known(np.array([10, 900, 90]), 1000, 0.07, 1.0, now, LEFT_S - 1)
+    assert not known.is_known(usual // 2, 500, 0.07, 1.0, now, LEFT_S)
 
 
 def test_an_accepted_drift_leaves_nothing_remembered():
@@ -141,4 +141,4 @@ def test_an_accepted_drift_leaves_nothing_remembered():
     made, _, _ = tolerated()
     made.rebase()
 
-    assert made.state()["harmless"] == [0, [], []]
+    assert made.state()["known"] == [0, [], []]
