@@ -16,8 +16,10 @@ Share = tuple[int, int]  # calls, and bad ones among them
 # more, on the calls before it; below this the traffic may have been like that all along. Some calls of bad
 # traffic always look good by chance: of a stream at nine times its ceiling, one in seven begins with ten.
 _SURE = math.log(1e5)
-# Times the ceiling: calls that are likelier at this rate look beyond it, from an eighth more on.
+# Times the ceiling: calls that are ten times likelier at this rate look beyond it, many of them from an eighth
+# more on. Few hardly ever do: of 150 at the ceiling two are bad every other time.
 _BEYOND = 1.25
+_LIKELIER = math.log(10.0)
 _Z = 3.0  # normal quantile of what they may have been like at most
 _SHORT = 3.0  # nats that the best-supported excursion is short of, most often, when the alarm is raised
 
@@ -34,7 +36,7 @@ def is_change(before: Share, since: Share, ceiling: float, phi: float, run_lengt
     rate, highest = since[1] / since[0], (1 + ceiling) / 2
     if evidence(before, ceiling, min(max(2 * ceiling, rate / 2), highest)) / phi < _SURE:
         return False
-    if evidence(before, ceiling, min(_BEYOND * ceiling, highest)) >= 0:
+    if evidence(before, ceiling, min(_BEYOND * ceiling, highest)) / phi > -_LIKELIER:
         return True
     usual = wilson(before[1] / phi, before[0] / phi, _Z)[1]
     return rate > usual and -evidence(since, usual, rate) / phi >= math.log(run_length) - _SHORT

@@ -57,7 +57,7 @@ def bad_share_minutes(seconds: Ints, judged: Ints, bad: Ints, phi: float, rise: 
 
 def _is_burst(minutes: Ints, seconds: Ints, bad: Ints) -> bool:
     """Whether most bad calls of these neighbouring minutes came within some seconds."""
-    if not 0 < len(minutes) <= 2:
+    if not len(minutes):
         return False
     first, end = np.searchsorted(seconds, [minutes[0] * 60, (minutes[-1] + 1) * 60])
     at, sums = seconds[first:end], np.concatenate([[0], np.cumsum(bad[first:end])])

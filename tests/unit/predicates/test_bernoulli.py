@@ -185,6 +185,16 @@ def test_an_outage_is_no_proof_that_traffic_is_otherwise_healthy(rate):
     assert found == 8 or rate > 0.01
 
 
+def test_an_outage_in_which_it_all_began_does_not_count_against_what_came_after():
+    """Fewer bad calls than in it are a fault, once traffic has been healthy for a while."""
+    for seed in range(6):
+        rates = np.repeat([0.3, 0.003, 0.06], [300, 6000, 1500])
+        held = latched_at(of_errors(), np.random.default_rng(seed).random(len(rates)) < rates)
+
+        assert held
+        assert held[0] > 6300
+
+
 def test_what_is_calm_by_night_and_beyond_its_ceiling_by_day_is_known_to_be_both():
     """0.7 % and 2.1 % in turn, from the day on, at a ceiling of 1 %: no morning is a change."""
     for seed in range(6):

@@ -14,7 +14,7 @@ def said(before, since, ceiling=0.01, phi=1.0):
 
 @pytest.mark.parametrize(
     ("before", "since"),
-    [((20_000, 60), (400, 30)), ((400, 0), (6, 6)), ((200_000, 1_000), (3_000, 75)), ((100, 1), (6, 6))],
+    [((20_000, 60), (400, 30)), ((400, 0), (6, 6)), ((200_000, 1_000), (3_000, 75)), ((150, 2), (6, 6))],
 )
 def test_behind_calls_within_the_ceiling_it_is_a_change(before, since):
     assert said(before, since)
@@ -28,6 +28,8 @@ def test_behind_calls_within_the_ceiling_it_is_a_change(before, since):
         ((50_000, 700), (4_000, 80)),  # 1.4 % before and 2 % since
         ((50_000, 875), (100, 12)),  # of calls that are 1.75 % bad, such come by chance
         ((1_000, 200), (500, 120)),
+        ((5_000, 80), (9, 6)),  # enough behind 1.6 %, not behind the 2.2 % that they may be
+        ((50_000, 700), (100_000, 1_050)),  # better than before
     ],
 )
 def test_behind_others_it_is_not(before, since):

@@ -174,3 +174,12 @@ def test_after_a_day_answers_are_held_to_what_is_usual_since():
     usual_of(judge, start + BLOCK_S, BLOCK_S * (BLOCKS + 1), 1000)
 
     assert usual_of(judge, start + BLOCK_S * (BLOCKS + 2), 10, 100) == 20
+
+
+def test_a_few_short_answers_are_not_what_is_usual():
+    """Fifty of two hours do not lower what all others are held to."""
+    judge, start = made(SHORT), -T0 % BLOCK_S
+    usual_of(judge, start + BLOCK_S - 25, 25, 10)
+    usual_of(judge, start + BLOCK_S, BLOCK_S, 1000)
+
+    assert usual_of(judge, start + 2 * BLOCK_S, 10, 15) == 20

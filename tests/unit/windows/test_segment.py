@@ -206,3 +206,12 @@ def test_equal_texts_become_one_object():
 
     assert names[0] is not names[1]
     assert array[0] is array[1] is array[2]
+
+
+@pytest.mark.parametrize("laid", [lambda part: part, dense], ids=["lists", "arrays"])
+def test_the_first_call_after_a_time(laid):
+    """In order of arrival; there may be none."""
+    part = laid(segment([record(at) for at in (3.0, 1.0, 5.0, 4.0)]))
+
+    assert [part.first_after(T0 + at) for at in (0.0, 3.0, 4.5)] == [T0 + 3.0, T0 + 5.0, T0 + 5.0]
+    assert part.first_after(T0 + 5.0) is None

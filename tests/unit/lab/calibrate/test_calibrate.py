@@ -615,3 +615,15 @@ def test_a_route_of_a_call_a_minute_is_told_what_it_lacks(tmp_path: Path, window
 
     (one,) = [each for each in found.learnt if each.spec.name == "output_drift"]
     assert said in "\n".join(one.limits)
+
+
+@pytest.mark.parametrize(("slow", "basis"), [(range(0), "guaranteed"), (range(40, 42), "estimated")])
+def test_nothing_is_guaranteed_where_minutes_were_left_out(tmp_path: Path, slow: range, basis: str) -> None:
+    """They may be how the traffic is."""
+    file = write(tmp_path / "calls.jsonl", slow_for_minutes(5400, slow, 0.2))
+    result = calibrate([file], load_contract(EXAMPLE))
+    one = result.calibration.of("chat", "errors")
+
+    assert bool(result.left_out) == bool(slow)
+    assert one is not None
+    assert one.basis == basis
