@@ -16,8 +16,8 @@ Share = tuple[int, int]  # calls, and bad ones among them
 # more, on the calls before it; below this the traffic may have been like that all along. Some calls of bad
 # traffic always look good by chance: of a stream at nine times its ceiling, one in seven begins with ten.
 _SURE = math.log(1e5)
-# Times the ceiling: calls that are ten times likelier at this rate look beyond it, many of them from an eighth
-# more on. Few hardly ever do: of 150 at the ceiling two are bad every other time.
+# Times the ceiling: calls ten times likelier at this rate look beyond it, as many do from an eighth more on.
+# Few hardly ever do: of 150 at the ceiling two are bad every other time.
 _BEYOND = 1.25
 _LIKELIER = math.log(10.0)
 _Z = 3.0  # normal quantile of what they may have been like at most

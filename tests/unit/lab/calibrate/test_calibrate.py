@@ -622,7 +622,7 @@ def test_nothing_is_guaranteed_where_minutes_were_left_out(tmp_path: Path, slow:
     """They may be how the traffic is."""
     file = write(tmp_path / "calls.jsonl", slow_for_minutes(5400, slow, 0.2))
     result = calibrate([file], load_contract(EXAMPLE))
-    one = result.calibration.of("chat", "errors")
+    one = result.calibration.of("chat", "slow_upstream")
 
     assert bool(result.left_out) == bool(slow)
     assert one is not None
