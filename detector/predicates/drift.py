@@ -183,10 +183,11 @@ class DriftStream:
         else:
             self.clear_run = 0
             known_s = boundary - self._emptied_at
-            uneven = [uneven_nats(sizes, spans, i, min(known_s, self._seen_s)) for i in range(len(spans))]
-            beyond = corrected[gate] - uneven[gate] > GATE_SHARE * thresholds[gate] and known_s >= SHORT_S
-            sure = list(map(sub, corrected, uneven))
-            found = self._breaching(raw, sure, thresholds, sizes, enough) if beyond else None
+            counted_s = min(known_s, self._seen_s)
+            uneven, found = uneven_nats(sizes, spans, gate, counted_s), None
+            if corrected[gate] - uneven > GATE_SHARE * thresholds[gate] and known_s >= SHORT_S:
+                sure = [nats - uneven_nats(sizes, spans, i, counted_s) for i, nats in enumerate(corrected)]
+                found = self._breaching(raw, sure, thresholds, sizes, enough)
             usual, totals, phi = yardstick.counts, self.ring.totals, limits.design_effect
             known = found is not None and self._known.is_known(
                 totals[found], sizes[found], thresholds[found], phi, usual, boundary
@@ -198,7 +199,7 @@ class DriftStream:
                 soon = boundary - self._over_since < self.ring.longest
                 self._relapses = min(self._relapses + 1, MOST_RELAPSES) if soon else 0
             shown = max(enough, key=corrected.__getitem__) if found is None else found
-            if found is None and not frozen and known_s >= spans[-1] and not uneven[gate]:
+            if found is None and not frozen and known_s >= spans[-1] and not uneven:
                 self._learn(corrected, enough, self._most, chance[-1])
         self.value, self.threshold, self.window = corrected[shown], thresholds[shown], shown
         self.samples = sizes[shown]

@@ -11,7 +11,7 @@ from detector.windows.array_segment import Part
 from detector.windows.columns import Row
 
 MOST = 4096  # calls; a clock that stands still must not fill the memory
-_FEW = 32  # calls: more are walked while the processor still has them close by
+_FEW = 128  # calls: of more the next suspicious one makes a walk, while the processor still has them close by
 
 
 class Inbox:

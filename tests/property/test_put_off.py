@@ -92,11 +92,11 @@ def test_a_bad_call_waits_where_it_cannot_raise_an_alarm():
 def test_a_bad_call_does_not_wait_behind_many():
     """Where many wait as objects, walking them costs little for each, and the longer they wait the more."""
     pipeline = Pipeline(CONTRACT)
-    calls = in_order(record(i / 1000, hallucinated=i == 90) for i in range(91))
-    for i in range(90):
+    calls = in_order(record(i / 1000, hallucinated=i == 190) for i in range(191))
+    for i in range(190):
         pipeline.step(*calls[i : i + 1].args())
-    assert len(pipeline.route("chat").inbox) == 89
-    pipeline.step(*calls[90:].args())
+    assert len(pipeline.route("chat").inbox) == 189
+    pipeline.step(*calls[190:].args())
 
     assert not pipeline.route("chat").inbox
 
