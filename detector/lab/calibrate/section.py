@@ -34,6 +34,7 @@ def with_calibration(text: str, calibration: Calibration, name: str = "contract.
     kept = len(routes)
     while True:
         section = render(replace(calibration, routes=dict(sorted(routes[:kept]))), comment)
+        section = section.replace("\n", _line_end(text))
         written = head + section + tail
         if len(written) <= _ROOM or not kept:
             break
@@ -58,7 +59,7 @@ def _cut(text: str) -> tuple[str, str, str]:
     start = next((i for i, line in enumerate(lines) if _KEY.match(line)), None)
     if start is None:
         if lines and not lines[-1].endswith(("\n", "\r")):
-            lines[-1] += "\n"
+            lines[-1] += _line_end(text)
         return "".join(lines), "# written by `detector calibrate`", ""
     end = start + 1
     while end < len(lines) and (not lines[end].strip() or lines[end][0] in " \t}]"):
@@ -68,6 +69,11 @@ def _cut(text: str) -> tuple[str, str, str]:
         end -= 1
     found = _COMMENT.match(lines[start].rstrip())
     return "".join(lines[:start]), found["comment"] or "" if found else "", "".join(lines[end:])
+
+
+def _line_end(text: str) -> str:
+    """As the user's own lines end."""
+    return "\r\n" if "\r\n" in text else "\n"
 
 
 def render(calibration: Calibration, comment: str = "") -> str:

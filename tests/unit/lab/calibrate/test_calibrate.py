@@ -86,6 +86,18 @@ def test_the_calibrated_contract_passes_check_and_keeps_the_users_text(healthy: 
         assert learnt.ceiling == (None if one.ceiling is None else pytest.approx(one.ceiling, rel=1e-5))
 
 
+@pytest.mark.parametrize("ending", ["\r\n", ""], ids=["ends", "ends-in-its-last-line"])
+def test_lines_end_as_the_users_do(ending: str) -> None:
+    """A contract written on Windows has one kind of line ends afterwards, as before."""
+    plain, _, _ = EXAMPLE.partition("calibration: {}")
+    mine = plain.strip().replace("\n", "\r\n") + ending
+    text, _ = with_calibration(mine, Calibration(records=7))
+
+    assert text.startswith(mine)
+    assert text.count("\n") == text.count("\r\n") > mine.count("\n")
+    assert load_contract(text).calibration.records == 7
+
+
 def test_the_order_of_files_does_not_matter(tmp_path: Path) -> None:
     """Two halves either way round, or in one file, teach the same."""
     records = calls(3000)
