@@ -47,19 +47,23 @@ def budget(
     from detector.cli.read_contract import read_contract
     from detector.lab.budget import budget as made
     from detector.lab.columns import MappingError, parse_columns
+    from detector.lab.doubts import Doubts
     from detector.lab.files import FileError, read_rows
 
     judged_by = read_contract(contract, _SHOWN_HERE)
     files = telemetry or []
     bad: Counter[str] = Counter()
     first: dict[str, str] = {}
+    doubts = Doubts()
     try:
         columns = parse_columns(maps or (), sets or (), time_unit, start)
         with bytes_read(files, "measure") as progress:
-            rows = read_rows(files, columns, progress, lambda said: note(f"detector: {said}"))
+            rows = doubts.watch(read_rows(files, columns, progress, doubts.tell))
             found = made(judged_by, _records(rows, bad, first))
     except (MappingError, FileError, OSError) as error:
         wrong_use(str(error))
+    for said in doubts.said():
+        note(f"detector: {said}")
     for file, count in bad.items():
         note(f"{file}: {count:,} rows are no records, such as {first[file]}")
     nothing_read = bool(bad) and not found.records

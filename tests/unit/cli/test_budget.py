@@ -70,3 +70,13 @@ def test_telemetry_of_which_no_row_is_a_record_is_not_well(contract, tmp_path):
     assert "2 rows are no records, such as row 0 at $" in result.stderr
     assert "not one of 2 rows is a record" in result.stderr
     assert (document["ok"], document["malformed"], document["records"]) == (False, 2, 0)
+
+
+def test_a_status_code_that_was_taken_for_an_error_is_told(contract, tmp_path):
+    """Every call would have failed: their latencies are left out, and nothing else would say why."""
+    file = tmp_path / "calls.csv"
+    rows = [f"{1.7e9 + i},chat,0.06,200" for i in range(200)]
+    file.write_text("\n".join(["event_time,route,latency_s,error", *rows]), "utf-8")
+    result = run(contract, "--telemetry", file)
+
+    assert "every call of route 'chat' carries error '200'" in result.stderr
