@@ -48,9 +48,12 @@ class ScopeMachine(ScopeVoice):
         self._unknown = Unknown(contract.defaults.probe_share, VERDICTS_PER_S)
         self._inputs = frozenset(name for name in contract.predicates if is_input_drift(contract, name))
         self._harms = frozenset(name for name in contract.predicates if tells_harm(contract, name))
-        self._drifts = frozenset(
-            name for name, spec in contract.predicates.items() if spec.type == "divergence"
+        drifts = {name: spec for name, spec in contract.predicates.items() if spec.type == "divergence"}
+        # Other answers to the same questions are harm for as long as they last: no other mix explains them.
+        self._other_answers = frozenset(
+            name for name, spec in drifts.items() if spec.given and name not in self._inputs
         )
+        self._drifts = drifts.keys() - self._other_answers
 
     @property
     def open(self) -> bool:
@@ -222,11 +225,16 @@ class ScopeMachine(ScopeVoice):
             found.append(f"{name} {how}" if len(names) > 1 else how)
             status.attempt[name] = (back.probes, back.bad)
         self._ask_for_probes(now)
-        damped, limited = status.damping.said(), self._limited(now)
-        status.reason = "; ".join(
-            filter(None, (f"{said}: {', '.join(found)}" if found else said, damped, limited))
-        )
+        shown = f"{said}: {', '.join(found)}" if found else said
+        more = (status.damping.said(), self._limited(now), self._may_be_accepted(now, names))
+        status.reason = "; ".join(filter(None, (shown, *more)))
         return [self._decide("extended", now.at)]
+
+    def _may_be_accepted(self, now: _Now, names: Iterable[str]) -> str:
+        """What can be done about other answers that have lasted: nothing else ends them."""
+        if now.at - self.status.activated_at < NEW_NORMAL_S or self._other_answers.isdisjoint(names):
+            return ""
+        return "if these answers are to stay, `detector accept` ends it"
 
     def _ask_for_probes(self, now: _Now) -> None:
         names = self._acting_predicates(now)

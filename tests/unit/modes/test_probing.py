@@ -255,6 +255,24 @@ def test_a_drift_that_did_no_harm_does_not_hold_what_came_beside_it():
     assert T0 + 1210 < closed[-1].at < T0 + 1240
 
 
+def test_other_answers_to_the_same_questions_are_never_taken_for_a_new_normal():
+    """No mix of callers explains them, so the primary is another one; the reason says what ends it."""
+    given = spec("divergence", name="answers", field="output_tokens", given="tenant", window_s=10.0)
+    stream = (
+        structs.replace(
+            each, tenant="ab"[i // 3 % 2], output_tokens=200 if each.event_time < T0 + 120 else 20
+        )
+        for i, each in enumerate(other_answers(1300))
+    )
+    acts = [each for each in told(stream, [given, DRIFT[1]], ANSWER_MODES) if each.disposition == "act"]
+
+    assert (acts[0].kind, acts[0].mode) == ("activated", "token_drift")
+    assert acts[-1].kind == "extended"
+    assert "detector accept" in acts[-1].reason
+    assert not [each for each in acts if "detector accept" in each.reason and each.at < acts[0].at + 900]
+    assert "deactivated" not in {each.kind for each in acts}
+
+
 def test_answers_that_drift_while_calls_fail_stay_with_the_fallback():
     """Harm that is seen is harm, however long it lasts."""
     decisions = told(other_answers(1200, harm_from=140), ANSWERS, ANSWER_MODES)
