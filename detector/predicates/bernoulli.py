@@ -28,7 +28,7 @@ from detector.predicates.interval import wilson
 from detector.predicates.lone import NONE, LoneCaller, Row
 from detector.predicates.power import smallest_share
 from detector.predicates.probes import with_slow, without_early
-from detector.predicates.recovery import Recovery
+from detector.predicates.recovery import Recovery, Relapses
 from detector.predicates.shiryaev_roberts import MOST_PATIENCE, MixtureShiryaevRoberts
 from detector.windows.segment import EARLY, SLOW, Positions, Segment
 from detector.windows.shares import Flagged, Share
@@ -63,6 +63,7 @@ class BernoulliJudge(JudgeBase, ABC):
         self._lone = LoneCaller() if spec.unless_alone else None
         self._undo_lone = NONE
         self._recovery: Recovery | None = None
+        self._relapses = Relapses()
         # Calls, and bad ones, seen before the test was last restarted, breaches that were acted on left out.
         self._before = (0, 0)
         self._unusable = False
@@ -92,7 +93,7 @@ class BernoulliJudge(JudgeBase, ABC):
 
     def _way_out(self) -> Recovery:
         """The test of whether traffic that was never seen within its ceiling is so now."""
-        return Recovery(self._ceiling, 2 * self._ceiling)
+        return Recovery(self._ceiling, _CHRONIC * self._ceiling)
 
     @abstractmethod
     def flags(self, segment: Segment) -> Flagged:
@@ -186,14 +187,15 @@ class BernoulliJudge(JudgeBase, ABC):
             if not bad or self._exceeded:
                 self._undo = self._test.pass_over(len(judged))
                 return None
-            self._undo = (self._test.save(), None, None, False, False, self._before, self.verdict)
+            state = (False, False, self._before, self._relapses, self.verdict)
+            self._undo = (self._test.save(), None, None, *state)
             index = self._test.observe(len(judged), bad)
             if index is None:
                 return None
             self._forget_row()
             self._breached()
         else:
-            state = (self.latched, self._unusable, self._before, self.verdict)
+            state = (self.latched, self._unusable, self._before, self._relapses, self.verdict)
             self._undo = (self._test.save(), recovery, recovery.save(), *state)
             index = recovery.observe(len(judged), bad)
             if index is None or (self._unusable and self.walks):
@@ -216,7 +218,8 @@ class BernoulliJudge(JudgeBase, ABC):
         if isinstance(undo, int):
             self._test.gap = undo
             return
-        test, self._recovery, recovery, self.latched, self._unusable, self._before, self.verdict = undo
+        test, self._recovery, recovery, self.latched, self._unusable, *before = undo
+        self._before, self._relapses, self.verdict = before
         self._test.undo(test)
         if self._recovery is not None:
             self._recovery.load(recovery)
@@ -234,7 +237,9 @@ class BernoulliJudge(JudgeBase, ABC):
         outcome = Outcome.UNUSABLE if self._unusable else Outcome.BREACH
         detail |= {"evidence": self._test.evidence, "design_effect": self._phi}
         self.verdict = Verdict(outcome, value, self.spec.ceiling, samples, detail=detail)
-        self._recovery = self._way_out() if self._unusable else Recovery(self._ceiling, rate)
+        self._relapses = self._relapses.breached(healthy)
+        again = self._relapses.level
+        self._recovery = self._way_out() if self._unusable else Recovery(self._ceiling, rate, again)
 
     def _said(self, bad: int, samples: int) -> tuple[float, dict[str, float | str]]:
         """The rate to be reported, and what else there is to say of it.
@@ -257,6 +262,7 @@ class BernoulliJudge(JudgeBase, ABC):
         value, detail = self._said(recovery.bad, recovery.probes)
         self.verdict = Verdict(Outcome.CLEAR, value, self.spec.ceiling, recovery.probes, detail=detail)
         self._remember(recovery)
+        self._relapses = self._relapses.over(recovery.needed)
         self._was_over = True
         self.latched = self._unusable = False
         self._recovery = None
@@ -316,8 +322,9 @@ class BernoulliJudge(JudgeBase, ABC):
         if self._recovery is not None:
             self._recovery.restart()
         else:
-            calls, bad = self._before
-            self._before = (calls + self._test.seen + self._test.gap, bad + self._test.bad)
+            (calls, bad), seen, again = self._before, self._test.seen + self._test.gap, self._relapses
+            self._before = (calls + seen, bad + self._test.bad)
+            self._relapses = again._replace(since=again.since + seen)
             self._restart_test()
 
     def finds(self, per_s: float) -> float | None:
@@ -347,6 +354,7 @@ class BernoulliJudge(JudgeBase, ABC):
         return {
             "test": self._test.save(),
             "recovery": None if recovery is None else (recovery.rate, recovery.save()),
+            "relapses": self._relapses,
             "latched": self.latched,
             "unusable": self._unusable,
             "before": self._before,
@@ -363,10 +371,10 @@ class BernoulliJudge(JudgeBase, ABC):
         if self._effect is not None and state.get("effect") is not None:
             self._effect.load(state["effect"])
             self._temper(self._effect.value)
-        self._recovery = None
+        self._relapses, self._recovery = Relapses(*state["relapses"]), None
         if state["recovery"] is not None:
             rate, saved = state["recovery"]
-            self._recovery = Recovery(self._ceiling, rate)
+            self._recovery = Recovery(self._ceiling, rate, self._relapses.level)
             self._recovery.load(saved)
         self.latched, self._unusable = state["latched"], state["unusable"]
         self._before = (state["before"][0], state["before"][1])

@@ -6,7 +6,7 @@ from math import exp, log, sqrt
 
 from detector.predicates.kl import noncentral_chi2_quantile
 from detector.predicates.limits import Limits
-from detector.predicates.shiryaev_roberts import ALTERNATIVES, HIGHEST
+from detector.predicates.shiryaev_roberts import alternatives
 from detector.predicates.yardstick import Yardstick
 
 _Z99 = 2.326
@@ -22,7 +22,7 @@ def smallest_share(ceiling: float, run_length: float, design_effect: float, call
     l and v those of ln(f_q / f_p0) at one call; where n is a Poisson number, v is the mean square. An alarm
     needs ln(A J).
     """
-    rates = sorted({min(HIGHEST, ceiling * factor) for factor in ALTERNATIVES})
+    rates = alternatives(ceiling)
     need = log(run_length) + log(len(rates))
     per_call = [(log(q / ceiling), log((1 - q) / (1 - ceiling))) for q in rates]
 

@@ -2,17 +2,45 @@
 
     S <- max(0, S + ln(p0 / p_f) if bad else S + ln((1 - p0) / (1 - p_f)))
 
-Recovered when S >= h. With h = ln 1000 and p_f = 0.1 it takes 76 probes (median) after recovery
-from p0 = 1 %; a fault of 10 % is then reverted falsely in 6 % of 1,000 probes, one of 20 % never
-(simulated).
+p_f = max(2 p0, min(0.1, rate / 2)) for a fault of this rate, but nine tenths of the rate at most: where p_f
+lies beyond the fault, half of the fault looks like recovery. Recovered when S >= h. With h = ln 1000 and
+p_f = 0.1 it takes 76 probes (median) after recovery from p0 = 1 %; a fault of 10 % is then reverted falsely
+in 6 % of 1,000 probes, one of 20 % never (simulated).
 
 Source: E. S. Page (1954), Biometrika 41; M. R. Reynolds, Z. G. Stoumbos (1999), J. Quality Technology 31.
 """
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 THRESHOLD = math.log(1000.0)
+_BELOW_RATE, _ABOVE_P0 = 0.9, 1.25
+_BRIEF = 10.0  # times the calls that a way back takes
+_MOST_RELAPSES = 2
+
+
+class Relapses(NamedTuple):
+    """How often a breach was back at once: it had not been over, and its next way back takes more evidence.
+
+    Attributes:
+        level: how many in a row, two at most.
+        brief: what begins within so many calls of a way back is the breach that it led back from.
+        since: calls since then, those that the present test has seen left out.
+    """
+
+    level: int = 0
+    brief: float = 0.0
+    since: int = 0
+
+    def over(self, needed: float) -> "Relapses":
+        """A way back that takes `needed` calls has been found."""
+        return Relapses(self.level, _BRIEF * needed)
+
+    def breached(self, healthy: int) -> "Relapses":
+        """A breach begins after so many healthy calls of the present test."""
+        again = self.since + healthy < self.brief
+        return Relapses(min(self.level + 1, _MOST_RELAPSES) if again else 0)
 
 
 class Recovery:
@@ -21,12 +49,14 @@ class Recovery:
     Args:
         p0: healthy rate, in (0, 1).
         rate: rate of bad calls when the fault was found, in (0, 1].
+        relapses: each doubles the threshold.
     """
 
-    __slots__ = ("_gain", "_loss", "_p0", "bad", "probes", "rate", "run", "score")
+    __slots__ = ("_gain", "_loss", "_p0", "_threshold", "bad", "probes", "rate", "run", "score")
 
-    def __init__(self, p0: float, rate: float) -> None:
-        p_f = min(max(2 * p0, min(0.1, rate / 2)), (1 + p0) / 2)
+    def __init__(self, p0: float, rate: float, relapses: int = 0) -> None:
+        p_f = min(max(2 * p0, min(0.1, rate / 2)), max(_BELOW_RATE * rate, _ABOVE_P0 * p0), (1 + p0) / 2)
+        self._threshold = THRESHOLD * 2.0**relapses
         self.rate = rate
         self._p0 = p0
         self._gain = math.log((1 - p0) / (1 - p_f))
@@ -67,7 +97,7 @@ class Recovery:
 
     def _lacking(self) -> int:
         """Good calls in a row that it takes from here."""
-        return math.ceil((THRESHOLD - self.score) / self._gain) - self.run
+        return math.ceil((self._threshold - self.score) / self._gain) - self.run
 
     @property
     def over(self) -> bool:
@@ -83,7 +113,7 @@ class Recovery:
         """
         mean = (1 - self._p0) * self._gain + self._p0 * self._loss
         square = (1 - self._p0) * self._gain**2 + self._p0 * self._loss**2 - mean**2
-        return THRESHOLD / mean + 1.645 * math.sqrt(THRESHOLD * square / mean**3)
+        return self._threshold / mean + 1.645 * math.sqrt(self._threshold * square / mean**3)
 
     def save(self) -> tuple[float, int, int, int]:
         """Return what `load` takes back."""

@@ -14,7 +14,7 @@ from math import exp, log
 import numpy as np
 
 from detector.lab.calibrate.tally import Floats, Ints
-from detector.predicates.shiryaev_roberts import ALTERNATIVES, HIGHEST
+from detector.predicates.shiryaev_roberts import alternatives
 
 CHAINS = 256
 _BAD_CALLS = (300, 3000)  # steps of each chain, least and most
@@ -85,7 +85,7 @@ def _maxima(
     gaps: list[Ints], ends: list[int], ceiling: float, phi: float, steps: int, random: np.random.Generator
 ) -> tuple[Floats, float]:
     """Logarithm of the greatest statistic of each chain, and the chains' mean length in records."""
-    rates = np.array(sorted({min(HIGHEST, ceiling * factor) for factor in ALTERNATIVES}))
+    rates = np.array(alternatives(ceiling))
     up, down = np.log(rates / ceiling) / phi, np.log((1 - rates) / (1 - ceiling)) / phi
     sequences = np.stack([_chain(gaps, ends, steps, random) for _ in range(CHAINS)])
     factor = np.exp(down)

@@ -549,3 +549,59 @@ def test_a_call_at_its_limit_keeps_it(laid):
     assert judge.observe(laid(segment([record(2 + i / 100, latency_s=0.2) for i in range(200)]))) is None
     assert judge.flagged is not None
     assert len(judge.flagged[1]) == 0
+
+
+def way_back(judge, kind):
+    """Good calls that it takes until a breach is over."""
+    return walk(judge, calls(kind, "." * 1000)) + 1
+
+
+@EACH
+@pytest.mark.parametrize("saved", [False, True], ids=["as-it-is", "taken-over"])
+def test_a_breach_that_is_back_at_once_takes_longer_to_be_over(kind, saved):
+    """Twice as many good calls, four times, and as many as at first once it has been away for long."""
+    judge, needed = made(kind), []
+    for healthy in (100, 50, 50, 8000):
+        for _ in range(2):
+            walk(judge, calls(kind, "." * (healthy // 2)))
+            judge.restart(T0)  # another mode's change of state
+        walk(judge, calls(kind, "!" * 6))
+        judge.restart(T0)
+        if saved:
+            other = made(kind)
+            other.load(msgspec.msgpack.decode(msgspec.msgpack.encode(judge.state()), strict=False))
+            judge = other
+        needed.append(way_back(judge, kind))
+        judge.restart(T0)
+    first = needed[0]
+
+    assert needed == [first, pytest.approx(2 * first, abs=2), pytest.approx(4 * first, abs=4), first]
+
+
+@EACH
+def test_a_breach_that_was_undone_is_no_relapse(kind):
+    """Walked, undone, and walked again up to another call: once, not twice."""
+    judge = made(kind)
+    walk(judge, calls(kind, "." * 100 + "!" * 6))
+    first = way_back(judge, kind)
+    assert walk(judge, calls(kind, "." * 50 + "!" * 6)) is not None
+    judge.rollback()
+    assert walk(judge, calls(kind, "." * 50 + "!" * 6)) is not None
+
+    assert way_back(judge, kind) == pytest.approx(2 * first, abs=2)
+
+
+def test_a_fault_below_twice_its_ceiling_holds_its_route_as_long_as_it_lasts():
+    """Of the verdicts 12 % are bad where a fifth may be, then a third: one breach, found and not given up."""
+    judge, draw = judge_for(spec("rate", ceiling=0.2), BUDGET), np.random.default_rng(3)
+    flips = []
+    for share, count in ((0.12, 5_000), (0.33, 20_000)):
+        bad = draw.random(count) < share
+        start = 0
+        while start < count:
+            some = [record(i * 0.01, hallucinated=bool(each)) for i, each in enumerate(bad[start:])]
+            flip = walk(judge, some)
+            start += count if flip is None else flip + 1
+            flips += [] if flip is None else [judge.latched]
+
+    assert flips == [True]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.predicates.recovery import THRESHOLD, Recovery
+from detector.predicates.recovery import THRESHOLD, Recovery, Relapses
 
 FLAGS = st.lists(st.integers(0, 30).map(lambda i: i == 0), max_size=400)
 
@@ -98,3 +98,38 @@ def test_a_restart_starts_the_count_anew():
     test.restart()
 
     assert test.observe(1000, []) == needed
+
+
+def test_a_fault_of_less_than_twice_the_ceiling_is_not_taken_for_recovery():
+    """At a ceiling of 25 % and a fault of 39 %, twice the ceiling would make half of it look healthy."""
+    assert (delays(0.39, p0=0.25, rate=0.39, trials=100, most=2000) == 2000).mean() > 0.9
+    assert (delays(0.2, p0=0.25, rate=0.39, trials=100, most=2000) < 2000).all()
+
+
+@pytest.mark.parametrize(("relapses", "times"), [(1, 2.0), (2, 4.0)])
+def test_a_relapse_asks_for_more_evidence(relapses, times):
+    """Twice as many good probes in a row, and four times."""
+    once = Recovery(0.01, 0.5).observe(10_000, [])
+    again = Recovery(0.01, 0.5, relapses).observe(10_000, [])
+
+    assert again + 1 == pytest.approx(times * (once + 1), abs=times)
+    assert Recovery(0.01, 0.5, relapses).needed > Recovery(0.01, 0.5).needed
+
+
+@pytest.mark.parametrize(
+    ("since", "healthy", "levels"),
+    [(0, 500, [1, 2, 2]), (900, 99, [1, 2, 2]), (0, 1000, [0, 0, 0]), (900, 100, [0, 0, 0])],
+)
+def test_what_begins_soon_behind_a_way_back_is_a_relapse(since, healthy, levels):
+    """Within ten times the calls that the way back took, counted over restarts of the test."""
+    found, seen = Relapses(), []
+    for _ in levels:
+        found = found.over(100.0)._replace(since=since).breached(healthy)
+        seen.append(found.level)
+
+    assert seen == levels
+
+
+def test_a_breach_without_one_before_it_is_no_relapse():
+    """The first one of a stream, however soon it comes."""
+    assert Relapses().breached(0).level == 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.predicates.shiryaev_roberts import ALTERNATIVES, HIGHEST, MixtureShiryaevRoberts
+from detector.predicates.shiryaev_roberts import MixtureShiryaevRoberts, alternatives
 
 FLAGS = st.lists(st.booleans(), max_size=300) | st.lists(
     st.integers(0, 9).map(lambda i: i == 0), max_size=300
@@ -17,7 +17,7 @@ FLAGS = st.lists(st.booleans(), max_size=300) | st.lists(
 def eager(flags, p0, run_length, phi):
     """The recursion as the module's docstring writes it, looked at on bad calls: (alarm, evidence)."""
     evidence = 0.0
-    rates = sorted({min(HIGHEST, p0 * factor) for factor in ALTERNATIVES})
+    rates = alternatives(p0)
     statistics = [0.0] * len(rates)
     for index, bad in enumerate(flags):
         for j, p in enumerate(rates):
@@ -215,3 +215,21 @@ def test_a_ceiling_may_be_high(ceiling):
 
     assert detector.observe(100, []) is None
     assert detector.observe(5000, range(5000)) is not None
+
+
+@pytest.mark.parametrize("p0", [0.05, 0.2, 0.4])
+def test_half_as_many_bad_calls_again_are_found_where_many_are_allowed(p0):
+    """Of verdicts a fifth may be bad, and a third more are a fault: found within some thousands at 1e9."""
+    rng = np.random.default_rng(6)
+    detector, calls = MixtureShiryaevRoberts(p0, 1e9), 30_000
+
+    assert detector.observe(calls, np.flatnonzero(rng.random(calls) < 1.35 * p0).tolist()) is not None
+
+
+@pytest.mark.parametrize("p0", [0.001, 0.049, 0.05, 0.3, 0.7, 0.95])
+def test_alternatives_lie_above_the_ceiling_and_below_certainty(p0):
+    """Whatever the ceiling, ascending."""
+    rates = alternatives(p0)
+
+    assert all(p0 < rate < 1 for rate in rates)
+    assert rates == sorted(set(rates))
