@@ -132,7 +132,7 @@ class ScopeVoice:
             modes=self._still_holding(status.modes) if acts else (mode,),
             muted=self._still_holding(status.muted) if acts else (),
             fallbacks=contract.fallbacks_for(mode, route) if active else {},
-            primary_share=self._share(),
+            primary_share=self._share() if active else 1.0,
             probes_per_s=status.probes_per_s if acts and self.engaged else None,
             transition=number,
             event_id=event_id(self.scope if acts else f"{self.scope}/notice", number),

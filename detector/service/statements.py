@@ -208,6 +208,9 @@ def counted_on(
     A change of state is a transition even where the judged count lags: after an order, or after the
     loss of the snapshots. An event keeps its identity for as long as it keeps its number.
     """
+    if before and (before.source, content.source) == ("operator", "detector"):
+        # What was judged long before the order would read as if it had just happened.
+        content = replace(content, reason=f"the order of an operator is over; judged: {content.reason}")
     state, number, identity = (
         (before.state, before.transition, before.event_id) if before else ("inactive", 0, "")
     )

@@ -296,3 +296,21 @@ def test_what_is_an_input_and_what_tells_harm():
 
     assert [is_input_drift(subject, name) for name in subject.predicates] == [True, False, False, False]
     assert [tells_harm(subject, name) for name in subject.predicates] == [False, True, True, False]
+
+
+def test_what_is_inactive_has_the_whole_traffic_whatever_else_is_active():
+    """A shadow mode is over while the route is still on its way back: its own record says 1 all the same."""
+    predicates = [
+        spec("rate", name="errors", field="error"),
+        spec("rate", name="many", field="error", ceiling=0.05),
+    ]
+    modes = [Mode(name="errors", when="errors"), Mode(name="tried", when="many", shadow=True)]
+    stream = [*calls((0, 60), 50, False), *calls((60, 63), 50, True), *calls((63, 120), 50, False)]
+    ended = [
+        each
+        for each in run(Pipeline(contract(predicates, modes)), in_order(stream))
+        if each.state == "inactive"
+    ]
+
+    assert {each.disposition for each in ended} == {"act", "shadow"}
+    assert {each.primary_share for each in ended} == {1.0}

@@ -189,6 +189,7 @@ def test_an_order_forces_a_scope_until_its_time_is_over() -> None:
     (said,) = _scopes(desk.put(desk.owner.tick(NOW + 60), NOW + 60))
     assert (said.state, said.source, said.transition) == ("inactive", "detector", 2)
     assert said.contract == "abc"
+    assert said.reason.startswith("the order of an operator is over; judged: ")
 
 
 def test_an_order_over_a_fault_keeps_the_probes_as_they_were() -> None:
