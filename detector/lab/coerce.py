@@ -2,9 +2,9 @@
 
 Text cells (csv) are read by the type of the field they go to; an empty one is missing, and so is one that
 says so in words (`nan`, `NA`, `N/A`, `None`, `null`), but where the field is required. Typed cells (frames,
-parquet, mapped jsonl) keep their type, but for whole floats where a count belongs (a column of integers
-with gaps is stored as floats), 0 and 1 where a flag belongs (likewise) and numbers where a name belongs
-(status codes, ids). Decimals are numbers like others. NaN is missing; infinity is refused everywhere.
+parquet, jsonl) keep their type, but for whole floats where a count belongs (a column of integers with gaps
+is stored as floats), 0 and 1 where a flag belongs (likewise) and numbers where a name belongs (status codes,
+ids). Decimals are numbers like others. NaN is missing; infinity is refused everywhere.
 """
 
 import math

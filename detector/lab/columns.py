@@ -238,10 +238,21 @@ def _find(document: Mapping[str, Any], column: str) -> Any:
     return node
 
 
+def _fitted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of JSON as those of a column are read that was stored as another type; a time is one already."""
+    return {
+        name: value
+        if name == "event_time" or (name == "features" and not isinstance(value, dict))
+        else from_value(name, value)
+        for name, value in values.items()
+    }
+
+
 def line_builder(columns: Columns, sought: Sought | None = None) -> Callable[[bytes], TelemetryRecord]:
     """Build the function from one line of JSON to a record; a mapped column may be a dotted path.
 
-    Null is "not measured" whatever the field, as an empty cell is: who writes files writes every key.
+    Null is "not measured" whatever the field, as an empty cell is: who writes files writes every key. What a
+    topic would refuse is fitted as the typed cells of other files are, mapped or not.
 
     Args:
         columns: the mapping.
@@ -269,7 +280,10 @@ def line_builder(columns: Columns, sought: Sought | None = None) -> Callable[[by
             values["event_time"] = _time(values["event_time"], columns)
         for name, value in constants.items():
             _place(values, name, value)
-        return build_record(values)
+        try:
+            return build_record(values)
+        except DecodeError:
+            return build_record(_fitted(values))  # the fault that is told is one that no file may have
 
     def build_plain(line: bytes) -> TelemetryRecord:
         try:

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -98,21 +99,20 @@ def test_null_in_a_line_is_not_measured_whatever_the_options(tmp_path, name, opt
         assert row == TelemetryRecord(event_time=T0, route="chat", features=features, tenant=tenant)
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    st.dictionaries(
-        st.sampled_from(sorted(FIELD_KINDS)),
-        st.one_of(
-            st.none(),
-            st.booleans(),
-            st.integers(),
-            st.floats(),
-            st.text(max_size=5),
-            st.lists(st.integers(), max_size=2),
-            st.dictionaries(st.text(max_size=2), st.one_of(st.none(), st.floats(), st.text(max_size=2))),
-        ),
-    )
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.sampled_from([0.0, 1.0, 550.0, 550.5, 2.0**53, 1e300]),
+    st.text(max_size=5),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=2), st.one_of(st.none(), st.floats(), st.text(max_size=2))),
 )
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(FIELD_KINDS)), VALUES))
 def test_an_option_that_concerns_another_field_changes_nothing(document):
     """A row is the same record, or has the same fault, whether there is an unrelated option or none."""
     line = json.dumps({"event_time": T0, "route": "chat"} | document | {"template": "t"}).encode()
@@ -124,3 +124,19 @@ def test_an_option_that_concerns_another_field_changes_nothing(document):
             found.append((error.path, error.expected))
 
     assert found[0] == found[1]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(FIELD_KINDS.keys() - {"features"})), VALUES)
+def test_a_field_mapped_to_itself_is_as_if_it_were_not_mapped(name, value):
+    """What a line may hold, and what is told of what it may not, is the same either way."""
+    line = json.dumps({"event_time": T0, "route": "chat"} | {name: value}).encode()
+    found = []
+    for columns in (Columns(), parse_columns([f"{name}={name}"]), parse_columns(sets=["features.k=1"])):
+        try:
+            record = line_builder(columns)(line)
+            found.append(msgspec.structs.replace(record, features={}))
+        except DecodeError as error:
+            found.append((error.path, error.expected))
+
+    assert found[0] == found[1] == found[2]

@@ -92,7 +92,15 @@ def test_files_are_one_stream_in_the_order_given(tmp_path):
         (b'{"event_time": 1, "route": "chat"}', "$.event_time"),
         (b'{"event_time": 1700000000, "route": "chat", "latency_s": -1}', "$.latency_s"),
         (b'{"event_time": 1700000000, "route": "chat", "latency_s": NaN}', "$.latency_s"),
-        (b'{"event_time": 1700000000, "route": 7}', "$.route"),
+        (b'{"event_time": 1700000000, "route": true}', "$.route"),
+        (b'{"event_time": 1700000000, "route": "chat", "input_tokens": 550.5}', "$.input_tokens"),
+        (b'{"event_time": 1700000000, "route": "chat", "input_tokens": -1.0}', "$.input_tokens"),
+        (b'{"event_time": 1700000000, "route": "chat", "input_tokens": 1e300}', "$.input_tokens"),
+        (b'{"event_time": 1700000000, "route": "chat", "input_tokens": "550"}', "$.input_tokens"),
+        (b'{"event_time": 1700000000, "route": "chat", "probe": 0, "hallucinated": 2}', "$.hallucinated"),
+        (b'{"event_time": 1700000000, "route": "chat", "refused": 0.5}', "$.refused"),
+        (b'{"event_time": 1700000000, "route": "chat", "golden_ok": "yes"}', "$.golden_ok"),
+        (b'{"event_time": 1700000000, "route": "chat", "features": [["size", 7]]}', "$.features"),
         (b"[" * 100_000, "$"),
         (b'{"x": "' + b"y" * (2 << 20) + b'"}', "$"),
     ],
@@ -134,6 +142,55 @@ def test_a_bad_csv_row_is_one_malformed_row(tmp_path, bad, path):
     assert before == after
     assert isinstance(malformed, Malformed)
     assert (malformed.row, malformed.path) == (1, path)
+
+
+@pytest.mark.parametrize("columns", [Columns(), parse_columns(sets=["tenant=acme"])], ids=["plain", "mapped"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_a_table_whose_columns_have_gaps_is_the_same_in_every_format(tmp_path, suffix, columns):
+    """Counts and flags were stored as floats because of the gaps, and ids as numbers."""
+    cells = {
+        "event_time": [T0, T0 + 1, T0 + 2],
+        "route": ["chat"] * 3,
+        "input_tokens": [550.0, None, 0.0],
+        "throttle_reasons": [None, 4.0, None],
+        "hallucinated": [1.0, None, 0.0],
+        "probe": [0, 1, 0],
+        "error": [None, "429", None],
+        "request_id": [17, 18, 19],
+    }
+    file = tmp_path / f"calls{suffix}"
+    rows = [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
+    if suffix == ".parquet":
+        pq.write_table(pa.table(cells), file)
+    elif suffix == ".csv":
+        blank = [",".join("" if cell is None else str(cell) for cell in row.values()) for row in rows]
+        file.write_text("\n".join([",".join(cells), *blank]))
+    else:
+        file.write_text("\n".join(map(json.dumps, rows)))
+    tenant = "" if columns.plain else "acme"
+
+    assert read(file, columns=columns) == [
+        TelemetryRecord(
+            event_time=T0, route="chat", input_tokens=550, hallucinated=True, request_id="17", tenant=tenant
+        ),
+        TelemetryRecord(
+            event_time=T0 + 1,
+            route="chat",
+            throttle_reasons=4,
+            probe=True,
+            error="429",
+            request_id="18",
+            tenant=tenant,
+        ),
+        TelemetryRecord(
+            event_time=T0 + 2,
+            route="chat",
+            input_tokens=0,
+            hallucinated=False,
+            request_id="19",
+            tenant=tenant,
+        ),
+    ]
 
 
 @settings(max_examples=60, deadline=None)
