@@ -5,6 +5,7 @@ from typing import Any
 
 from detector.lab.calibrate.learn import CalibrateResult, Learnt
 from detector.lab.calibrate.said import when
+from detector.lab.words import counted
 from detector.predicates.base import WEEK_S
 
 
@@ -53,7 +54,7 @@ def as_text(result: CalibrateResult) -> str:
     first, last = calibration.first_event_time or 0.0, calibration.last_event_time or 0.0
     per_s = result.records / result.elapsed_s if result.elapsed_s else 0.0
     lines = [
-        f"{result.records} records, {when(first)} to {when(last)}, {result.malformed} malformed; "
+        f"{counted(result.records, 'record')}, {when(first)} to {when(last)}, {result.malformed} malformed; "
         f"{calibration.fleet_records_per_s:g} records/s; read at {per_s:,.0f} records/s"
     ]
     lines += [f"  malformed: {bad.said}" for bad in result.shown]
@@ -71,10 +72,12 @@ def as_text(result: CalibrateResult) -> str:
             route = one.route
             lines.append(f"{route} ({calibration.routes[route].records_per_s:g} records/s)")
         lines.append("  " + line(one))
+    days = f"{result.covered_s / 86_400:.2g}"
+    themselves = "day by itself rules" if days == "1" else "days by themselves rule"
     lines += [
         "",
         f"false activations per week to expect, all together: {false_per_week(result):.2g}, if traffic goes "
-        f"on as recorded; {result.covered_s / 86_400:.2g} days by themselves rule out only "
+        f"on as recorded; {days} {themselves} out only "
         f"{number(false_per_week_bound(result))} and more",
     ]
     limits = list(result.limits)

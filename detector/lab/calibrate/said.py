@@ -11,6 +11,7 @@ from detector.lab.calibrate.gather import Gathered
 from detector.lab.calibrate.limit import Kept
 from detector.lab.calibrate.shares import Shares
 from detector.lab.calibrate.spread import Spread
+from detector.lab.words import counted
 from detector.predicates.divergence import LEAST_RECORDS
 from detector.predicates.yardstick import LEAST_REFERENCE
 
@@ -20,7 +21,8 @@ _WORTH_FINDING = 0.05  # of calls, within ten seconds
 _WORTH_NATS = 0.3
 _LISTED = 3
 _OWN_TRAFFIC = ("shortfall", "repetition")
-_OUTAGE = 0.1  # of calls; a recording that is bad from end to end has no minutes that stand out
+_HIGH = 0.1  # of calls; a recording that is bad from end to end has no minutes that stand out
+_FEW = 1.5  # times the limit that endless calls would allow: more of the same would lower it
 
 
 def of_the_whole(
@@ -33,7 +35,7 @@ def of_the_whole(
             "Limits learnt here may be too narrow at other hours; a day is the least, a week better."
         )
     if gathered.beyond:
-        yield f"{gathered.beyond} records were left out: too many routes, or odd names."
+        yield f"Left out, for too many routes or odd names: {counted(gathered.beyond, 'record')}."
     known = {one.spec.name for one in learnt}
     for spec in contract.predicates.values():
         if spec.learnable and spec.name not in known:
@@ -52,7 +54,7 @@ def of_the_whole(
 
 
 def _hours(minutes: int) -> str:
-    return f"{minutes} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    return counted(minutes, "minute") if minutes < 120 else f"{minutes / 60:.1f} hours"
 
 
 def of_shares(
@@ -74,11 +76,9 @@ def of_shares(
             found in ten seconds of that.
         needed: the threshold that the bootstrap asks for.
     """
-    if one.ceiling is not None and one.ceiling > _OUTAGE:
-        yield (
-            f"By what was given as healthy, more than one call in ten may be bad ({found.rate:.1%} are, the "
-            f"learnt ceiling is {one.ceiling:.1%}): is it an outage?"
-        )
+    calls = counted(found.records, "judged call")
+    if one.ceiling is not None and one.ceiling > _HIGH:
+        yield _of_high_ceiling(one.ceiling, found)
     if not one.usable:
         what = f"{spec.above_ms:g} ms" if spec.above_ms is not None else f"ceiling {ceiling:g}"
         hint = f"; above_ms: {one.proposed_above_ms:g} would be kept" if one.proposed_above_ms else ""
@@ -92,7 +92,7 @@ def of_shares(
         return
     if found.highest > ceiling:
         yield (
-            f"{found.records:,} judged calls are too few to show that healthy traffic keeps {ceiling:.2%}: "
+            f"{calls} {_are(found.records)} too few to show that healthy traffic keeps {ceiling:.2%}: "
             f"it may come to {found.highest:.2%}, and false activations may be more than stated."
         )
     if one.proposed_above_ms is not None:
@@ -101,7 +101,7 @@ def of_shares(
             f"above_ms: {one.proposed_above_ms:g} is one, at a ceiling of {spec.ceiling:.2%}."
         )
     if found.blocks < _FEW_BLOCKS:
-        yield f"Only {found.records} judged calls: how far the healthy rate wanders is hardly known."
+        yield f"Only {calls}: how far the healthy rate wanders is hardly known."
     if "ceiling" in spec.stated and one.ceiling is not None and one.ceiling < spec.ceiling / 4:
         yield (
             f"The contract's ceiling of {spec.ceiling:.2%} stands; healthy traffic would allow "
@@ -122,6 +122,31 @@ def of_shares(
         least = f"{one.smallest_detectable_rate:.0%}"
         only = f"Within 10 s, in quiet minutes, only faults of {least} of calls and more are found"
         yield f"{only}{more if found_then != least else ''}."
+
+
+def _of_high_ceiling(ceiling: float, found: Shares) -> str:
+    """Why a learnt ceiling is high: calls are few, or many of them are bad, all along or at times."""
+    calls = counted(found.records, "judged call")
+    if found.measured <= _HIGH < found.ceiling() and found.highest > _FEW * found.measured:
+        few = f"none of {calls} is" if not found.bad else f"{found.bad:,} of {calls} {_are(found.bad)}"
+        return (
+            f"The learnt ceiling is {ceiling:.1%}, though {few} bad: so few calls allow no lower one; "
+            "a longer recording would."
+        )
+    bad = f"{found.rate:.1%} of {calls} given as healthy {_are(found.records)} bad"
+    if found.rate <= _HIGH and (found.at_least > found.rate or ceiling > found.ceiling()):
+        return (
+            f"{bad}, at times so many more that the learnt ceiling is {ceiling:.1%}: was something wrong "
+            "then, or is that usual here?"
+        )
+    return (
+        f"{bad}, and the learnt ceiling is {ceiling:.1%}: does the verdict mean that something is wrong with "
+        "a call, or is it usual here?"
+    )
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def of_limit(kept: Kept) -> Iterator[str]:

@@ -53,6 +53,11 @@ class Shares:
     at_least: float
     blocks: int
 
+    @property
+    def measured(self) -> float:
+        """What it comes to at times by the mean and spread found: `highest` if calls were without end."""
+        return _gamma_q99(self.rate, self.between_sd**2)
+
     def ceiling(self, least: float = LEAST_CEILING) -> float:
         """Upper limit of the healthy rate with a margin, never under `least`."""
         return min(HIGHEST / 2, max(least, MARGIN * self.highest))
