@@ -45,15 +45,16 @@ def replay(
     """Judge recorded telemetry by the code that runs in production.
 
     Rows that are no records are counted and shown, and stop nothing. Several files are one stream, in the
-    order given; evidence names a row by its index in it, from 0. A late verdict is judged when it was
-    made. Cells that are empty, null, NaN, or in a csv nan, NA, N/A or None, were not measured.
+    order given: of those of one route that overlap in time, rows come too late to be judged. Evidence names a
+    row by its index in the stream, from 0. A late verdict is judged when it was made. Cells that are empty,
+    null, NaN, or in a csv nan, NA, N/A or None, were not measured.
 
     Exit code 0: judged, whatever was detected; an hour without a call is none with a fault, and no rows are
     only said. 1: over half of the rows are no records, or came too late to be judged. 2: wrong use.
 
     \b
     detector replay calls.jsonl.gz --contract contract.yaml
-    detector replay conv.csv code.csv --contract contract.yaml --set route=chat --time-unit iso \\
+    detector replay conv.csv --contract contract.yaml --set route=chat --time-unit iso \\
         --map event_time=TIMESTAMP --map input_tokens=ContextTokens --map output_tokens=GeneratedTokens
     """
     from detector.cli.output import found_wrong, note, print_json, wrong_use
@@ -84,13 +85,13 @@ def replay(
             note(f"detector: {report.said(notice)}")
     else:
         report.as_text(result)
-    if late := report.many_late(result.late, result.records):
+    if late := report.many_late(result.late, result.records, len(files)):
         note(f"detector: {late}")
     for warning in result.warnings:
         note(f"detector: {warning}")
     if not result.records and not result.malformed:
         note("detector: there are no rows")
-    wrong = report.unjudged(result.records, result.late, result.malformed, result.shown)
+    wrong = report.unjudged(result.records, result.late, result.malformed, result.shown, len(files))
     if result.malformed and json_output and not wrong:
         note(f"detector: {result.malformed:,} malformed rows, such as {result.shown[0].said}")
     if wrong:

@@ -90,11 +90,11 @@ def sweep(
         print_json(sweep_report.as_json(result))
     else:
         sweep_report.as_text(result)
-    if late := many_late(result.late, result.records):
+    if late := many_late(result.late, result.records, len(files)):
         note(f"detector: {late}")
     if not result.records and not result.malformed:
         found_wrong("there are no rows")
-    if wrong := unjudged(result.records, result.late, result.malformed, result.shown):
+    if wrong := unjudged(result.records, result.late, result.malformed, result.shown, len(files)):
         found_wrong(*wrong)
     if result.malformed and json_output:
         note(f"detector: {result.malformed:,} malformed rows, such as {result.shown[0].said}")

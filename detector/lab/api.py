@@ -57,7 +57,7 @@ def replay(data: Data, contract: Source, *, evaluations: Data = (), **columns: A
     rows, backend, doubts = _rows(data, columns)
     verdicts = list(read_evaluations(_paths(evaluations)))
     found = replay_rows(rows, _contract(contract), verdicts=verdicts, doubts=doubts)
-    return Replayed(_warned(found, found.late), backend)
+    return Replayed(_warned(found, found.late, _files(data)), backend)
 
 
 def sweep(
@@ -94,7 +94,7 @@ def sweep(
     )
     if unused := unused_said(result):
         warnings.warn(unused, stacklevel=2)
-    return Swept(_warned(result, result.late), backend)
+    return Swept(_warned(result, result.late, _files(data)), backend)
 
 
 def calibrate(data: Data, contract: Source, **columns: Any) -> "Calibrated":
@@ -259,6 +259,10 @@ def _rows(data: Data, options: Mapping[str, Any]) -> tuple[Iterator[Row], str | 
     return read_rows(_paths(data), columns, tell=doubts.tell), None, doubts
 
 
+def _files(data: Data) -> int:
+    return 1 if is_frame(data) else len(_paths(data))
+
+
 def _paths(data: Data) -> list[Path]:
     several = isinstance(data, Iterable) and not isinstance(data, str | Path | Mapping)
     paths = list(data) if several else [data]
@@ -272,11 +276,11 @@ def _paths(data: Data) -> list[Path]:
 R = TypeVar("R", ReplayResult, SweepResult, "CalibrateResult")
 
 
-def _warned(result: R, late: int = 0) -> R:
+def _warned(result: R, late: int = 0, files: int = 1) -> R:
     """Say that some rows were no records, or the whole is odd: nobody in a notebook looks for it."""
     if result.malformed:
         said = f"{result.malformed:,} malformed rows were left out, such as {result.shown[0].said}"
         warnings.warn(said, stacklevel=3)
-    for said in (*result.warnings, *unjudged(result.records, late, 0, ())):
+    for said in (*result.warnings, *unjudged(result.records, late, 0, (), files)):
         warnings.warn(said, stacklevel=3)
     return result

@@ -21,7 +21,7 @@ class ReplayResult:
     """What a replay found.
 
     Attributes:
-        records: rows judged; `malformed` rows were not.
+        records: rows that are records, `late` ones too; `malformed` rows are none.
         late: records older than every window, not judged.
         clamped: rows and verdicts whose time lay too far ahead of what came with them.
         first_event_time: least event time, None without records; `last_event_time` the greatest.

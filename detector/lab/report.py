@@ -11,6 +11,7 @@ import msgspec
 from detector.lab.files import Malformed
 from detector.lab.outcome import Activation, Notice
 from detector.lab.replay import ReplayResult
+from detector.lab.words import counted
 
 _PIPE_WIDTH = 160
 _MANY_LATE = 0.01  # of the records
@@ -40,10 +41,11 @@ def as_text(result: ReplayResult) -> None:
     console = Console(
         highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH
     )
-    rate = result.records / result.elapsed_s if result.elapsed_s > 0 else 0.0
+    judged = result.records - result.late
+    rate = judged / result.elapsed_s if result.elapsed_s > 0 else 0.0
     console.print(
-        f"{result.records:,} records judged in {result.elapsed_s:.2f} s ({rate:,.0f} a second), "
-        f"{result.malformed:,} malformed, {result.late:,} late"
+        f"{judged_of(judged, result.records)} judged in {result.elapsed_s:.2f} s ({rate:,.0f} a second), "
+        f"{result.malformed:,} malformed, {too_late(result.late)}"
         + (f", {result.clamped:,} stamped too far ahead" if result.clamped else "")
     )
     if result.first_event_time is not None and result.last_event_time is not None:
@@ -93,13 +95,34 @@ def never_armed(names: Iterable[str]) -> str:
     return f"never armed, so nothing can be said by: {', '.join(names)}"
 
 
-def many_late(late: int, records: int) -> str:
+def judged_of(judged: int, records: int) -> str:
+    """How many records there are, or how many of them were judged where not all were."""
+    return counted(records, "record") if judged == records else f"{judged:,} of {counted(records, 'record')}"
+
+
+def too_late(late: int) -> str:
+    """How many records are older than every window; those that are only late are judged."""
+    return f"{late:,} {'too late to be judged' if late else 'late'}"
+
+
+def many_late(late: int, records: int, files: int = 1) -> str:
     """What to say where one record in a hundred or more came too late to be judged; else nothing."""
     if late < _MANY_LATE * records or not late or mostly(late, records):
         return ""
+    are, were = ("is", "was") if late == 1 else ("are", "were")
     return (
-        f"{late:,} of {records:,} records are older than every window and were not judged: "
-        "give rows in the order of time, files too"
+        f"{late:,} of {counted(records, 'record')} {are} older than every window and {were} not judged: "
+        f"{_in_order(files)}"
+    )
+
+
+def _in_order(files: int) -> str:
+    """What makes late rows timely; `--set route` does not, it is for all files of a command."""
+    if files == 1:
+        return "sort the rows by time"
+    return (
+        "sort rows by time, give files in that order too, and merge those of one route that overlap in time, "
+        "or give each by itself"
     )
 
 
@@ -108,21 +131,27 @@ def mostly(some: int, of: int) -> bool:
     return 2 * some > of
 
 
-def unjudged(records: int, late: int, malformed: int, shown: Sequence[Malformed]) -> tuple[str, ...]:
+def unjudged(
+    records: int, late: int, malformed: int, shown: Sequence[Malformed], files: int = 1
+) -> tuple[str, ...]:
     """What to say, as something that is wrong, where over half of what was given could not be judged."""
     found = []
-    if not records and shown:
+    if not records and malformed == 1 and shown:
+        found.append(f"the only row is no record: {shown[0].said}")
+    elif not records and shown:
         found.append(f"not one of {malformed:,} rows is a record: {usual(shown).said}")
     elif mostly(malformed, records + malformed) and shown:
         found.append(
             f"{malformed:,} of {records + malformed:,} rows are malformed, such as {usual(shown).said}; "
-            f"only the other {records:,} count"
+            f"only the other {'record counts' if records == 1 else f'{records:,} count'}"
         )
     if mostly(late, records):
-        found.append(
-            f"{late:,} of {records:,} rows are late: is the file in descending time order? sort it by time, "
-            "and give files in that order"
+        asked = (
+            "is the file in descending time order?"
+            if files == 1
+            else "is a file in descending time order, or do files overlap?"
         )
+        found.append(f"{late:,} of {records:,} rows are late: {asked} {_in_order(files)}")
     return tuple(found)
 
 
@@ -157,4 +186,4 @@ def evidence(activation: Activation) -> str:
         else ""
     )
     window = f" in {found.window_s:g} s" if found.window_s is not None else ""
-    return f"{found.predicate}{crossed}, {found.samples} samples{window}, row {found.offset}"
+    return f"{found.predicate}{crossed}, {counted(found.samples, 'sample')}{window}, row {found.offset}"

@@ -4,9 +4,10 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from detector.lab.report import clock, malformed_lines, never_armed
+from detector.lab.report import clock, malformed_lines, never_armed, too_late
 from detector.lab.sweep import SweepResult, Tried
 from detector.lab.sweep_measure import Measures
+from detector.lab.words import counted
 
 _PIPE_WIDTH = 180
 
@@ -73,9 +74,9 @@ def as_text(result: SweepResult) -> None:
         highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH
     )
     console.print(
-        f"{result.records:,} records, {result.malformed:,} malformed, {result.late:,} late, "
-        f"{len(result.tried)} settings"
-        + ("" if result.incidents is None else f", {result.incidents} incidents")
+        f"{counted(result.records, 'record')}, {result.malformed:,} malformed, {too_late(result.late)}, "
+        f"{counted(len(result.tried), 'setting')}"
+        + ("" if result.incidents is None else f", {counted(result.incidents, 'incident')}")
     )
     for line in malformed_lines(result.malformed, result.shown):
         console.print(line)

@@ -360,7 +360,9 @@ def test_a_file_that_begins_with_its_end_is_something_wrong(contract_file, tmp_p
     result = command(tmp_path / "down.jsonl", "--contract", contract_file, *json_option)
 
     assert result.exit_code == 1
-    assert "of 5,000 rows are late: is the file in descending time order? sort it by time" in result.stderr
+    assert (
+        "of 5,000 rows are late: is the file in descending time order? sort the rows by time" in result.stderr
+    )
     assert "detector:" not in result.stdout
 
 

@@ -281,7 +281,7 @@ def test_what_was_not_judged_is_told(recorded, tmp_path):
     text, document = (of_rows(recorded, tmp_path, lines, *extra) for extra in ((), ("--json",)))
 
     assert (text.exit_code, document.exit_code) == (0, 0)
-    assert "1,020 records, 7 malformed, 20 late, 1 settings" in text.stdout
+    assert "1,020 records, 7 malformed, 20 too late to be judged, 1 setting" in text.stdout
     assert text.stdout.count("row 1020 at $.latency_s") == 1
     assert text.stdout.count("  malformed: ") == 5
     assert "  and 2 more" in text.stdout
