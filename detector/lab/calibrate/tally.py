@@ -168,14 +168,30 @@ class ValueTally:
 
 
 QUANTILES = (0.001, 0.01, 0.05, 0.125, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.875, 0.95, 0.99, 0.999)
+_CROWDED = 0.01  # of the values in an outer bin: what joins them from beyond would hardly show
 
 
 def quantile_edges(totals: Ints) -> Floats:
-    """Edges at the tail-augmented quantiles of fine counts; fewer where values are tied."""
-    shares = np.cumsum(totals) / totals.sum()
+    """Edges at the tail-augmented quantiles of fine counts; fewer where values are tied.
+
+    Where that leaves many values in an outer bin, as prompts of one template or answers cut at a limit do,
+    one more edge on their far side gives what is beyond all of them a bin of its own, empty so far: 30 % code
+    prompts among recorded ones that begin at 891 tokens are 0.07 nats without it, 0.71 with it.
+    """
+    below = np.cumsum(totals)
+    n = below[-1]
     # A value belongs to the bin on the right of an edge; the edge is the upper end of the bin that holds it.
-    found = np.searchsorted(shares, np.array(QUANTILES), side="left")
+    found = np.searchsorted(below / n, np.array(QUANTILES), side="left")
     inner = np.unique(found)
-    inner = inner[(inner < len(FINE)) & (np.cumsum(totals)[np.minimum(inner, len(FINE) - 1)] < totals.sum())]
-    edges: Floats = FINE[inner]
-    return edges if len(edges) else FINE[[int(np.argmax(totals > 0)) - 1]]
+    inner = inner[(inner < len(FINE)) & (below[inner] < n)]
+    lowest, highest = int(found[0]), int(found[-1])
+    first, last = (below[inner[0]], n - below[inner[-1]]) if len(inner) else (n, n)
+    under = [lowest - 1] if first > _CROWDED * n and _may_be_under(lowest, below) else []
+    over = [highest] if last > _CROWDED * n and highest < len(FINE) else []
+    edges: Floats = FINE[[*under, *inner.tolist(), *over]]
+    return edges
+
+
+def _may_be_under(column: int, below: Ints) -> bool:
+    """Whether values may come under this fine bin: under zero only where some did."""
+    return column > 0 and bool(FINE[column - 1] != 0 or below[column - 1])
