@@ -10,7 +10,7 @@ import numpy as np
 
 from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
 from detector.contract.model import Contract, PredicateSpec
-from detector.lab.calibrate import beside, bootstrap, healthy, limit, said, shares, silent, spread
+from detector.lab.calibrate import alone, beside, bootstrap, healthy, limit, said, shares, silent, spread
 from detector.lab.calibrate.covered import covered_minutes, holes
 from detector.lab.calibrate.gather import Gathered, RouteTally
 from detector.lab.calibrate.pairs import PairTally
@@ -266,10 +266,23 @@ def _share(
     as_judged = spec.judge.observed(spec.ceiling) if spec.judge else spec.ceiling
     wanted = budget.run_length
     out = set(left_out.tolist())
-    kept = [each for minute, each in tally.minutes().items() if minute not in out]
+    minutes = {minute: each for minute, each in tally.minutes().items() if minute not in out}
+    kept = list(minutes.values())
     least = shares.LEAST_SLOW if spec.type == "exceedance" else shares.LEAST_CEILING
     learnt = silent.silent_ceiling(kept, found.ceiling(least), wanted, phi, HIGHEST / 2)
     ceiling = as_judged if stated else learnt
+    few = None
+    if not stated:
+        known_phi = phi if "design_effect" in spec.stated else None
+        few = alone.set_by(
+            (seconds, judged, bad),
+            minutes,
+            learnt,
+            least=least,
+            run_length=wanted,
+            phi=known_phi,
+            highest=HIGHEST / 2,
+        )
     usable = found.at_least <= ceiling
     # A limit that one call in twenty exceeds while all is well says nothing of the slow ones.
     useless = spec.type == "exceedance" and (not usable or (not stated and ceiling > shares.MOST_IN_TAIL))
@@ -283,8 +296,8 @@ def _share(
     quiet = pace * quiet_share(seconds, judged, left_out)
     detectable = shares.smallest_detectable(ceiling, run_length, phi, quiet)
     usual = pace, shares.smallest_detectable(ceiling, run_length, phi, pace)
-    # Of what was left out nobody knows whether it was an incident or is how the traffic is.
-    certain = found.highest <= ceiling and phi <= DEPENDENT and not len(left_out)
+    # Of what was left out, or is unlike all else, nobody knows whether it is how the traffic is.
+    certain = found.highest <= ceiling and phi <= DEPENDENT and not len(left_out) and few is None
     kept_limit = limit.kept(tally, spec, left_out) if useless else None
     one = CalibratedPredicate(
         made_for=spec.subject,
@@ -306,6 +319,7 @@ def _share(
         limits=(
             *said.of_shares(spec, one, found, phi, ceiling, quiet, usual, needed),
             *(said.of_limit(kept_limit) if kept_limit else ()),
+            *(said.of_ceiling(learnt, few) if few else ()),
         ),
         series=_series(seconds, judged, bad),
         curve=tuple(

@@ -10,7 +10,7 @@ from detector.lab.calibrate import shares
 from detector.lab.calibrate.tally import FINE, SLOT_S, Ints, ShareTally
 
 _FEW = 50  # of so many stretches one is few
-_FAR = 2.0  # times the limit of all others
+FAR = 2.0  # times the limit of all others
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def kept(tally: ShareTally, spec: PredicateSpec, left_out: Ints) -> Kept | None:
     keep = ~np.isin(slots, np.unique(left_out * 60 // SLOT_S))
     slots, columns, counts = slots[keep], columns[keep], counts[keep]
     limits, recorded_s = {}, 0
-    for first, last, recorded in _stretches(slots, counts):
+    for first, last, recorded in stretches(slots, counts):
         inside = slice(*np.searchsorted(slots, [first, last + 1]).tolist())
         share = np.cumsum(np.bincount(columns[inside], weights=counts[inside]))
         column = int(np.searchsorted(share / share[-1], 1 - spec.ceiling / shares.MARGIN**2))
@@ -50,13 +50,13 @@ def kept(tally: ShareTally, spec: PredicateSpec, left_out: Ints) -> Kept | None:
     margin = _margin(recorded_s)
     ranked = sorted(limits.values(), reverse=True)
     others = ranked[min(len(ranked) - 1, max(1, len(ranked) // _FEW))]
-    far = sorted(slot * SLOT_S for slot, each in limits.items() if each > _FAR * others)
+    far = sorted(slot * SLOT_S for slot, each in limits.items() if each > FAR * others)
     above_ms = _rounded_up(1000.0 * ranked[0] * margin)
     rest = ranked[len(far)] if far else ranked[0]
     return Kept(above_ms, tuple(far), _rounded_up(1000.0 * rest * margin))
 
 
-def _stretches(slots: Ints, counts: Ints) -> Iterator[tuple[int, int, int]]:
+def stretches(slots: Ints, counts: Ints) -> Iterator[tuple[int, int, int]]:
     """First and last slot of neighbours that hold a block of calls together, and how many have any.
 
     Most often they are one.

@@ -7,6 +7,7 @@ from typing import Any
 from detector.contract.calibration import CalibratedPredicate
 from detector.contract.calibration_rules import disagreement
 from detector.contract.model import Contract, PredicateSpec
+from detector.lab.calibrate.alone import Alone
 from detector.lab.calibrate.gather import Gathered
 from detector.lab.calibrate.limit import Kept
 from detector.lab.calibrate.shares import Shares
@@ -159,6 +160,19 @@ def of_limit(kept: Kept) -> Iterator[str]:
             f"alone, from {listed} on: all others would keep {kept.others_ms:g} ms. If something was wrong "
             "then, leave them out of the recording and calibrate again: so high a limit finds little."
         )
+
+
+def of_ceiling(ceiling: float, few: Alone) -> Iterator[str]:
+    """That a few stretches alone made a learnt ceiling what it is."""
+    n = len(few.spans)
+    listed = ", ".join(f"{when(a)} .. {when(b)}" for a, b in few.spans[:_LISTED])
+    more = f" and {n - _LISTED} more" if n > _LISTED else ""
+    yield (
+        f"The ceiling of {ceiling:.2%} is as high as that for {n} stretch{'es' if n > 1 else ''} of traffic "
+        f"alone, {listed}{more}: all others would keep {few.others:.2%}. If something was wrong then, leave "
+        "them out of the recording and calibrate again, or state a ceiling: under so high a one faults "
+        "are missed."
+    )
 
 
 _OF_KNOWN = " of kinds of calls of which the hour before holds 300"
