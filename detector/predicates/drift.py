@@ -6,10 +6,10 @@ Every second, over all windows at once:
             so that it is still happening, and in some window with n >= 30 phi records the bias-corrected
             KL exceeds the threshold by more than calls that come or go may explain (`uneven`), and G its
             non-central chi-square bound at tolerance d0; not within 20 s of windows that were emptied
-    over    when three evaluations in a row find the shortest window with enough records (else the gate
-            window) under 0.7 of its threshold and of the breach's; enough is what tells the breach's
-            distance D from none by four standard deviations: 9 phi / D, between 30 phi and 100 phi;
-            four times as many after each relapse that came within the longest window
+    over    when three evaluations in a row find the shortest window with enough records (else the whole
+            longest one) under 0.7 of its threshold and of the breach's; enough is what keeps the breach's
+            distance from looking so, see `records_apart`, between 30 phi and 300 phi; four times as many
+            after each relapse that came within the longest window
 
 A threshold is at least what the contract says. A calibrated stream takes reference, thresholds and
 tolerance from its calibration and is armed at once; in the mode `trailing` its own last hour takes the
@@ -40,7 +40,7 @@ from detector.predicates.excursions import Excursions
 from detector.predicates.given import tells_as_much, yardstick_of
 from detector.predicates.known_drifts import KnownDrifts
 from detector.predicates.limits import Limits
-from detector.predicates.power import smallest_found
+from detector.predicates.power import records_apart, smallest_found
 from detector.predicates.uneven import uneven_nats
 from detector.predicates.wander import WANDER_MARGIN, further
 from detector.predicates.yardstick import LEAST_REFERENCE, Yardstick
@@ -50,8 +50,6 @@ from detector.windows.reference import BUCKET_S, SeasonalReference, TrailingRefe
 GATE_S = 10
 GATE_SHARE = 0.7
 CLEAR_EVALUATIONS = 3
-CLEAR_RECORDS = (30.0, 100.0)
-CLEAR_NATS = 9.0
 RELAPSE_FACTOR = 4.0
 SHORT_S = 20  # once windows were emptied only calls that began since count: until then mostly short ones
 MOST_RELAPSES = 3
@@ -274,14 +272,15 @@ class DriftStream:
         self, corrected: list[float], thresholds: list[float], sizes: list[int], gate: int, boundary: int
     ) -> int:
         """Count an evaluation towards the end of the breach; return the window that it rests on."""
-        least, most = CLEAR_RECORDS
-        needed = self.limits.design_effect * min(max(CLEAR_NATS / max(self._breach_nats, 1e-9), least), most)
+        line = GATE_SHARE * min(thresholds[gate], self._breach_line)
+        freedom = 1 if self.yardstick is None else self.yardstick.freedom
+        needed = self.limits.design_effect * records_apart(self._breach_nats, line, freedom)
         needed *= RELAPSE_FACTOR**self._relapses
-        least_sure = len(sizes) - 1 if self._relapses else gate
-        shown = next((i for i, n in enumerate(sizes) if n >= needed), least_sure)
+        shown = next((i for i, n in enumerate(sizes) if n >= needed), len(sizes) - 1)
+        whole = sizes[shown] >= needed or boundary - self._emptied_at >= self.ring.longest
         self.clear_span = self.spans[shown]
         # Under a short window's own, higher line what a longer one found may go on.
-        over = corrected[shown] <= GATE_SHARE * min(thresholds[shown], self._breach_line)
+        over = whole and corrected[shown] <= GATE_SHARE * min(thresholds[shown], self._breach_line)
         self.clear_run = self.clear_run + 1 if over else 0
         if self.clear_run == CLEAR_EVALUATIONS:
             self.latched = False

@@ -12,6 +12,8 @@ from detector.predicates.yardstick import Yardstick
 _Z99 = 2.326
 _SMALLEST_NATS, _GREATEST_NATS = 0.01, 10.0
 _HALVINGS = 24
+LEAST_APART, MOST_APART = 30.0, 300.0  # records
+_APART = 2.5  # standard deviations: of windows that are as far as that one in a thousand looks healthy
 
 
 @lru_cache(maxsize=4096)
@@ -72,6 +74,20 @@ def smallest_divergence(
         middle = (low + high) / 2
         low, high = (low, middle) if found(exp(middle)) else (middle, high)
     return exp(high)
+
+
+def records_apart(nats: float, line: float, freedom: int) -> float:
+    """Records of a window that tells a divergence of `nats` from what lies under `line`; for phi = 1.
+
+    The corrected divergence of n records has variance (2 v + 8 n D) / (2 n)^2; two and a half deviations have
+    to lie between D and the line. Never fewer than LEAST_APART, nor more than MOST_APART.
+    """
+    between = nats - line
+    if between <= 0:
+        return MOST_APART
+    spread = _APART * _APART * nats
+    found = (spread + sqrt(spread * spread + _APART * _APART * between * between * freedom / 2)) / between**2
+    return min(max(found, LEAST_APART), MOST_APART)
 
 
 def smallest_found(

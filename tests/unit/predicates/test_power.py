@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from detector.predicates.power import smallest_divergence, smallest_share
+from detector.predicates.kl import bias, divergence
+from detector.predicates.power import MOST_APART, records_apart, smallest_divergence, smallest_share
 from detector.predicates.shiryaev_roberts import MixtureShiryaevRoberts
 
 
@@ -39,3 +40,33 @@ def test_a_divergence_needs_its_threshold_and_the_noise_of_counting() -> None:
     assert 0.07 < large < small
     assert large < 0.09
     assert smallest_divergence(15, 1.0, 0.07, 0.035, 1e-9) is None
+
+
+@pytest.mark.parametrize("nats", [0.15, 0.2, 0.3, 0.7])
+def test_a_drift_that_goes_on_seldom_looks_over(nats: float) -> None:
+    """Of windows of as many records as are asked for one in 200 at most comes under the line."""
+    bins, line, draw = 16, 0.049, np.random.default_rng(7)
+    usual = np.full(bins, 1 / bins)
+
+    def drifted(base: float) -> np.ndarray:
+        weights = base ** np.linspace(0, 1, bins)
+        return weights / weights.sum()
+
+    def apart(base: float) -> float:
+        share = drifted(base)
+        return float((share * np.log(share / usual)).sum())
+
+    base = min(np.geomspace(1, 1e4, 4000), key=lambda each: abs(apart(each) - nats))
+    n = int(records_apart(nats, line, bins - 1))
+    found = divergence(draw.multinomial(n, drifted(base), size=5000), usual)
+    corrected = found - bias(np.array([float(n)]), usual, 1e9)[0]
+
+    assert (corrected <= line).mean() < 0.005
+
+
+def test_a_nearer_drift_takes_more_records_to_be_over() -> None:
+    """Up to a bound, which one that cannot be told from the line has too."""
+    needed = [records_apart(nats, 0.05, 15) for nats in (2.0, 0.5, 0.2, 0.1, 0.05, 0.01)]
+
+    assert needed == sorted(needed)
+    assert needed[-2:] == [MOST_APART, MOST_APART]
