@@ -113,6 +113,8 @@ def _with_key(decode: Callable[[Any], Any], data: bytes | None, path: str) -> st
     if not isinstance(node, dict):
         return path
     for key, value in list(node.items())[:_MOST_KEYS]:
+        if isinstance(value, float) and not math.isfinite(value):  # it was 1e999, which nothing writes again
+            return path.replace(_ANY_KEY, f".{_shown(key)}", 1)
         try:
             decode(json.dumps({name: {key: value}}).encode())
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -189,6 +189,7 @@ def test_to_explain_a_fault_costs_no_more_than_the_record_did(data):
         (b'{"event_time":1700000000,"route":"c","features":{"good":1,"a":[]},"x":NaN}', "$.features.a"),
         (b'{"event_time":1700000000,"route":"c","token_ids":[1,NaN]}', "$.token_ids[1]"),
         (b'{"event_time":1700000000,"route":"c","features":{"a":1,"b":-Infinity}}', "$.features.b"),
+        (b'{"event_time":1700000000,"route":"c","features":{"a":1,"b":-1e999}}', "$.features.b"),
         (b'{"event_time":1700000000,"route":"c","features":{"a":[1],', "$.features[...]"),
         (b'{"event_time":1700000000,"route":"c","latency_s":NaN', "$"),
     ],
