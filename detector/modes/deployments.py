@@ -179,6 +179,11 @@ class Deployments:
         self.judged_apart += len(calls.rows) - len(left)
         return calls if len(left) == len(calls.rows) else calls.only(left)
 
+    @property
+    def comparable(self) -> bool:
+        """Whether the last panes hold calls: as these leave them, one deployment may stand out."""
+        return self._shares.filled
+
     def find(
         self, holds: Mapping[str, Evidence], attribution: Attribution | None
     ) -> tuple[str, dict[str, Culprit]] | None:
@@ -249,7 +254,7 @@ class Deployments:
 
     def skip(self, target: int, offered: int, *, frozen: bool) -> None:
         """Time jumps to `target` over panes that hold nothing."""
-        self._shares.close(frozen=frozen)
+        self._shares.skip(target - self._clock.boundary, frozen=frozen)
         for judge in self._judges.values():
             judge.skip(target, offered)
         self._settle(self._clock.said_at(target))

@@ -223,15 +223,13 @@ class RouteJudge(ScopeJudge):
 
     def _quiet(self) -> float:
         """The boundary up to which nothing can happen as long as no calls come; inf: none is known."""
-        if (
-            self.late_verdicts.waiting
-            or self.deployments.busy
-            or not all(judge.idle() for judge in self.judges.values())
-        ):
+        idle = all(judge.idle() for judge in self.judges.values())
+        if self.late_verdicts.waiting or self.deployments.busy or not idle:
             return -math.inf
         if not self.machine.open:
             return math.inf
-        until = -math.inf if self.attribution is not None else self.machine.quiet_until()
+        watched = self.attribution is not None or (self._tellers and self.deployments.comparable)
+        until = -math.inf if watched else self.machine.quiet_until()
         # A second is left to the pane that closes next.
         return until if math.isinf(until) else self._clock.pane(until) - 1
 

@@ -160,6 +160,14 @@ class DeploymentShares:
         if habit.calls.total() > _HALVED_AT:
             habit.halve()
 
+    def skip(self, panes: int, *, frozen: bool) -> None:
+        """Close so many panes, the open one and empty ones: the same as `close` again and again."""
+        beyond = panes - LONG_PANES - 1  # by then nothing is left in any but for where a block begins
+        if beyond > RECENT_PANES:
+            panes -= beyond // RECENT_PANES * RECENT_PANES
+        for _ in range(panes):
+            self.close(frozen=frozen)
+
     def _put_together(self, pane: _Tally) -> None:
         if not self._blocks or self._in_block == RECENT_PANES:
             self._blocks.append(_Tally())
@@ -169,6 +177,11 @@ class DeploymentShares:
         self._blocks[-1].add(pane)
         self._long.add(pane)
         self._in_block += 1
+
+    @property
+    def filled(self) -> bool:
+        """Whether any of the panes that may be asked for holds a call, the open one left out."""
+        return any(pane.calls for pane in self._panes) or bool(self._long.calls)
 
     @property
     def known(self) -> Mapping[str, int]:

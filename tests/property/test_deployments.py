@@ -1,7 +1,10 @@
 """What a deployment's scope decides depends on its route's records in their order, and on nothing else."""
 
+import random
+
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,7 +121,44 @@ def test_a_takeover_makes_no_difference(cuts):
             data = pipeline.snapshot(route)
             assert taken.restore(data) == route
             assert taken.snapshot(route) == data
-            assert msgspec.msgpack.decode(data)["version"] == 7
+            assert msgspec.msgpack.decode(data)["version"] == 8
         pipeline = taken
 
     assert by_scope(decisions) == DECIDED
+
+
+def sparse_calls():
+    """A call every four seconds on four deployments; from the 2,381st on those of one of them fail."""
+    draw, at = random.Random(5), 0.0
+    for i in range(2500):
+        at += draw.expovariate(1 / 4)
+        name = draw.randrange(4)
+        yield record(at, deployment=f"eu-{name}", error="500" if i > 2380 and name == 1 else "")
+
+
+@pytest.mark.parametrize("way", ["ticks", "takeovers", "ticks and takeovers"])
+def test_where_calls_are_rare_a_deployment_is_found_at_the_same_call_however_time_advances(way):
+    """Panes that nothing has come in count as panes, whether they are closed one by one or jumped over."""
+    subject = contract(
+        [spec("rate", name="errors", field="error", ceiling=0.02)],
+        [Mode(name="error_spike", when="errors", keep_s=0.0)],
+        false_alarms_per_week=10_000.0,
+    )
+
+    def told(ticks, takeovers):
+        pipeline, said, second = Pipeline(subject), [], T0
+        for i, call in enumerate(sparse_calls()):
+            while ticks and second <= call.event_time:
+                said += pipeline.tick(second)
+                second += 1
+            said += pipeline.step([call], [i], [call.event_time])
+            if takeovers and i > 2300:
+                other = Pipeline(subject)
+                other.restore(pipeline.snapshot("chat"))
+                pipeline = other
+        return [(each.scope, each.kind, each.at, each.evidence) for each in said if each.kind != "extended"]
+
+    found = told(False, False)
+
+    assert "chat@eu-1" in {scope for scope, *_ in found}
+    assert told("ticks" in way, "takeovers" in way) == found

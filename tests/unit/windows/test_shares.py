@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.windows.shares import LONG_PANES, RECENT_PANES, DeploymentShares, Share
@@ -111,3 +111,26 @@ def test_the_last_five_minutes_are_asked_about_too():
     closed(taken, 60)
     assert LONG_PANES - RECENT_PANES <= taken.recent("errors", LONG_PANES)["a"].calls <= LONG_PANES
     assert taken.recent("errors", LONG_PANES)["a"].bad == 0
+
+
+@given(
+    before=st.integers(0, 330),
+    skipped=st.integers(0, 340) | st.integers(600, 1000),
+    after=st.integers(0, 45),
+    frozen=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_to_skip_panes_is_to_close_them_one_by_one(before, skipped, after, frozen):
+    """Wherever a block begins, also beyond all that is remembered, and whatever comes afterwards."""
+    at_once, one_by_one = DeploymentShares(), DeploymentShares()
+    for shares in (at_once, one_by_one):
+        closed(shares, before)
+        shares.add(*everyone([1]))
+    at_once.skip(skipped, frozen=frozen)
+    for _ in range(skipped):
+        one_by_one.close(frozen=frozen)
+    for shares in (at_once, one_by_one):
+        closed(shares, after)
+
+    assert at_once.filled == one_by_one.filled
+    assert at_once.state() == one_by_one.state()
