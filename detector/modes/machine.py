@@ -189,6 +189,8 @@ class ScopeMachine(ScopeVoice):
         status, modes = self.status, self._contract.modes
         names = {name for mode in status.modes for name in modes[mode].predicates}
         status.last_bad = max([status.last_bad, *(now.outlook.way_back(name).last_bad for name in names)])
+        if status.next_revert_at is not None:  # however this step ends, an attempt that is due ends with it
+            status.overdue += now.at - status.next_revert_at > ON_TIME_S
         if now.chosen:
             before = (status.mode, status.modes, status.muted)
             old = status.evidence
@@ -196,12 +198,13 @@ class ScopeMachine(ScopeVoice):
             if harmless:
                 return harmless
             self._hold(now)
+            revised = []
             if before != (status.mode, status.modes, status.muted):
                 status.reason = f"{meaning(now.chosen)}: {self._because(now)}"
-                return [self._decide("revised", now.at)]
-            if old.predicate in now.latched:  # else what it told of is over, and another one holds
+                revised.append(self._decide("revised", now.at))
+            elif old.predicate in now.latched:  # else what it told of is over, and another one holds
                 status.evidence = old
-            return self._maybe_extend(now, f"still held back by {now.chosen}")
+            return revised + self._maybe_extend(now, f"still held back by {now.chosen}")
         if now.at < self._held_until():
             return self._maybe_extend(now, f"{status.mode} is over, and held")
         self._enter(State.RECOVERING, now.at)
@@ -215,7 +218,6 @@ class ScopeMachine(ScopeVoice):
         status = self.status
         if status.next_revert_at is None or now.at < status.next_revert_at:
             return []
-        status.overdue += now.at - status.next_revert_at > ON_TIME_S
         status.next_revert_at = now.at + self._contract.defaults.revert_within_s
         found = []
         names = holding(self._contract.modes[now.chosen], now.latched) if now.chosen else ()

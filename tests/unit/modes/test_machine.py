@@ -168,6 +168,26 @@ def test_attempts_to_revert_never_lie_more_than_ten_seconds_apart():
     assert all("held back by a" in each.reason for each in decisions[1:])
 
 
+def test_attempts_are_made_while_another_mode_comes_and_goes():
+    """Each second is a revision: an attempt that is due is made all the same, and none is overdue."""
+    subject = machine(*PRECEDENCE, revert_within_s=10.0)
+    decisions = flat(play(subject, "bB" * 20)[0])
+
+    assert [each.at - T0 for each in decisions if each.kind == "extended"] == [10, 20, 30]
+    assert all(each.next_revert_at >= each.at for each in decisions)
+    assert subject.status.overdue == 0
+
+
+def test_an_attempt_that_succeeds_too_late_is_overdue():
+    """Nobody looked for half a minute, and then all was over: it could have been seen before."""
+    subject = machine(revert_within_s=10.0)
+    play(subject, "!")
+    play(subject, ".", start=30)
+
+    assert subject.status.state is State.RECOVERING
+    assert subject.status.overdue == 1
+
+
 PRECEDENCE = (
     Mode(name="cause", when="a", mutes=("symptom",), keep_s=0.0),
     Mode(name="symptom", when="b", keep_s=0.0),
@@ -288,7 +308,7 @@ def test_whatever_holds_the_machine_keeps_its_promises(signal):
         assert before is status.state or (before, status.state) in TRANSITIONS
         if status.state is State.ACTIVE:
             assert now - told <= 10
-            assert status.next_revert_at - now <= 10
+            assert 0 < status.next_revert_at - now <= 10
         before = status.state
 
 
