@@ -92,15 +92,24 @@ class ScopeMachine(ScopeVoice):
         return decisions + self._while_inactive(now)
 
     def accept(
-        self, at: float, order: Override, drifts: Sequence[str], crept: Sequence[str] = ()
+        self,
+        at: float,
+        order: Override,
+        drifts: Sequence[str],
+        crept: Sequence[str] = (),
+        held: Sequence[str] = (),
     ) -> list[Decision]:
-        """Note that an operator took drifts and creeps of predicates for the new normal; say so."""
+        """Note that an operator took drifts and creeps of predicates for the new normal; say so.
+
+        `held`: drifts that hold all the same, as their judges cannot learn anew.
+        """
         status = self.status
         status.accepted_at = order.issued_at
         status.benign = tuple(name for name in status.benign if name not in drifts)
         learnt = f"{' and '.join(drifts)} learnt anew" if drifts else ""
         begins = f"what {' and '.join(crept)} has crept to is its beginning" if crept else ""
-        what = "; ".join(filter(None, (learnt, begins))) or "nothing drifts"
+        still = f"{' and '.join(held)} cannot be learnt anew and holds on" if held else ""
+        what = "; ".join(filter(None, (learnt, begins, still))) or "nothing drifts"
         return [self.notice(at, status.mode, NO_EVIDENCE, f"{acceptance(order)}; {what}")]
 
     def quiet_until(self) -> float:

@@ -33,7 +33,6 @@ from topics.scope import scope_of
 from topics.telemetry import Evaluation, TelemetryRecord
 
 _LOOK_FOR_CREEP_S = 60
-_LEARNT = ("divergence", "shortfall")  # held to what was usual before, which an operator may let go
 _LONGEST_GAP_S = 86_400  # attempts to revert are made through longer gaps, but not for years
 
 
@@ -339,18 +338,7 @@ class RouteJudge(ScopeJudge):
 
     def accept(self, order: Override) -> list[Decision]:
         """Learn the references of what drifts anew, and go on with what is left; see `Pipeline.accept`."""
-        self._flush()
-        drifts = [n for n, judge in self.judges.items() if judge.latched and judge.spec.type in _LEARNT]
-        crept = [n for n, judge in self.judges.items() if judge.crept is not None and n not in drifts]
-        for name in drifts:
-            self.judges[name].rebase()
-        for name in crept:
-            self.judges[name].accept_creep()
-        self.findings.accepted((*drifts, *crept))
-        self.findings.refresh()
-        decisions = self.machine.accept(self._stepped, order, drifts, crept)
-        self._step(self._stepped, decisions)
-        return decisions
+        return super().accept(order)
 
     def feed_evaluations(self, evaluations: Sequence[Evaluation], offsets: Sequence[int]) -> list[Decision]:
         """Judge verdicts on this route's calls, in arrival order."""

@@ -28,9 +28,10 @@ from detector.windows.columns import Calls, Row
 from detector.windows.paneclock import PaneClock
 from detector.windows.segment import EARLY, Place, Segment, made_after
 from detector.windows.shares import Share
-from topics.control import Evidence
+from topics.control import Evidence, Override
 from topics.scope import scope_of
 
+_LEARNT = ("divergence", "shortfall")  # held to what was usual before, which an operator may let go
 _WORTH_ABSORBING = 32  # calls; fewer are gathered for the windows, which costs a copy of each
 
 
@@ -224,6 +225,24 @@ class ScopeJudge:
         self._tells_from = now + self.probing.bad_take_s
         for judge in self.judges.values():
             judge.restart(now)
+
+    def accept(self, order: Override) -> list[Decision]:
+        """Learn the references of what drifts anew, and go on with what is left; see `Pipeline.accept`."""
+        self._flush()
+        drifts = [n for n, judge in self.judges.items() if judge.latched and judge.spec.type in _LEARNT]
+        crept = [n for n, judge in self.judges.items() if judge.crept is not None and n not in drifts]
+        for name in drifts:
+            self.judges[name].rebase()
+        for name in crept:
+            self.judges[name].accept_creep()
+        # What does no harm must not act because it was accepted: it stays as it is where it still holds.
+        held = [name for name in drifts if self.judges[name].latched]
+        learnt = [name for name in drifts if name not in held]
+        self.findings.accepted((*learnt, *crept))
+        self.findings.refresh()
+        decisions = self.machine.accept(self._stepped, order, learnt, crept, held)
+        self._step(self._stepped, decisions)
+        return decisions
 
     def state(self) -> dict[str, Any]:
         """Plain values that `load` takes back."""

@@ -40,12 +40,17 @@ class RiverJudge(JudgeBase):
 
     def __init__(self, spec: PredicateSpec, budget: Budget) -> None:
         super().__init__(spec)
-        self._detector = _MAKE[spec.method]()
+        self._begin()
+        self._undo: Any = None
+
+    def _begin(self) -> None:
+        """Nothing has been seen yet."""
+        self._detector = _MAKE[self.spec.method]()
         self._seen = 0
         self._slow = self._fast = 0.0
         self._detected_at = -math.inf
+        self.latched = False
         self.verdict = Verdict(Outcome.LEARNING)
-        self._undo: Any = None
 
     def observe(self, segment: Segment) -> int | None:
         """Feed the detector record by record."""
@@ -96,6 +101,10 @@ class RiverJudge(JudgeBase):
         if self.latched and boundary - self._detected_at > self.spec.window_s:
             self.latched = False
             self.verdict = Verdict(Outcome.CLEAR, self._fast, self._slow, self._seen)
+
+    def rebase(self) -> None:
+        """See `Judge.rebase`; what a detector has seen is its own, so it learns from here on."""
+        self._begin()
 
     def progress(self) -> str:
         """Until when it holds."""

@@ -121,3 +121,54 @@ def test_answers_that_are_short_for_good_can_be_accepted():
     assert said[0].reason == "accepted by ann: new prompt; short learnt anew"
     assert come(200, 400, 100) == ["deactivated"]
     assert come(400, 410, 20) == ["activated"]
+
+
+QUESTIONS = Mode(name="input_drift", when="questions", keep_s=0.0)
+ERRORS = spec("rate", name="errors", field="error")
+
+
+def harmless(method):
+    """A pipeline whose route's questions are longer from second 30 on, do no harm, and drift still."""
+    questions = spec("divergence", method, name="questions", field="input_tokens", window_s=20.0)
+    pipeline = Pipeline(contract([questions, ERRORS], [QUESTIONS, Mode(name="error_spike", when="errors")]))
+    ask(pipeline, 0, 30)
+    acted = ask(pipeline, 30, 48)
+    machine = pipeline.route("chat").machine
+    assert [each.kind for each in acted if each.disposition == "act"][-1] == "deactivated"
+    assert machine.status.benign == ("questions",)
+    return pipeline
+
+
+def ask(pipeline, first, last):
+    """Questions at 50/s that all are answered well; returns the decisions."""
+    decisions = []
+    for i in range(first * 50, last * 50):
+        at = i / 50
+        tokens = (100 if at < 30 else 3000) + i % 7
+        probe = "chat" in pipeline.routes and pipeline.route("chat").machine.engaged
+        decisions += pipeline.step([record(at, input_tokens=tokens, probe=probe)], [i], [T0 + at])
+    return decisions
+
+
+@pytest.mark.parametrize("method", ["literal", "page_hinkley"])
+def test_a_harmless_drift_by_a_plain_method_is_accepted_too(method):
+    """The drift is over, though the window holds the old mix too; nothing acts because of the order."""
+    pipeline = harmless(method)
+    said = pipeline.accept(order(T0 + 48.0))
+    after = ask(pipeline, 48, 90)
+
+    assert said[0].reason == "accepted by ann: new prompt; questions learnt anew"
+    assert not pipeline.route("chat").judges["questions"].latched
+    assert pipeline.route("chat").judges["questions"].armed
+    assert {each.disposition for each in (*said, *after)} == {"notice"}
+
+
+def test_a_drift_that_cannot_be_learnt_anew_stays_harmless(monkeypatch):
+    """The audit says that it holds on; the order makes nothing act."""
+    pipeline = harmless("literal")
+    monkeypatch.setattr(pipeline.route("chat").judges["questions"], "rebase", lambda: None)
+    (said,) = pipeline.accept(order(T0 + 48.0))
+
+    assert said.reason.endswith("; questions cannot be learnt anew and holds on")
+    assert pipeline.route("chat").machine.status.benign == ("questions",)
+    assert ask(pipeline, 48, 60) == []

@@ -209,3 +209,20 @@ def test_the_way_back_is_told_in_the_rules_own_words(kind, fields, bad, said):
 
     assert judge.latched
     assert judge.progress() == said
+
+
+def test_an_accepted_literal_divergence_is_measured_from_what_its_window_holds():
+    """The next whole window is the reference, of which nothing is as it was before; also after a restore."""
+    rng = np.random.default_rng(4)
+    judge = judge_for(spec("divergence", "literal", window_s=20.0), BUDGET)
+    calls = token_seconds(rng, [100] * 30 + [800] * 60, 200)
+    for _ in play(judge, calls[:40]):
+        pass
+    assert judge.latched
+
+    judge.rebase()
+    assert (judge.latched, judge.verdict.outcome) == (False, Outcome.LEARNING)
+    again = judge_for(spec("divergence", "literal", window_s=20.0), BUDGET)
+    again.load(judge.state())
+    outcomes = [verdict.outcome for _, verdict in play(again, calls[40:], start=40)]
+    assert outcomes == [Outcome.LEARNING] * 20 + [Outcome.CLEAR] * 30
