@@ -338,7 +338,10 @@ class RouteJudge(ScopeJudge):
 
     def accept(self, order: Override) -> list[Decision]:
         """Learn the references of what drifts anew, and go on with what is left; see `Pipeline.accept`."""
-        return super().accept(order)
+        decisions = super().accept(order)
+        if self._clock.started:
+            self._open_inbox()
+        return decisions
 
     def feed_evaluations(self, evaluations: Sequence[Evaluation], offsets: Sequence[int]) -> list[Decision]:
         """Judge verdicts on this route's calls, in arrival order."""

@@ -172,3 +172,22 @@ def test_a_drift_that_cannot_be_learnt_anew_stays_harmless(monkeypatch):
     assert said.reason.endswith("; questions cannot be learnt anew and holds on")
     assert pipeline.route("chat").machine.status.benign == ("questions",)
     assert ask(pipeline, 48, 60) == []
+
+
+def test_calls_after_an_order_that_makes_a_scope_active_do_not_wait():
+    """There is room for it in fallback by then: from the order on it counts when calls were made."""
+    refusals = spec("rate", "literal", name="refusals", field="refused", ceiling=0.1, window_s=2.0)
+    modes = [Mode(name="refusing", when="refusals", keep_s=0.0)]
+    pipeline = Pipeline(contract([refusals, ERRORS], modes, max_active_share=0.5))
+    for i in range(500):
+        route, at = ("first", "second")[i % 2 if i < 200 else 0], i / 20
+        begins = 2 if route == "first" else 5
+        call = record(at, route=route, refused=begins < at < 10, probe=route == "first" and at > 5)
+        pipeline.step([call], [i], [T0 + at])
+    second = pipeline.route("second")
+    assert second.machine.status.state == "withheld"
+    said = pipeline.accept(order(T0 + 25.0, "second"))
+
+    assert [each.kind for each in said if each.disposition == "act"] == ["activated"]
+    pipeline.step([record(9.95, route="second")], [500], [T0 + 25.0])
+    assert len(second.inbox) == 0
