@@ -17,6 +17,7 @@ from detector.modes.decision import Decision
 from detector.modes.localisation import Culprit, culprit_of
 from detector.modes.plan import Plan
 from detector.modes.scope import ScopeJudge
+from detector.modes.status import Past
 from detector.predicates.base import Judge
 from detector.windows.columns import Calls
 from detector.windows.paneclock import PaneClock
@@ -111,7 +112,7 @@ class Deployments:
         self._clock = clock
         self._shares = DeploymentShares()
         self._judges: dict[str, DeploymentJudge] = {}
-        self._transitions: dict[str, int] = {}  # of those that are not watched any more
+        self._past: dict[str, Past] = {}  # of those that are not watched any more
         self.avoided: set[str] = set()
         self.judged_apart = 0
 
@@ -122,14 +123,14 @@ class Deployments:
         return len(self._judges)
 
     @property
-    def transitions(self) -> dict[str, int]:
-        """How far the transitions of each deployment's scope have been counted."""
-        watched = {name: judge.machine.status.transition for name, judge in self._judges.items()}
-        return self._transitions | watched
+    def past(self) -> dict[str, Past]:
+        """How far what each deployment's scope says has been counted."""
+        watched = {name: judge.machine.status.past for name, judge in self._judges.items()}
+        return self._past | watched
 
-    def recall(self, transitions: Mapping[str, int]) -> None:
+    def recall(self, past: Mapping[str, Past]) -> None:
         """Go on counting from there."""
-        self._transitions = dict(transitions)
+        self._past = dict(past)
 
     @property
     def busy(self) -> bool:
@@ -138,12 +139,12 @@ class Deployments:
 
     def go_on_from(self, lost: "Deployments", now: float) -> list[Decision]:
         """Take the place of others whose route has failed: none is avoided any more."""
-        self._transitions = lost._transitions
+        self._past = lost._past
         decisions = []
         for name, judge in lost._judges.items():
             machine = DeploymentJudge(self._plan, self._route, name, self._clock).machine
             decisions += machine.go_on_from(judge.machine.status, now)
-            self._transitions[name] = machine.status.transition
+            self._past[name] = machine.status.past
         return decisions
 
     def count(self, segment: Segment, tellers: Sequence[tuple[str, Judge]]) -> None:
@@ -237,7 +238,7 @@ class Deployments:
         judge = self._judges.get(name)
         if judge is None:
             judge = self._judges[name] = DeploymentJudge(self._plan, self._route, name, self._clock)
-            judge.machine.status.transition = self._transitions.pop(name, 0)
+            judge.machine.status.go_on_from(self._past.pop(name, Past()))
         total = sum(known.values())
         share = known.get(name, 0) / total if total else 0.0
         judge.adopt(route, culprits, share or 1.0 / (len(known) + 1), place, decisions)
@@ -266,9 +267,9 @@ class Deployments:
             old = now - judge.machine.status.since > WATCHED_S or len(self._judges) > _MOST_WATCHED
             if old and not judge.frozen:
                 del self._judges[name]
-                self._transitions[name] = judge.machine.status.transition
-                if len(self._transitions) > _MOST_REMEMBERED:
-                    del self._transitions[next(iter(self._transitions))]
+                self._past[name] = judge.machine.status.past
+                if len(self._past) > _MOST_REMEMBERED:
+                    del self._past[next(iter(self._past))]
 
     @property
     def overdue(self) -> int:
@@ -280,7 +281,7 @@ class Deployments:
         return {
             "shares": self._shares.state(),
             "judges": {name: judge.state() for name, judge in self._judges.items()},
-            "transitions": self._transitions,
+            "past": self._past,
             "avoided": sorted(self.avoided),
             "judged_apart": self.judged_apart,
         }
@@ -291,7 +292,7 @@ class Deployments:
         for name, saved in state["judges"].items():
             judge = self._judges[name] = DeploymentJudge(self._plan, self._route, name, self._clock)
             judge.load(saved)
-        self._transitions = dict(state["transitions"])
+        self._past = {name: Past(*past) for name, past in state["past"].items()}
         self.avoided, self.judged_apart = set(state["avoided"]), state["judged_apart"]
 
 

@@ -1,9 +1,10 @@
-"""What is remembered of routes that were forgotten: how far their scopes' transitions had been counted.
+"""What is remembered of routes that were forgotten: how far what their scopes say had been counted.
 
-A name of a transition is never given twice, not even after its route was forgotten.
+A name of a transition or notice is never given twice, not even after its route was forgotten.
 """
 
 from detector.modes.route import RouteJudge
+from detector.modes.status import Past
 
 _KEPT = 100_000
 
@@ -12,24 +13,24 @@ class Forgotten:
     """Bounded; the oldest are let go first."""
 
     def __init__(self) -> None:
-        self._transitions: dict[str, tuple[int, dict[str, int]]] = {}
+        self._past: dict[str, tuple[Past, dict[str, Past]]] = {}
         self._lately: dict[str, None] = {}
 
     def add(self, judge: RouteJudge) -> None:
         """A route is let go."""
-        transition, apart = judge.machine.status.transition, judge.deployments.transitions
-        if transition or apart:
-            self._transitions[judge.route] = (transition, apart)
+        past, apart = judge.machine.status.past, judge.deployments.past
+        if any(past) or apart:
+            self._past[judge.route] = (past, apart)
         self._lately[judge.route] = None
-        if len(self._transitions) > _KEPT:
-            del self._transitions[next(iter(self._transitions))]
+        if len(self._past) > _KEPT:
+            del self._past[next(iter(self._past))]
         if len(self._lately) > _KEPT:
             del self._lately[next(iter(self._lately))]
 
     def recall(self, judge: RouteJudge) -> None:
         """Let a route that is met again go on counting, if it was known."""
-        transition, apart = self._transitions.pop(judge.route, (0, {}))
-        judge.machine.status.transition = transition
+        past, apart = self._past.pop(judge.route, (Past(), {}))
+        judge.machine.status.go_on_from(past)
         judge.deployments.recall(apart)
 
     def take(self) -> list[str]:

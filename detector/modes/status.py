@@ -1,5 +1,7 @@
 """What a scope remembers."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from detector.modes.damping import Damping
@@ -7,6 +9,14 @@ from detector.modes.state import State
 from topics.control import Evidence
 
 NO_EVIDENCE = Evidence()
+
+
+class Past(NamedTuple):
+    """What is kept of a scope that is let go: no name is given twice, no order carried out twice."""
+
+    transition: int = 0
+    notices: int = 0
+    accepted_at: float = 0.0
 
 
 class Status(msgspec.Struct):
@@ -45,3 +55,12 @@ class Status(msgspec.Struct):
     probe_share: float = 1.0
     probes_per_s: float | None = None
     damping: Damping = msgspec.field(default_factory=Damping)
+
+    @property
+    def past(self) -> Past:
+        """What goes on if the scope is let go and met again."""
+        return Past(self.transition, self.notices, self.accepted_at)
+
+    def go_on_from(self, past: Past) -> None:
+        """Go on counting from there."""
+        self.transition, self.notices, self.accepted_at = past

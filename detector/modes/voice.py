@@ -64,8 +64,8 @@ class ScopeVoice:
 
     def go_on_from(self, lost: Status, now: float) -> list[Decision]:
         """Go on counting where a judgement was that has been lost; what was active then is so no more."""
-        self.status.transition, self.status.notices = lost.transition, lost.notices
-        self.status.accepted_at, self.status.overdue = lost.accepted_at, lost.overdue
+        self.status.go_on_from(lost.past)
+        self.status.overdue = lost.overdue
         if lost.state not in (State.ACTIVE, State.RECOVERING):
             return []
         self.status.mode, self.status.reason = lost.mode, "judging this scope failed: it begins anew"
