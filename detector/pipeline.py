@@ -204,6 +204,7 @@ class Pipeline:
         while self.held:
             yield self.settle()
         if not ended and (said := self._silence.look(now, self._routes.values())):
+            self._dirty.setdefault(next(reversed(self._routes)), [None, None])  # one snapshot will tell of it
             yield said
         hushed = ended or self._silence.open
         for route, judge in list(self._routes.items()):
@@ -364,6 +365,7 @@ class Pipeline:
         if judge.route not in self._routes and len(self._routes) >= self._caps.routes:
             self._evict()
         self._routes[judge.route] = judge
+        self._silence.recall(judge.common)
         self._restored_to = max(self._restored_to, judge.covers[0])
         return judge.route
 

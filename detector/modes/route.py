@@ -32,6 +32,7 @@ from topics.control import Override
 from topics.scope import scope_of
 from topics.telemetry import Evaluation, TelemetryRecord
 
+NONE_YET = -1  # an odd number, see `CommonSilence`
 _LOOK_FOR_CREEP_S = 60
 _LONGEST_GAP_S = 86_400  # attempts to revert are made through longer gaps, but not for years
 
@@ -43,6 +44,7 @@ class RouteJudge(ScopeJudge):
         covers: next offset of telemetry and of evaluations: everything below is part of this state.
         inbox: calls that may wait before they are judged; `settle` judges them.
         deployments: those that are, or lately were, at fault alone.
+        common: number of the last silence of most routes together, or of its end.
         late, clamped: records as in `Counts`.
         due: a tick before it (Unix seconds) changes nothing.
     """
@@ -62,11 +64,12 @@ class RouteJudge(ScopeJudge):
         self._history_s = plan.history_s
         self.inbox = Inbox()
         self.covers = [0, 0]
+        self.common = NONE_YET
         self.late = self.clamped = 0
 
     def instead_of(self, lost: "RouteJudge") -> list[Decision]:
         """Take the place of a judge that has failed: what was counted goes on, all else begins anew."""
-        self.covers = lost.covers
+        self.covers, self.common = lost.covers, lost.common
         self.late, self.clamped = lost.late, lost.clamped
         self._judged, self.now, self._stepped = lost.judged, lost.now, lost.now
         self.armed = lost.armed
@@ -368,6 +371,7 @@ class RouteJudge(ScopeJudge):
         return super().state() | {
             "route": self.route,
             "covers": self.covers,
+            "common": self.common,
             "boundary": self._clock.boundary if self._clock.started else None,
             "watermark": self._clock.watermark.value,
             "counts": [self.late, self.clamped],
@@ -377,7 +381,7 @@ class RouteJudge(ScopeJudge):
 
     def load(self, state: Mapping[str, Any]) -> None:
         """See `ScopeJudge.load`."""
-        self.covers = list(state["covers"])
+        self.covers, self.common = list(state["covers"]), state["common"]
         self._clock.watermark.value = state["watermark"]
         if state["boundary"] is not None:
             self._clock.move(state["boundary"])

@@ -3,7 +3,8 @@
 Looked at by each tick of a partition. A route's own notice waits some seconds past its bound; if by
 then more than half of the partition's routes are silent, one notice with scope `*` is made and their
 own ones are not. It is numbered by the time of the last record, so that after a restore the same
-silence has the same name.
+silence has the same name. The number goes into each route's own state; the greatest of them tells
+whoever takes the partition over whether a silence is open whose end is still to be said.
 """
 
 import math
@@ -11,7 +12,7 @@ from collections.abc import Collection
 
 from detector.contract.model import Contract
 from detector.modes.decision import Decision, Kind, event_id
-from detector.modes.route import RouteJudge
+from detector.modes.route import NONE_YET, RouteJudge
 from topics.control import Evidence
 
 EVERYTHING = "*"
@@ -29,38 +30,39 @@ class CommonSilence:
         )
         self._digest = contract.digest
         self._partition = partition
-        self._open: Decision | None = None
+        self._number = NONE_YET
         self._looked = -math.inf
 
     @property
     def open(self) -> bool:
         """Whether the telemetry is gone now."""
-        return self._open is not None
+        return self._number % 2 == 0
+
+    def recall(self, number: int) -> None:
+        """A restored route has been told of this number."""
+        if self._mode is not None:
+            self._number = max(self._number, number)
 
     def look(self, now: float, routes: Collection[RouteJudge]) -> list[Decision]:
         """Compare the routes' silence with their habits; `now` is event time, Unix seconds."""
-        if self._mode is None or len(routes) < _LEAST_ROUTES or 0 <= now - self._looked < _LOOK_S:
+        few = len(routes) < _LEAST_ROUTES and not self.open
+        if self._mode is None or few or 0 <= now - self._looked < _LOOK_S:
             return []
         self._looked = now
         silent = sum(route.silent(now) for route in routes)
         gone = 2 * silent > len(routes)
         if gone == self.open:
             return []
-        if not gone:
-            over = self._say("deactivated", now, silent, len(routes), "telemetry is back")
-            self._open = None
-            return [over]
-        last = math.floor(max(route.newest for route in routes))
-        reason = f"{silent} of {len(routes)} routes fell silent together: the telemetry is gone"
-        self._open = self._say("activated", now, silent, len(routes), reason, 2 * last)
-        return [self._open]
-
-    def _say(
-        self, kind: Kind, now: float, silent: int, routes: int, reason: str, number: int | None = None
-    ) -> Decision:
-        mode = self._mode.name if self._mode else ""
         # Even numbers begin a silence, odd ones end it.
-        transition = number if number is not None else (self._open.transition if self._open else 0) + 1
+        self._number = 2 * math.floor(max(route.newest for route in routes)) if gone else self._number + 1
+        for route in routes:
+            route.common = self._number
+        lost = f"{silent} of {len(routes)} routes fell silent together: the telemetry is gone"
+        kind: Kind = "activated" if gone else "deactivated"
+        return [self._say(kind, now, silent, len(routes), lost if gone else "telemetry is back")]
+
+    def _say(self, kind: Kind, now: float, silent: int, routes: int, reason: str) -> Decision:
+        mode = self._mode.name if self._mode else ""
         return Decision(
             kind=kind,
             scope=EVERYTHING,
@@ -74,8 +76,8 @@ class CommonSilence:
             fallbacks={},
             primary_share=1.0,
             probes_per_s=None,
-            transition=transition,
-            event_id=event_id(f"{EVERYTHING}{self._partition}", transition),
+            transition=self._number,
+            event_id=event_id(f"{EVERYTHING}{self._partition}", self._number),
             at=now,
             on_expiry="revert",
             hold_max_s=0.0,

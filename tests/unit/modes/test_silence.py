@@ -64,17 +64,60 @@ def test_few_routes_are_never_everything():
 
 
 def test_the_same_silence_has_the_same_name_after_a_restore():
-    """A pipeline restored while everything is silent names that silence as the one before did."""
-    pipeline = spoken(dict.fromkeys("abcde", 20))
-    (said,) = [decision for second in range(20, 60) for decision in pipeline.tick(START + second)]
-    other = Pipeline(CONTRACT, partition=3)
+    """A pipeline restored from before the silence was told of names it as the one before did."""
+    pipeline, other = spoken(dict.fromkeys("abcde", 20)), Pipeline(CONTRACT, partition=3)
     for route in "abcde":
         other.restore(pipeline.snapshot(route))
+    (said,) = [decision for second in range(20, 60) for decision in pipeline.tick(START + second)]
 
     (again,) = other.tick(START + 61)
 
     assert (again.event_id, again.transition) == (said.event_id, said.transition)
     assert (said.scope, said.disposition) == ("*", "notice")
+
+
+def taken_over(saved, contract=CONTRACT):
+    """A pipeline that takes over with the snapshots there are."""
+    other = Pipeline(contract, partition=3)
+    for data in saved.values():
+        other.restore(data)
+    return other
+
+
+@pytest.mark.parametrize("gone_s", [5, 0], ids=["silent still", "back before the first look"])
+def test_the_end_of_a_common_silence_is_told_once_after_a_takeover(gone_s):
+    """One snapshot more tells that it is open, and one that it is over; nothing is said twice."""
+    pipeline = spoken(dict.fromkeys("abcde", 20))
+    saved = {route: pipeline.snapshot(route) for route in "abcde"}
+    (began,) = [decision for second in range(20, 60) for decision in pipeline.tick(START + second)]
+    (told,) = pipeline.dirty()
+    saved[told] = pipeline.snapshot(told)
+
+    other = taken_over(saved)
+    assert heard(other, 60 + gone_s, since=60) == []
+    for offset, route in enumerate("abcde", 1000):
+        other.step([TelemetryRecord(event_time=START + 66, route=route)], [offset], [START + 66])
+    for route in "abcde":
+        saved[route] = other.snapshot(route)
+    (over,) = [decision for second in range(67, 70) for decision in other.tick(START + second)]
+    assert (over.kind, over.transition) == ("deactivated", began.transition + 1)
+
+    saved |= {route: other.snapshot(route) for route in other.dirty()}
+    assert heard(taken_over(saved), 72, since=70) == []
+
+
+def test_a_common_silence_that_nobody_asks_for_any_more_keeps_no_route_quiet():
+    """The contract taken over with has no such mode; nor does it matter that few routes are left."""
+    pipeline = spoken(dict.fromkeys("abcde", 20))
+    heard(pipeline, 60)
+    saved = {route: pipeline.snapshot(route) for route in "abcde"}
+    none = taken_over(saved, replace(CONTRACT, modes={}))
+    few = taken_over({route: saved[route] for route in "ab"})
+    few.step([TelemetryRecord(event_time=START + 66, route="a")], [1000], [START + 66])
+
+    assert not none._silence.open
+    assert few._silence.open
+    assert heard(few, 68, since=67) == [(67, "deactivated", "*"), (67, "activated", "b")]
 
 
 @pytest.mark.parametrize("mode", ["error_spike", "renamed"])
