@@ -240,8 +240,11 @@ class ScopeJudge:
         learnt = [name for name in drifts if name not in held]
         self.findings.accepted((*learnt, *crept))
         self.findings.refresh()
-        decisions = self.machine.accept(self._stepped, order, learnt, crept, held)
-        self._step(self._stepped, decisions)
+        at = max(self._stepped, self.now)
+        if at == -math.inf:  # of this scope there are no calls yet
+            return self.machine.accept(order.issued_at, order, learnt, crept, held)
+        decisions = self.machine.accept(at, order, learnt, crept, held)
+        self._step(at, decisions)
         return decisions
 
     def state(self) -> dict[str, Any]:

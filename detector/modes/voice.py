@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from detector.contract.model import Contract
+from detector.contract.model import Contract, Mode
 from detector.modes.catalog import meaning
 from detector.modes.decision import Decision, Kind, event_id
 from detector.modes.state import State
@@ -13,6 +13,7 @@ from detector.modes.status import NO_EVIDENCE, Status
 from topics.control import USUAL_SHARE, Disposition, Evidence, Override
 from topics.scope import split_scope
 
+_NO_MODE = Mode(name="", when="")  # what holds where nothing is stated
 RAMP = (0.1, 0.5, 1.0)  # share of calls to the primary, a second each
 
 
@@ -120,7 +121,7 @@ class ScopeVoice:
         acts = disposition == "act"
         number = status.transition if acts else status.notices
         active = self.engaged if acts else kind == "activated"
-        stated = contract.modes.get(mode)
+        stated = contract.modes.get(mode, _NO_MODE)
         return Decision(
             kind=kind,
             scope=self.scope,
@@ -129,7 +130,7 @@ class ScopeVoice:
             partition=self._partition,
             state="active" if active else "inactive",
             mode=mode,
-            modes=self._still_holding(status.modes) if acts else (mode,),
+            modes=self._still_holding(status.modes) if acts else (mode,) if mode else (),
             muted=self._still_holding(status.muted) if acts else (),
             fallbacks=contract.fallbacks_for(mode, route) if active else {},
             primary_share=self._share() if active else 1.0,
@@ -137,8 +138,8 @@ class ScopeVoice:
             transition=number,
             event_id=event_id(self.scope if acts else f"{self.scope}/notice", number),
             at=now,
-            on_expiry=stated.on_expiry if stated else "revert",
-            hold_max_s=stated.hold_max_s if stated else 0.0,
+            on_expiry=stated.on_expiry,
+            hold_max_s=stated.hold_max_s,
             next_revert_at=status.next_revert_at if acts and status.state is State.ACTIVE else None,
             damped_until=self._damped_until() if acts and self.engaged else None,
             evidence=evidence if not deployment else _with_share(evidence, status.usual_share),

@@ -1,11 +1,13 @@
 """An operator takes a drift for the new normal: once, said in the audit, and nothing else is let go."""
 
+import msgspec
 import pytest
 
 from detector.contract.model import Mode, PredicateSpec
 from detector.pipeline import Pipeline
-from tests.builders import T0, contract, record, spec
-from topics.control import Override
+from detector.service.statements import content_of
+from tests.builders import T0, contract, evaluation, record, spec
+from topics.control import Override, decode_control
 
 SUBJECT = contract(
     [
@@ -96,7 +98,18 @@ def test_where_nothing_drifts_the_audit_says_so():
     (said,) = pipeline.accept(order())
 
     assert said.reason.endswith("; nothing drifts")
-    assert said.disposition == "notice"
+    assert (said.disposition, said.mode, said.modes, said.hold_max_s) == ("notice", "", (), 600.0)
+    assert said.at == pipeline.route("chat").now == pytest.approx(T0 + 99.98)
+    assert decode_control(msgspec.json.encode(content_of(said))).issued_at == said.at
+
+
+def test_an_order_on_a_route_without_calls_is_told_at_its_own_time():
+    """Only a verdict has come for it so far."""
+    pipeline = Pipeline(SUBJECT)
+    pipeline.step_evaluations([evaluation(1, route="chat")], [0], [T0 + 1])
+    (said,) = pipeline.accept(order())
+
+    assert said.at == T0 + 140.0
 
 
 def test_answers_that_are_short_for_good_can_be_accepted():
