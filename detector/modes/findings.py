@@ -2,6 +2,7 @@
 
 A sequential judge's evidence names the record at which it flipped. A window's names the last record,
 in arrival order, of the panes that had been closed: the newest that the window could have held.
+That of verdicts that come later names the last one that counted, on the topic where it lies.
 """
 
 import math
@@ -27,9 +28,9 @@ class Findings:
         closed: the last record of all closed panes.
     """
 
-    def __init__(self, judges: Mapping[str, Judge], topic: str, partition: int) -> None:
+    def __init__(self, judges: Mapping[str, Judge], topics: tuple[str, str], partition: int) -> None:
         self._judges = judges
-        self._topic = topic
+        self._topics = topics  # of telemetry, of evaluations
         self._partition = partition
         self.holds: dict[str, Evidence] = {}
         self.unusable: set[str] = set()
@@ -38,6 +39,7 @@ class Findings:
         self._left_out: dict[str, tuple[str, int]] = {}  # whose, and how many, when one looked last
         self.closed: Place = (-1, 0.0)
         self._open: dict[int, Place] = {}
+        self._verdicts: dict[str, Place] = {}  # by evaluation, of those that are asked for
 
     def note(self, segment: Segment) -> None:
         """Remember the last record of each pane."""
@@ -54,12 +56,15 @@ class Findings:
             for second in [second for second in self._open if second < boundary]:
                 self.closed = max(self.closed, self._open.pop(second))
 
-    def refresh(self, place: Place | None = None, topic: str = "") -> bool:
+    def note_verdict(self, evaluation: str, place: Place) -> None:
+        """Remember the last verdict that counted."""
+        if any(judge.spec.evaluation == evaluation for judge in self._judges.values()):
+            self._verdicts[evaluation] = place
+
+    def refresh(self, place: Place | None = None) -> bool:
         """Bring what holds up to date and return whether it changed.
 
-        Args:
-            place: the record that new evidence points at; None: the last one of the closed panes.
-            topic: where it lies, if not on the telemetry topic.
+        `place`: the record that new evidence points at; None: the last one of the closed panes.
         """
         changed = False
         for name, judge in self._judges.items():
@@ -67,7 +72,7 @@ class Findings:
                 continue
             changed = True
             if judge.latched:
-                self.holds[name] = self.evidence(name, place or self.closed, topic)
+                self.holds[name] = self.evidence(name, place or self.closed)
             else:
                 del self.holds[name]
         return changed
@@ -130,9 +135,11 @@ class Findings:
         for name in names:
             self._crept.pop(name, None)
 
-    def evidence(self, name: str, place: Place, topic: str = "") -> Evidence:
-        """A predicate's verdict as evidence that points at a record."""
-        verdict = self._judges[name].verdict
+    def evidence(self, name: str, place: Place) -> Evidence:
+        """A predicate's verdict as evidence that points at a record, or at the last of the late verdicts."""
+        verdict, evaluation = self._judges[name].verdict, self._judges[name].spec.evaluation
+        if evaluation:
+            place = self._verdicts.get(evaluation, (-1, place[1]))
         return Evidence(
             predicate=name,
             value=verdict.value,
@@ -140,7 +147,7 @@ class Findings:
             samples=verdict.samples,
             window_s=verdict.window_s,
             event_time=place[1],
-            topic=topic or self._topic,
+            topic=self._topics[bool(evaluation)],
             partition=self._partition,
             offset=place[0],
             detail=verdict.detail,
@@ -156,6 +163,7 @@ class Findings:
             "left_out": self._left_out,
             "closed": self.closed,
             "open": self._open,
+            "verdicts": self._verdicts,
         }
 
     def load(self, state: dict[str, Any], holds: dict[str, Evidence]) -> None:
@@ -167,3 +175,4 @@ class Findings:
         self._left_out = {name: (whose, n) for name, (whose, n) in state.get("left_out", {}).items()}
         self.closed = (state["closed"][0], state["closed"][1])
         self._open = {int(second): (place[0], place[1]) for second, place in state["open"].items()}
+        self._verdicts = {name: (place[0], place[1]) for name, place in state["verdicts"].items()}

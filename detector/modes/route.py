@@ -55,7 +55,6 @@ class RouteJudge(ScopeJudge):
         self.route = route
         self.deployments = Deployments(plan, route, clock)
         self._tellers = [(name, self.judges[name]) for name in plan.apart_walkers]
-        self._evaluations_topic = plan.topics[1]
         self._silences = [judge for judge in self.judges.values() if isinstance(judge, Absence)]
         self._shortest_silence_s = min((judge.spec.after_s for judge in self._silences), default=math.inf)
         self.late_verdicts = LateVerdicts(self.judges.values())
@@ -360,10 +359,14 @@ class RouteJudge(ScopeJudge):
     def _take_verdict(self, verdict: Coming, decisions: list[Decision]) -> None:
         if verdict.evaluation.deployment in self.deployments.avoided:
             self.late_verdicts.skipped += 1
-        elif self.late_verdicts.take(verdict, self.now, engaged=self.machine.engaged):
+            return
+        flipped = self.late_verdicts.take(verdict, self.now, engaged=self.machine.engaged)
+        at = verdict.evaluation.event_time
+        if flipped is not None:
+            self.findings.note_verdict(verdict.evaluation.name, (verdict.offset, at))
+        if flipped:
             self._flush()
-            at = verdict.evaluation.event_time
-            self.findings.refresh((verdict.offset, at), self._evaluations_topic)
+            self.findings.refresh()
             self._step(max(self.now, at), decisions)
 
     def state(self) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class ScopeJudge:
         self.machine = ScopeMachine(contract, scope_of(route, deployment), plan.partition, panic)
         self.probing = Probing(contract, route, self.judges)
         self.attribution = Attribution(self.judges, plan.acting) if plan.attributes else None
-        self.findings = Findings(self.judges, plan.topics[0], plan.partition)
+        self.findings = Findings(self.judges, plan.topics, plan.partition)
         self.now = self._stepped = -math.inf
         self._tells_from = -math.inf  # calls made since the scope became active and that fail have ended
         # Segments that sequential judges have walked and windows have not taken yet.

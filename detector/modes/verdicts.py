@@ -122,8 +122,10 @@ class LateVerdicts:
     def _passed_over(self, call: bytes) -> bool:
         return bool(self._mask & call[0])
 
-    def take(self, verdict: Coming, now: float, *, engaged: bool) -> bool:
+    def take(self, verdict: Coming, now: float, *, engaged: bool) -> bool | None:
         """Judge a verdict, skip it or let it wait for its call; return whether a judge flipped.
+
+        None: it was not judged.
 
         Args:
             verdict: a new one, or one that has waited.
@@ -141,7 +143,7 @@ class LateVerdicts:
         self.unjoined += standing is Standing.UNJOINED
         self.judged += standing is Standing.COUNTS
         if standing is not Standing.COUNTS:
-            return False
+            return None
         flips = [
             judge.judge_verdicts((0,), (evaluation,))
             for judge in self.judges

@@ -242,3 +242,39 @@ def test_a_slow_judge_of_many_probes_is_still_heard(restored):
     assert counted["judged"] > 0.2 * 300 * per_s
     assert counted["judged"] + counted["skipped"] == sum(counted.values())
     assert len(late.state()["by_primary"]) <= 8192
+
+
+UNUSABLE = contract([spec("rate", name="bad", field="", evaluation="hallucination", ceiling=0.05)])
+
+
+def half_bad(pipeline, n):
+    """Give it verdicts, every second bad, at even offsets, and between them others that nobody asks for."""
+    said = []
+    for i in range(n):
+        for offset, name in ((2 * i, "hallucination"), (2 * i + 1, "unasked")):
+            verdict = evaluation(5 + i / 100, name=name, request_id=f"x{i}", failed=i % 2 == 0)
+            said += pipeline.step_evaluations([verdict], [offset], [verdict.event_time])
+    return said
+
+
+@pytest.mark.parametrize("calls", [0, 50])
+def test_that_a_predicate_of_them_is_unusable_points_at_a_verdict(calls):
+    """At the one that told, and not at a call, which has nothing to do with it."""
+    pipeline = Pipeline(UNUSABLE)
+    for i in range(calls):
+        pipeline.step([record(i / 10, request_id=f"{i}")], [i], [T0 + i / 10])
+    (notice,) = half_bad(pipeline, 100)
+
+    assert "is unusable" in notice.reason
+    assert (notice.evidence.topic, notice.evidence.offset % 2) == ("llm.evaluations", 0)
+    assert notice.evidence.event_time == pytest.approx(T0 + 5 + notice.evidence.offset / 200)
+
+
+def test_the_last_one_that_counted_is_known_after_a_restore():
+    """A verdict that nobody asks for came after it; evidence at a pane's end points at it all the same."""
+    pipeline, taken = Pipeline(UNUSABLE), Pipeline(UNUSABLE)
+    half_bad(pipeline, 20)
+    taken.restore(pipeline.snapshot("chat"))
+    found = taken.route("chat").findings.evidence("bad", (7, T0))
+
+    assert (found.topic, found.offset, found.event_time) == ("llm.evaluations", 38, T0 + 5.19)
