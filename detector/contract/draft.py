@@ -23,6 +23,11 @@ def shown(name: object) -> str:
     return text if len(text) <= 64 else text[:60] + "..." + text[-1]
 
 
+def plain(text: str) -> str:
+    """Text from the file as it stands, to be copied; what is not safe to print as in messages."""
+    return text if text.isprintable() and len(text) <= LONGEST_NAME else shown(text)
+
+
 def nearest(name: str, known: list[str], otherwise: str = "") -> str:
     """Advice that names the nearest known word, else lists what there is."""
     close = get_close_matches(name[:LONGEST_NAME], known[:_MOST_COMPARED], n=1)
@@ -30,7 +35,7 @@ def nearest(name: str, known: list[str], otherwise: str = "") -> str:
         return f"did you mean {close[0]!r}?"
     if not known:
         return otherwise
-    listed = ", ".join(known[:16]) + (", ..." if len(known) > 16 else "")
+    listed = ", ".join(map(plain, known[:16])) + (", ..." if len(known) > 16 else "")
     return f"known: {listed}" + (f"; {otherwise}" if otherwise else "")
 
 
@@ -126,7 +131,7 @@ class Draft:
             return self._filter(node, path)
         if not isinstance(node, Listing):
             wanted = f"a list of {key.kind}" if key.kind != "list" else "a list"
-            advice = f"write [{node.text}]" if isinstance(node, Scalar) and node.text else ""
+            advice = f"write [{plain(node.text)}]" if isinstance(node, Scalar) and node.text else ""
             self._wrong_type(path, node, wanted, advice)
             return None
         if key.filled and not node.items:

@@ -162,3 +162,20 @@ def test_an_error_names_the_first_error_and_counts_the_rest() -> None:
     """One line is enough for a log."""
     with pytest.raises(ContractError, match=r"^c.yaml:1:10 wrong-version .* \(and 1 more\)$"):
         load_contract("version: 3\nmodes: {}\n", "c.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'predicates: {a: {type: divergence, field: input_tokens, by: "\\e[31m\\e]0;x\\a"}}',
+        'predicates: {"\\e[31m": {type: absence, after_s: 1}, b: {type: absence, after_s: 1}}\n'
+        "modes: {m: {when: zzzzzzzz}}",
+    ],
+    ids=["what is to be a list", "names that are known"],
+)
+def test_no_advice_holds_what_a_terminal_would_obey(text):
+    """What is copied from the file into advice is escaped as it is in messages."""
+    found = check_text(f"version: 1\n{text}\n")
+
+    assert any(r"\x1b[31m" in each.advice for each in found)
+    assert all((each.message + each.advice).isprintable() for each in found)
