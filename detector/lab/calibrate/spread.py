@@ -133,7 +133,7 @@ def _within(cells: Counted, strata: int, bins: int) -> float:
 
 def _dispersion(table: Ints) -> tuple[float, int]:
     """(Pearson's X^2 of neighbouring blocks, its degrees of freedom)."""
-    bins = table.shape[1]
+    bins = max(1, int(table.any(axis=0).sum()))  # one that nothing falls into asks for no longer blocks
     before = np.concatenate([[0], np.cumsum(table.sum(axis=1))])
     cuts = [0]
     while len(cuts) < 40_000:

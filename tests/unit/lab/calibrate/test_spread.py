@@ -67,6 +67,16 @@ def test_the_design_effect_of_clusters_is_their_size(size: int) -> None:
     assert spread.design_effect(table) == pytest.approx(size, rel=0.1)
 
 
+def test_bins_that_nothing_falls_into_tell_nothing_of_dependence() -> None:
+    """Those of what was never seen are there all the same; blocks are no longer for them."""
+    seconds = np.arange(4000)
+    table = np.zeros((len(seconds), 2), np.int64)
+    table[seconds, (seconds // 7) % 2] = 10
+    with_empty = np.pad(table, ((0, 0), (3, 5)))
+
+    assert spread.design_effect(with_empty) == spread.design_effect(table) > 3
+
+
 def test_what_is_tolerated_grows_with_the_wander() -> None:
     """d0 and thresholds are monotone in how far healthy traffic strays, and keep their floors."""
     calm, some, much = (measured(wandering(amount)) for amount in (0.0, 0.3, 0.8))
