@@ -16,7 +16,7 @@ from detector.modes.route import NONE_YET, RouteJudge
 from topics.control import Evidence
 
 EVERYTHING = "*"
-_LEAST_ROUTES = 4
+_LEAST_ROUTES = 2  # of one nobody can say whether it is the telemetry
 _LOOK_S = 0.25  # to ask every route takes a while where there are thousands
 
 

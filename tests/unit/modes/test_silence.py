@@ -56,11 +56,19 @@ def test_most_routes_together_are_one_notice():
     assert [(kind, scope) for _, kind, scope in heard(pipeline, 70, since=64)] == [("deactivated", "*")]
 
 
-def test_few_routes_are_never_everything():
-    """Three routes that stop are three notices: too few to blame the telemetry."""
-    pipeline = spoken(dict.fromkeys("abc", 20))
+@pytest.mark.parametrize(("stops", "told"), [("a", {"a"}), ("ab", {"*"}), ("abc", {"*"})])
+def test_a_route_alone_is_never_everything(stops, told):
+    """Of two or three that stop together it is the telemetry; one that is the only one is itself."""
+    pipeline = spoken(dict.fromkeys(stops, 20))
 
-    assert {scope for _, _, scope in heard(pipeline, 70)} == {"a", "b", "c"}
+    assert {scope for _, _, scope in heard(pipeline, 70)} == told
+
+
+def test_of_three_routes_one_that_stops_is_said_of_itself():
+    """The others go on, so the telemetry is there."""
+    pipeline = spoken({"a": 20, "b": 70, "c": 70}, seconds=70)
+
+    assert {scope for _, _, scope in heard(pipeline, 75, since=70)} == {"a"}
 
 
 def test_the_same_silence_has_the_same_name_after_a_restore():
