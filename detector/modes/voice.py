@@ -10,6 +10,7 @@ from detector.modes.catalog import meaning
 from detector.modes.decision import Decision, Kind, event_id
 from detector.modes.state import State
 from detector.modes.status import NO_EVIDENCE, Status
+from detector.predicates.bernoulli import CALLS_BEFORE
 from topics.control import USUAL_SHARE, Disposition, Evidence, Override
 from topics.scope import split_scope
 
@@ -47,9 +48,13 @@ class ScopeVoice:
     def unusable(self, now: float, mode: str, evidence: Evidence) -> Decision:
         """Say that a predicate cannot be used on this traffic."""
         spec = self._contract.predicates.get(evidence.predicate)
-        learnt = spec is None or spec.learnable
-        advice = "calibrate or raise it" if learnt else "raise it, as calibration does not learn it"
-        said = f"is unusable: traffic was never seen within its limit; {advice}"
+        calls, rate = evidence.detail.get(CALLS_BEFORE, 0), evidence.detail.get("rate_before", 1.0)
+        if spec is not None and calls and float(rate) <= spec.ceiling:
+            said = f"is unusable: the {calls} calls before this kept its limit, too few to call it a change"
+        else:
+            learnt = spec is None or spec.learnable
+            advice = "calibrate or raise it" if learnt else "raise it, as calibration does not learn it"
+            said = f"is unusable: traffic was never seen within its limit; {advice}"
         return self.notice(now, mode, evidence, f"{evidence.predicate} {said}")
 
     def crept(self, now: float, mode: str, evidence: Evidence, since: str) -> Decision:

@@ -37,6 +37,7 @@ from detector.windows.shares import Flagged, Share
 # of other times.
 _CHRONIC = 4.0
 _FOUND_WITHIN_S = 10.0
+CALLS_BEFORE = "calls_before"  # a breach that says nothing: how many calls there were to hold it against
 # Nobody's healthy traffic. Half would be too, but half of some eight calls often fail where a third do.
 _ALL_BUT_ALL = 0.9
 # Normal quantile of the interval. The test stops where the rate looks worst, so that 1.96 would hold the
@@ -236,6 +237,8 @@ class BernoulliJudge(JudgeBase, ABC):
         self.latched = not self._unusable
         outcome = Outcome.UNUSABLE if self._unusable else Outcome.BREACH
         detail |= {"evidence": self._test.evidence, "design_effect": self._phi}
+        if self._unusable and before[0]:
+            detail |= {CALLS_BEFORE: before[0], "rate_before": before[1] / before[0]}
         self.verdict = Verdict(outcome, value, self.spec.ceiling, samples, detail=detail)
         self._relapses = self._relapses.breached(healthy)
         again = self._relapses.level

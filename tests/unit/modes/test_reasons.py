@@ -69,3 +69,13 @@ def test_to_calibrate_is_no_advice_where_calibration_learns_nothing():
 
     assert told["repeats"].endswith("raise it, as calibration does not learn it")
     assert told["slow"].endswith("calibrate or raise it")
+
+
+def test_calls_that_kept_a_limit_are_not_said_to_have_broken_it():
+    """A hundred good ones are too few to tell an eighth of slow ones from how the traffic always is."""
+    calls = stream(60, lambda at, name, draw: {"latency_s": 0.4 if at >= 4 and draw.random() < 0.08 else 0.1})
+    (notice,) = [each for each in Pipeline(contract([SLOW])).step(*calls.args()) if "unusable" in each.reason]
+
+    assert notice.disposition == "notice"
+    assert "never seen within" not in notice.reason
+    assert "kept its limit, too few to call it a change" in notice.reason
