@@ -334,7 +334,8 @@ def _series(seconds: Ints, judged: Ints, bad: Ints) -> tuple[tuple[float, float]
     """Share of bad calls over at most some hundred blocks of time."""
     first, last = int(seconds[0]), int(seconds[-1]) + 1
     width = max(60, (last - first) // _POINTS)
-    slot = (seconds - first) // width
+    # What is left over at the end belongs to the last one: a share of two calls would be no share.
+    slot = np.minimum((seconds - first) // width, max(0, (last - first) // width - 1))
     n = np.bincount(slot, weights=judged)
     x = np.bincount(slot, weights=bad)
     return tuple((first + (i + 0.5) * width, float(x[i] / n[i])) for i in np.flatnonzero(n))

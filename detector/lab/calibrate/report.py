@@ -1,10 +1,12 @@
 """A calibration for people, on the terminal, and as one JSON document."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from detector.lab.calibrate.learn import CalibrateResult, Learnt
 from detector.lab.calibrate.said import when
+from detector.lab.calibrate.shares import WITHIN_S
 from detector.lab.words import counted
 from detector.predicates.base import WEEK_S
 
@@ -64,7 +66,7 @@ def as_text(result: CalibrateResult) -> str:
         lines.append(f"left out as incidents on {route}: {listed}{more}")
     lines += [
         "",
-        f"{'':22} {'healthy':>20} {'held to':>12} {'phi':>6} {'found in 10 s':>13} {'false/week':>10}",
+        f"{'':22} {'healthy':>20} {'held to':>12} {'phi':>6} {'found':>16} {'false/week':>10}",
     ]
     route = ""
     for one in result.learnt:
@@ -96,15 +98,20 @@ def line(one: Learnt) -> str:
         healthy = f"{found.rate:.3%}"
         held = one.spec.ceiling if "ceiling" in one.spec.stated else found.ceiling
         limit = f"{held:.2%}" if found.usable else "unusable"
-        smallest = found.smallest_detectable_rate
-        seen = "nothing" if smallest is None or not found.usable else f"{smallest:.1%}"
+        seen = _found(one.curve if found.usable else (), "{:.1%}")
     else:
         thresholds = found.thresholds_nats
         healthy = f"tolerates {found.tolerance_nats:.3f} nats"
         limit = f"{max(thresholds.values()):.3f} nats" if thresholds else "not judged"
-        ten = dict(one.curve).get(10.0)
-        seen = "nothing" if ten is None else f"{ten:.2f} nats"
+        seen = _found(one.curve, "{:.2f}")
     false = found.false_per_week or 0.0
     mark = "" if found.basis == "guaranteed" else " est."
     name = one.spec.name[:20]
-    return f"{name:20} {healthy:>20} {limit:>12} {found.design_effect:6.2f} {seen:>13} {false:10.2g}{mark}"
+    return f"{name:20} {healthy:>20} {limit:>12} {found.design_effect:6.2f} {seen:>16} {false:10.2g}{mark}"
+
+
+def _found(curve: Sequence[tuple[float, float | None]], how: str) -> str:
+    """The smallest change that is found within ten seconds, or in the first longer time in which any is."""
+    some = ((within_s, value) for within_s, value in curve if within_s >= WITHIN_S and value is not None)
+    within_s, value = next(some, (0.0, None))
+    return "nothing" if value is None else f"{how.format(value)} in {within_s:g} s"
