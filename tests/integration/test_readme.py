@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from detector.contract import example_text
+from detector.gateway import Decision
 from tests.harness.brokers import TestKafka
 from tests.integration.kit import Worker, call, producer, publish, until, workers
 from topics.telemetry import decode_telemetry
@@ -34,6 +36,16 @@ def commands() -> Iterator[list[str]]:
             words = shlex.split(line, comments=True)
             if words and words[0] not in MADE_BY_OTHERS:
                 yield words
+
+
+def clients_code(result: str, arguments: str = '"kafka:9092", "gateway-1"') -> Callable[..., Awaitable[Any]]:
+    """The README's code for a gateway as a function; it returns what stands under a name at the end."""
+    (code,) = blocks("python")
+    code = code.replace('"kafka:9092", "gateway-1"', arguments).replace("        ...", "        pass")
+    body = f"async def main(PREFIX=''):\n{textwrap.indent(code, '    ')}    return {result}\n"
+    names: dict[str, Any] = {}
+    exec(compile(body, "README.md", "exec"), names)
+    return cast(Callable[..., Awaitable[Any]], names["main"])
 
 
 def test_every_command_is_one_of_ours() -> None:
@@ -82,6 +94,36 @@ def test_the_sample_record_is_one() -> None:
     assert [decode_telemetry(block.encode()).route for block in blocks("json")] == ["chat"]
 
 
+@pytest.mark.parametrize(
+    ("decision", "to"),
+    [
+        (Decision(), "eu-1"),
+        (Decision(avoid=("eu-1",)), "eu-2"),
+        (Decision(avoid=("eu-1",), probe=True, probe_deployment="eu-2"), "eu-2"),
+        (Decision(avoid=("eu-1", "eu-2", "us-1")), "eu-1"),
+    ],
+)
+async def test_the_clients_code_keeps_off_a_sick_deployment(
+    monkeypatch: pytest.MonkeyPatch, decision: Decision, to: str
+) -> None:
+    """Calls go to one that is well, and probes to the one that they are to try."""
+
+    class Client:
+        def __init__(self, *_: str) -> None: ...
+
+        async def __aenter__(self) -> "Client":
+            return self
+
+        async def __aexit__(self, *_: object) -> None: ...
+
+        def decide(self, *_: str, **__: str) -> Decision:
+            return decision
+
+    monkeypatch.setattr("detector.gateway.GatewayClient", Client)
+
+    assert await clients_code("deployment")() == to
+
+
 @pytest.mark.slow
 async def test_service_state_tail_and_client_work_as_printed(
     kafka: TestKafka, topic_prefix: str, tmp_path: Path
@@ -128,14 +170,9 @@ async def test_service_state_tail_and_client_work_as_printed(
         assert shown.returncode == 0, complaint
         assert b"error_spike" in state
 
-        (code,) = blocks("python")
-        code = code.replace(
-            '"kafka:9092", "gateway-1"', f'"{kafka.bootstrap}", "gateway-1", topic_prefix=PREFIX'
+        decision = await clients_code("decision", f'"{kafka.bootstrap}", "gateway-1", topic_prefix=PREFIX')(
+            topic_prefix
         )
-        body = "async def main():\n" + textwrap.indent(code, "    ") + "    return decision\n"
-        names: dict[str, object] = {"PREFIX": topic_prefix}
-        exec(compile(body.replace("        ...", "        pass"), "README.md", "exec"), names)
-        decision = await names["main"]()  # type: ignore[operator]
         assert (decision.state, decision.fallbacks) == ("active", ("secondary", "cache", "rule"))
         for verb, expected in (
             ("force", b"inactive"),
