@@ -6,8 +6,18 @@ from typing import Annotated
 import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix
-from detector.cli.ordering import Json, Scope, Wait, Who, give_order, known_scope, named
-from detector.cli.output import print_json
+from detector.cli.ordering import (
+    Json,
+    Scope,
+    Wait,
+    Who,
+    doubt_of,
+    give_order,
+    known_scope,
+    named,
+    see_that_it_can_be_given,
+)
+from detector.cli.output import found_wrong, print_json
 
 
 def accept(
@@ -29,8 +39,8 @@ def accept(
     \b
     detector accept chat --reason "new prompt template, ticket 8" --bootstrap kafka:9092
 
-    Exit code 0: done and in the audit. 1: no detector that judges the scope has applied it in time, or the
-    broker cannot be reached.
+    Exit code 0: done and in the audit. 1: no call of the scope was ever judged, so that nothing is ordered;
+    no detector has applied it in time, or the broker cannot be reached.
     """
     from topics.control import Override
 
@@ -44,6 +54,9 @@ def accept(
         issued_at=now,
         accept=True,
     )
+    see_that_it_can_be_given(order)
+    if doubt := doubt_of(scope, bootstrap, topic_prefix, settings_file):
+        found_wrong(f"{doubt}; nothing is ordered")
     record = give_order(scope, order, wait, bootstrap, topic_prefix, settings_file)
     if json_output:
         print_json(record)

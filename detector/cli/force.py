@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix
-from detector.cli.ordering import Json, Scope, Wait, Who, doubt_route, give_order, known_scope, named
-from detector.cli.output import print_json, wrong_use
+from detector.cli.ordering import Json, Scope, Wait, Who, doubt_of, give_order, known_scope, named
+from detector.cli.output import note, print_json, wrong_use
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST_S = 7 * 86_400
@@ -37,7 +37,7 @@ def force(
     detector unforce chat
 
     Exit code 0: gateways see it. 1: no detector has applied it in time, or the broker cannot be reached. A
-    route of which no call was judged is held all the same, with a warning: its name may be mistyped.
+    scope of which no call was judged is held all the same, with a warning: its name may be mistyped.
     """
     from topics.control import Override
 
@@ -54,7 +54,8 @@ def force(
         issued_at=now,
     )
     record = give_order(scope, order, wait, bootstrap, topic_prefix, settings_file)
-    doubt_route(scope, bootstrap, topic_prefix, settings_file)
+    if doubt := doubt_of(scope, bootstrap, topic_prefix, settings_file):
+        note(f"detector: warning: {doubt}")
     if json_output:
         print_json(record)
         return

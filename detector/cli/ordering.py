@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
-from detector.cli.output import found_wrong, note, wrong_use
+from detector.cli.output import found_wrong, wrong_use
 
 if TYPE_CHECKING:
     from topics.control import ControlRecord, Override
@@ -39,7 +39,7 @@ def give_order(
     from detector.service.orders import NotAppliedError, NothingForcedError, give
 
     if order is not None:
-        _see_that_it_can_be_given(order)
+        see_that_it_can_be_given(order)
     settings = read_settings(bootstrap, topic_prefix, settings_file)
     try:
         return asyncio.run(give(settings, scope, order, within_s=wait))
@@ -52,27 +52,22 @@ def give_order(
         unreachable(settings.bootstrap, error)
 
 
-def doubt_route(
+def doubt_of(
     scope: str, bootstrap: Bootstrap, topic_prefix: TopicPrefix, settings_file: SettingsFile
-) -> None:
-    """Warn where no call of the scope's route was ever judged; what cannot be found out is no warning."""
+) -> str | None:
+    """What to say where no call of the scope was ever judged; None also where that cannot be found out."""
     import asyncio
 
     from aiokafka.errors import KafkaError
 
-    from detector.service.known import near_names
-    from topics.scope import split_scope
+    from detector.service.inspect import NothingHereError
+    from detector.service.known import doubt
 
-    route, _ = split_scope(scope)
     settings = read_settings(bootstrap, topic_prefix, settings_file)
     try:
-        near = asyncio.run(asyncio.wait_for(near_names(settings, route), _LOOKED_FOR_S))
-    except (KafkaError, OSError):
-        return
-    if near is None:
-        return
-    names = f"; near it: {', '.join(near)}" if near else ""
-    note(f"detector: warning: no call of route {route!r} has been judged yet{names}")
+        return asyncio.run(asyncio.wait_for(doubt(settings, scope), _LOOKED_FOR_S))
+    except (KafkaError, NothingHereError, OSError):
+        return None
 
 
 def known_scope(scope: str) -> str:
@@ -99,7 +94,7 @@ def known_scope(scope: str) -> str:
     return scope
 
 
-def _see_that_it_can_be_given(order: "Override") -> None:
+def see_that_it_can_be_given(order: "Override") -> None:
     """Wrong use where every worker would refuse the order, which would lie on its topic and never be applied.
 
     So is an order without a reason: whoever finds it in the audit could not ask why.

@@ -296,6 +296,11 @@ class Deployments:
         self.avoided, self.judged_apart = set(state["avoided"]), state["judged_apart"]
 
 
+def named_in(state: Mapping[str, Any]) -> set[str]:
+    """Names of the deployments that a saved state knows of."""
+    return (DeploymentShares.named_in(state["shares"]) | {*state["judges"], *state["transitions"]}) - {""}
+
+
 def _detail(culprit: Culprit) -> dict[str, float | str]:
     others: Sequence[float] = culprit.others
     return {

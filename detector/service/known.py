@@ -1,34 +1,62 @@
-"""Which routes an installation has judged calls of: for somebody who names one and may have mistyped it."""
+"""What an installation has judged calls of: for somebody who names a scope and may have mistyped it."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 
+import msgspec
+
+from detector.modes.deployments import named_in
+from detector.service.inspect import see_that_there_is
 from detector.service.settings import Settings
 from detector.service.snapshots import SnapshotReader
 from detector.service.topics_admin import partition_count
+from detector.windows.shares import MOST_DEPLOYMENTS
 from topics.names import topics
 from topics.partitioner import partition_for
+from topics.scope import split_scope
 
 _NEAR = 3
 
 
-async def near_names(settings: Settings, route: str) -> list[str] | None:
-    """None where calls of the route were judged; else the names most like it, perhaps none.
+async def doubt(settings: Settings, scope: str) -> str | None:
+    """What speaks against a scope, with the names most like it; None where calls of it were judged.
 
-    A new route is known once its first snapshot is written, some seconds after its first call.
+    A new route is known once its first snapshot is written, some seconds after its first call. Of a route
+    whose calls name no deployments, or more than are told apart, nothing speaks against any.
 
     Raises:
         KafkaError: the broker cannot be reached.
+        NothingHereError: it has no snapshots of this installation.
     """
     options, topic = settings.client_options(), topics(settings.topic_prefix).snapshots.name
+    await see_that_there_is(settings, topic)
+    route, deployment = split_scope(scope)
     number = await partition_count(options, topic) if not settings.embedded else settings.data_partitions
     home = partition_for(route.encode(), number)
     reader = SnapshotReader(options, topic)
     found = await reader.read([home])
-    if route.encode() in found[home].routes:
+    snapshot = found[home].routes.get(route.encode())
+    if snapshot is None:
+        found |= await reader.read(set(range(number)) - {home}) if number > 1 else {}
+        names = near(route, (name.decode() for each in found.values() for name in each.routes))
+        return f"no call of route {route!r} has been judged yet" + _like(names)
+    known = deployments_of(snapshot)
+    if not deployment or not known or deployment in known or len(known) >= MOST_DEPLOYMENTS:
         return None
-    found |= await reader.read(set(range(number)) - {home}) if number > 1 else {}
-    return near(route, (name.decode() for each in found.values() for name in each.routes))
+    names = near(deployment, known) or sorted(known)[:_NEAR]
+    return f"no call of deployment {deployment!r} of route {route!r} has been judged yet" + _like(names)
+
+
+def _like(names: list[str]) -> str:
+    return f"; near it: {', '.join(names)}" if names else ""
+
+
+def deployments_of(snapshot: bytes) -> set[str]:
+    """Names of a route's deployments; none where another version wrote the snapshot."""
+    with suppress(msgspec.MsgspecError, LookupError, TypeError, AttributeError):
+        return named_in(msgspec.msgpack.decode(snapshot, strict=False)["deployments"])
+    return set()
 
 
 def near(route: str, known: Iterable[str]) -> list[str]:

@@ -17,6 +17,7 @@ from topics.codec import encode
 from topics.control import ControlRecord, Override, decode_control
 from topics.errors import DecodeError
 from topics.names import topics
+from topics.scope import scope_of, split_scope
 
 
 class NotAppliedError(TimeoutError):
@@ -46,6 +47,7 @@ async def give(settings: Settings, scope: str, order: Override | None, *, within
     """
     declared = topics(settings.topic_prefix)
     accepting = order is not None and order.accept
+    spoken_of = scope_of(split_scope(scope)[0]) if accepting else scope  # drifts are the whole route's
     control = TopicPartition(declared.control.name, 0)
     audit = TopicPartition(declared.transitions.name, 0)
     answers = audit if accepting else control
@@ -77,7 +79,7 @@ async def give(settings: Settings, scope: str, order: Override | None, *, within
             if accepting:
                 said = [(raw.offset, _audited(fold, raw)) for raw in news.get(audit, [])]
             for offset, record in said:
-                if offset < ends[answers] or record is None or record.scope != scope:
+                if offset < ends[answers] or record is None or record.scope != spoken_of:
                     continue
                 if _follows(record, order):
                     return record

@@ -213,3 +213,9 @@ class DeploymentShares:
         self._in_block, self._long = state[4], _Tally()
         for block in self._blocks:
             self._long.add(block)
+
+    @staticmethod
+    def named_in(state: Sequence[Any]) -> set[str]:
+        """Deployments that a saved state has counted calls of."""
+        tallies = (state[0], *state[1], state[2], *state[3])
+        return {name for tally in tallies for name in _Tally.made_of(tally).calls}

@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 
 from tests.harness.brokers import TestKafka
-from tests.integration.kit import Worker, call, control, producer, publish, transitions, until, workers
+from tests.integration.kit import (
+    Worker,
+    call,
+    control,
+    producer,
+    publish,
+    read_all,
+    transitions,
+    until,
+    workers,
+)
 
 
 async def detector(*args: str) -> subprocess.CompletedProcess[str]:
@@ -79,6 +89,39 @@ async def test_a_mistyped_route_is_told_of(real_kafka: TestKafka, topic_prefix: 
     assert told.returncode == 0
     assert "chta is active" in told.stdout
     assert "no call of route 'chta' has been judged yet; near it: chat" in told.stderr
+
+
+async def test_a_mistyped_deployment_is_told_of(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Where the calls name deployments; `accept` orders nothing of what nobody judges, and does not wait."""
+    where = ("--bootstrap", real_kafka.bootstrap, "--topic-prefix", topic_prefix)
+    why = ("--for", "1m", "--reason", "in a hurry")
+    worker = Worker(tmp_path, real_kafka.bootstrap, topic_prefix)
+    with workers(worker):
+        await worker.ready()
+        async with producer(real_kafka.bootstrap) as to:
+            await publish(to, topic_prefix, [call("chat", deployment=f"eu-{i % 3}") for i in range(60)])
+
+        async def told() -> subprocess.CompletedProcess[str] | None:
+            told = await detector("force", "chat@eu-l", "on", *why, *where)
+            assert told.returncode == 0, told.stderr
+            return told if "of deployment" in told.stderr else None
+
+        forced = await until(told, saying=worker.tail())
+        known = await detector("force", "chat@eu-1", "on", *why, *where)
+        accepted = await detector("accept", "chat@eu-9", "--reason", "x", "--wait", "60", *where)
+        mistyped = await detector("accept", "chta", "--reason", "x", "--wait", "60", *where)
+        orders = {
+            raw.key for raw in await read_all(real_kafka.bootstrap, f"{topic_prefix}detector.overrides")
+        }
+
+    assert "no call of deployment 'eu-l' of route 'chat' has been judged yet; near it: eu-" in forced.stderr
+    assert (known.returncode, known.stderr) == (0, "")
+    assert (accepted.returncode, mistyped.returncode) == (1, 1)
+    assert "no call of deployment 'eu-9' of route 'chat' has been judged yet; near it: eu-" in accepted.stderr
+    assert "no call of route 'chta' has been judged yet; near it: chat; nothing is ordered" in mistyped.stderr
+    assert orders == {b"chat@eu-l", b"chat@eu-1"}
 
 
 async def test_a_drift_is_accepted_by_an_order_too(

@@ -78,6 +78,24 @@ async def test_a_zombies_record_is_no_answer(bootstrap: str, accept: bool) -> No
     assert record.epoch == 5
 
 
+async def test_a_drift_of_a_deployments_scope_is_answered_for_its_route(bootstrap: str) -> None:
+    """References are the route's, so it is the route of which the audit tells."""
+    order = _order(accept=True)
+    order.scope = "chat@eu-1"
+
+    async def ordered() -> bool:
+        return bool(await read_all(bootstrap, DECLARED.overrides.name))
+
+    async with producer(bootstrap) as to:
+        await _claim(to, 4)
+        giving = asyncio.create_task(give(Settings(bootstrap=bootstrap), order.scope, order, within_s=10))
+        await until(ordered, saying="sent")
+        await _answer(to, order, 4)
+        record = await giving
+
+    assert record.scope == "chat"
+
+
 async def test_an_order_that_only_a_zombie_answers_is_not_applied(bootstrap: str) -> None:
     """Who claims while it is waited for is heard too."""
     order = _order(accept=False)
