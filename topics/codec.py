@@ -12,11 +12,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from topics.errors import DecodeError
+from topics.types import END_OF_TIME, FIRST_TIME
 
 T = TypeVar("T")
 _Node = tuple[Any, str, Any]  # the node above, the step from there, the value
 _PATH = re.compile(r"^(?P<what>.*) - at (?:`key` in )?`(?P<path>[^`]*)`$", re.DOTALL)
 _ANY_KEY = "[...]"  # how msgspec names the value of some key of an object whose keys are free
+# How msgspec says that a number is no time; no other field has these limits.
+_NO_TIME = (f"Expected `float` >= {FIRST_TIME:.1f}", f"Expected `float` < {END_OF_TIME:.1f}")
+_UNITS = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
 _MOST_KEYS = 256
 _LONGEST_EXPLAINED = 1 << 16  # bytes: what explains a fault must cost no more than the record did
 _LONGEST_PATH = 300  # characters
@@ -48,8 +52,11 @@ def decoder(kind: type[T], *, explain: bool = True) -> Callable[[bytes | None], 
         except msgspec.ValidationError as error:
             found = _PATH.match(str(error))
             if found:
-                path = _with_key(decode, data, found["path"]) if explain else found["path"]
-                raise DecodeError(path, found["what"]) from None
+                path, what = found["path"], found["what"]
+                if explain:
+                    path = _with_key(decode, data, path)
+                    what = _no_time(data, path) if what in _NO_TIME else what
+                raise DecodeError(path, what) from None
             raise DecodeError("$", str(error)) from None
         except UnicodeDecodeError as error:
             raise DecodeError(
@@ -88,6 +95,19 @@ def _document(data: bytes | None) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError):
         return None
+
+
+def _no_time(data: bytes | None, path: str) -> str:
+    """Say what a number is instead of a time, by the unit in which it would be one."""
+    said = "no Unix time in seconds of the years 2000 to 2100"
+    document = _document(data)
+    number = document.get(path.removeprefix("$.")) if isinstance(document, dict) else None
+    if not isinstance(number, int | float):
+        return said
+    for unit, per_second in _UNITS.items():
+        if FIRST_TIME <= number / per_second < END_OF_TIME:
+            return f"{said}: {number} is probably in {unit}"
+    return said
 
 
 def _path(node: "_Node | None") -> str:

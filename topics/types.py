@@ -5,8 +5,9 @@ from typing import Annotated
 from msgspec import Meta
 
 # 2000-01-01 .. 2100-01-01: anything else is a unit mistake (milliseconds, nanoseconds) or a broken clock.
+FIRST_TIME, END_OF_TIME = 946_684_800, 4_102_444_800
 EventTime = Annotated[
-    float, Meta(ge=946_684_800, lt=4_102_444_800, description="Unix seconds, years 2000 to 2100")
+    float, Meta(ge=FIRST_TIME, lt=END_OF_TIME, description="Unix seconds, years 2000 to 2100")
 ]
 Seconds = Annotated[float, Meta(ge=0, description="seconds")]
 MOST_COUNT = 2**53  # every reader of JSON keeps it to the last digit

@@ -132,6 +132,36 @@ def test_a_fault_is_named_by_its_path(fault, path):
     assert caught.value.expected
 
 
+@pytest.mark.parametrize(
+    ("time", "says"),
+    [
+        (1_700_000_000_000, ": 1700000000000 is probably in milliseconds"),
+        (1_700_000_000_000.5, ": 1700000000000.5 is probably in milliseconds"),
+        (1_700_000_000_000_000, ": 1700000000000000 is probably in microseconds"),
+        (1_700_000_000_000_000_000, ": 1700000000000000000 is probably in nanoseconds"),
+        (946_684_799, ""),
+        (-5, ""),
+        (10**30, ""),
+    ],
+)
+@pytest.mark.parametrize("field", ["event_time", "call_time"])
+def test_a_time_in_another_unit_is_told_of(field, time, says):
+    """What a producer's author has to know is not the limit."""
+    with pytest.raises(DecodeError) as caught:
+        decode_evaluation(json.dumps(BASE | {"name": "judge", field: time}).encode())
+
+    assert caught.value.path == f"$.{field}"
+    assert caught.value.expected == "no Unix time in seconds of the years 2000 to 2100" + says
+
+
+def test_a_wrong_time_of_a_long_record_costs_no_more_than_others():
+    """Its unit is not looked for."""
+    with pytest.raises(DecodeError) as caught:
+        decode_telemetry(json.dumps(BASE | {"event_time": 1.7e12, "unknown": "x" * 100_000}).encode())
+
+    assert caught.value.expected == "no Unix time in seconds of the years 2000 to 2100"
+
+
 @pytest.mark.parametrize("field", ["latency_s", "logprob_mean", "clock_ratio"])
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + 400 * "0"])
 def test_numbers_that_are_not_finite_are_refused(field, number):
