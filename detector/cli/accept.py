@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix
+from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings
 from detector.cli.ordering import (
     Json,
     Scope,
@@ -55,9 +55,10 @@ def accept(
         accept=True,
     )
     see_that_it_can_be_given(order)
-    if doubt := doubt_of(scope, bootstrap, topic_prefix, settings_file):
+    settings = read_settings(bootstrap, topic_prefix, settings_file)
+    if doubt := doubt_of(scope, settings):
         found_wrong(f"{doubt}; nothing is ordered")
-    record = give_order(scope, order, wait, bootstrap, topic_prefix, settings_file)
+    record = give_order(scope, order, wait, settings)
     if json_output:
         print_json(record)
         return

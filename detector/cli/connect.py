@@ -27,12 +27,15 @@ def read_settings(bootstrap: str | None, topic_prefix: str | None, file: Path | 
 
 def read_sources(flags: Mapping[str, Any], file: Path | None) -> "tuple[Settings, Collection[str]]":
     """The same for any flags, with the names of those settings that one of the sources gives."""
-    from detector.service.settings import Settings, SettingsError
+    from detector.service.settings import Settings, SettingsError, strangers
 
+    for name, near in strangers(os.environ).items():
+        meant = f"; is {near} meant?" if near else ""
+        note(f"detector: warning: {name} is no setting{meant}")
     try:
         text = file.read_text("utf-8") if file else None
-        given = Settings.given(flags, os.environ, text)
-        settings = Settings.from_sources(flags, os.environ, text)
+        given = Settings.given(flags, os.environ, text, named=str(file or ""))
+        settings = Settings.from_sources(flags, os.environ, text, named=str(file or ""))
         settings.ssl_context()  # certificates that cannot be read are told of here, not by every client
         return settings, given.keys()
     except (SettingsError, OSError, UnicodeDecodeError) as error:

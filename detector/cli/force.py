@@ -6,8 +6,18 @@ from typing import Annotated
 
 import typer
 
-from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix
-from detector.cli.ordering import Json, Scope, Wait, Who, doubt_of, give_order, known_scope, named
+from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings
+from detector.cli.ordering import (
+    Json,
+    Scope,
+    Wait,
+    Who,
+    doubt_of,
+    give_order,
+    known_scope,
+    named,
+    see_that_it_can_be_given,
+)
 from detector.cli.output import note, print_json, wrong_use
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -53,8 +63,10 @@ def force(
         reason=reason,
         issued_at=now,
     )
-    record = give_order(scope, order, wait, bootstrap, topic_prefix, settings_file)
-    if doubt := doubt_of(scope, bootstrap, topic_prefix, settings_file):
+    see_that_it_can_be_given(order)
+    settings = read_settings(bootstrap, topic_prefix, settings_file)
+    record = give_order(scope, order, wait, settings)
+    if doubt := doubt_of(scope, settings):
         note(f"detector: warning: {doubt}")
     if json_output:
         print_json(record)
@@ -80,7 +92,8 @@ def unforce(
     Exit code 0: gateways see it. 1: nothing is forced there, no detector has applied it in time, or the
     broker cannot be reached.
     """
-    record = give_order(known_scope(scope), None, wait, bootstrap, topic_prefix, settings_file)
+    known = known_scope(scope)
+    record = give_order(known, None, wait, read_settings(bootstrap, topic_prefix, settings_file))
     if json_output:
         print_json(record)
         return

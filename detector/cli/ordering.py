@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
+from detector.cli.connect import unreachable
 from detector.cli.output import found_wrong, wrong_use
 
 if TYPE_CHECKING:
+    from detector.service.settings import Settings
     from topics.control import ControlRecord, Override
     from topics.errors import DecodeError
 
@@ -26,9 +27,7 @@ def give_order(
     scope: str,
     order: "Override | None",
     wait: float,
-    bootstrap: Bootstrap,
-    topic_prefix: TopicPrefix,
-    settings_file: SettingsFile,
+    settings: "Settings",
 ) -> "ControlRecord":
     """Give it and wait; ends the command with what is wrong where nobody applies it."""
     import asyncio
@@ -38,9 +37,6 @@ def give_order(
     from detector.service.inspect import NothingHereError
     from detector.service.orders import NotAppliedError, NothingForcedError, give
 
-    if order is not None:
-        see_that_it_can_be_given(order)
-    settings = read_settings(bootstrap, topic_prefix, settings_file)
     try:
         return asyncio.run(give(settings, scope, order, within_s=wait))
     except NotAppliedError as error:
@@ -52,9 +48,7 @@ def give_order(
         unreachable(settings.bootstrap, error)
 
 
-def doubt_of(
-    scope: str, bootstrap: Bootstrap, topic_prefix: TopicPrefix, settings_file: SettingsFile
-) -> str | None:
+def doubt_of(scope: str, settings: "Settings") -> str | None:
     """What to say where no call of the scope was ever judged; None also where that cannot be found out."""
     import asyncio
 
@@ -63,7 +57,6 @@ def doubt_of(
     from detector.service.inspect import NothingHereError
     from detector.service.known import doubt
 
-    settings = read_settings(bootstrap, topic_prefix, settings_file)
     try:
         return asyncio.run(asyncio.wait_for(doubt(settings, scope), _LOOKED_FOR_S))
     except (KafkaError, NothingHereError, OSError):

@@ -15,9 +15,10 @@ def line(record: "ControlRecord") -> str:
     """A transition in one line; what is only said does not change the scope's state, so that is not told."""
     if record.disposition in ("act", "stale"):
         share = f", {record.primary_share:.0%} to the primary" if record.state == "active" else ""
-        said = f"{record.scope} {record.state}{share}: {record.mode} ({record.disposition}): {record.reason}"
+        mode = f": {record.mode}" if record.mode else ""  # an operator's order may have none
+        said = f"{record.scope} {record.state}{share}{mode} ({record.disposition}): {record.reason}"
     else:
-        said = f"{record.scope} {record.disposition}: {record.mode}: {record.reason}"
+        said = ": ".join(filter(None, (f"{record.scope} {record.disposition}", record.mode, record.reason)))
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in said)
 
 

@@ -8,8 +8,9 @@ import math
 import re
 import ssl
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from detector.contract.grammar import HEARTBEAT_S, REBALANCE_AND_CLAIM_S
@@ -23,6 +24,12 @@ _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]*")
 _TOPIC_CHARACTERS = 249  # Kafka allows a name no more
 ENVIRONMENT_PREFIX = "DETECTOR_"
+_OPTIONS = ("settings", "contract")  # of the command line, and no settings
+_OF_TESTS, _OF_BENCHMARKS = "TEST_", ("DATA", "TRACES")
+_LINK = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)")
+_LINKED = re.compile(r"(tcp|udp|sctp)://")
+_AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
+_BARE = re.compile(r"""\s*(\w+)\s*=\s*[^\s"'\[{#]""")
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 _IN_WORDS = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -71,27 +78,45 @@ class Settings:
 
     @classmethod
     def from_sources(
-        cls, flags: Mapping[str, Any], environ: Mapping[str, str], file: str | None = None
+        cls,
+        flags: Mapping[str, Any],
+        environ: Mapping[str, str],
+        file: str | None = None,
+        *,
+        named: str = "",
     ) -> "Settings":
-        """Put the sources together; `flags` that are None were not given, `file` is TOML text.
+        """Put the sources together.
+
+        Args:
+            flags: those that are None were not given.
+            environ: the environment.
+            file: TOML text; `named`: where it was read.
 
         Raises:
             SettingsError: an unknown name in the file or among the flags, or a value that cannot be used.
         """
-        made = cls(**cls.given(flags, environ, file))
+        made = cls(**cls.given(flags, environ, file, named=named))
         made._check()
         return made
 
     @classmethod
     def given(
-        cls, flags: Mapping[str, Any], environ: Mapping[str, str], file: str | None = None
+        cls,
+        flags: Mapping[str, Any],
+        environ: Mapping[str, str],
+        file: str | None = None,
+        *,
+        named: str = "",
     ) -> dict[str, Any]:
         """Only what the sources say; arguments and errors as for `from_sources`."""
         known = {item.name: item for item in fields(cls)}
+        texts = {name for name, item in known.items() if isinstance(item.default, str)}
+        where = f"settings file {named}".rstrip()
         try:
             table = tomllib.loads(file) if file else {}
         except ValueError as error:  # not TOML, or a number of more digits than Python reads
-            raise SettingsError(f"settings file: {error}") from None
+            unquoted = _unquoted(file or "", str(error), texts)
+            raise SettingsError(f"{where}: {error}{unquoted}") from None
         for name in (*table, *flags):
             if name not in known:
                 raise SettingsError(f"unknown setting {name!r}; known ones: {', '.join(sorted(known))}")
@@ -101,7 +126,7 @@ class Settings:
             for source, value in (
                 ("flag", flags.get(name)),
                 (variable, environ.get(variable)),
-                ("settings file", table.get(name)),
+                (where, table.get(name)),
             ):
                 if value is not None:
                     chosen[name] = _typed(name, value, type(item.default), source)
@@ -231,6 +256,35 @@ class Settings:
         elif context is not None:
             options["broker_credentials"] = SSLCredentials(context)
         return options
+
+
+def strangers(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that look like settings and are none, each with the known name most like it, if any is."""
+    known = [name.upper() for name in (*(item.name for item in fields(Settings)), *_OPTIONS)]
+    found = {}
+    for variable, value in sorted(environ.items()):
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        ours = name in known or name in _OF_BENCHMARKS or name.startswith(_OF_TESTS)
+        if name == variable or ours or _of_kubernetes(variable, value):
+            continue
+        near = get_close_matches(name, known, n=1)
+        found[variable] = ENVIRONMENT_PREFIX + near[0] if near else ""
+    return found
+
+
+def _of_kubernetes(name: str, value: str) -> bool:
+    """It gives every container such variables for each service, and one may well be called `detector`."""
+    return bool(_LINK.search(name)) or _LINKED.match(value) is not None
+
+
+def _unquoted(text: str, error: str, names: Collection[str]) -> str:
+    """What to add where TOML fails at one of these `names`, which hold text, since it is not in quotes."""
+    found = _AT_LINE.search(error)
+    lines = text.splitlines()
+    if found is None or not 0 < int(found[1]) <= len(lines):
+        return ""
+    said = _BARE.match(lines[int(found[1]) - 1])
+    return f"; {said[1]}: text has to be in quotes" if said is not None and said[1] in names else ""
 
 
 def _typed(name: str, value: Any, kind: type, source: str) -> Any:

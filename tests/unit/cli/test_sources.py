@@ -83,6 +83,21 @@ def test_every_verb_with_settings_takes_their_file_from_the_environment(
     assert str(missing) in result.stderr
 
 
+def test_a_mistyped_variable_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On stderr, and the command goes on; a file that is no TOML is named."""
+    monkeypatch.setenv("DETECTOR_BOOSTRAP", NOBODY)
+    file = tmp_path / "settings.toml"
+    file.write_text("bootstrap = kafka:9092\n", "utf-8")
+    went_on = CliRunner().invoke(build(), ["unforce", "chat", "--bootstrap", NOBODY])
+    refused = CliRunner().invoke(build(), ["state", "--settings", str(file)])
+
+    assert went_on.exit_code == 1
+    assert went_on.stderr.count("DETECTOR_BOOSTRAP is no setting; is DETECTOR_BOOTSTRAP meant?") == 1
+    assert refused.exit_code == 2
+    assert f"settings file {file}: " in refused.stderr
+    assert "bootstrap: text has to be in quotes" in refused.stderr
+
+
 def test_a_drill_takes_the_contract_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,6 +218,9 @@ def test_a_table_in_a_pipe_is_as_wide_as_it_has_to_be(capsys, monkeypatch):
         ({}, "chat active, 25% to the primary: error_spike (act): why"),
         ({"state": "inactive"}, "chat inactive: error_spike (act): why"),
         ({"disposition": "notice", "state": "inactive"}, "chat notice: error_spike: why"),
+        ({"state": "inactive", "mode": ""}, "chat inactive (act): why"),
+        ({"mode": ""}, "chat active, 25% to the primary (act): why"),
+        ({"disposition": "notice", "mode": ""}, "chat notice: why"),
         ({"reason": "two\nlines"}, "chat active, 25% to the primary: error_spike (act): two\\nlines"),
     ],
 )

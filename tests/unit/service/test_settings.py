@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from detector.service.settings import Settings, SettingsError
+from detector.service.settings import Settings, SettingsError, strangers
 from topics.names import topics
 
 SASL = {
@@ -95,6 +95,58 @@ def test_what_cannot_be_used_is_refused_by_name(
     """The error says which setting it is."""
     with pytest.raises(SettingsError, match=named):
         Settings.from_sources(flags, environ, file)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("bootstrap = kafka:9092", "bootstrap: text has to be in quotes"),
+        ("http_port = 1\nbootstrap = 127.0.0.1:9092\n", "bootstrap: text has to be in quotes"),
+        ("topic_prefix=eu.\n", "topic_prefix: text has to be in quotes"),
+        ("sasl_password = hunter2", "sasl_password: text has to be in quotes"),
+        ("security_protocol = SSL", "security_protocol: text has to be in quotes"),
+        ("http_port = 80a", ""),
+        ('bootstrap = "kafka:9092', ""),
+        ("bootstrap = ", ""),
+        ("bootstrap", ""),
+    ],
+)
+def test_a_file_that_is_no_toml_is_named_and_text_without_quotes_told_of(text: str, says: str) -> None:
+    """The value itself is not shown: it may be a password."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_sources({}, {}, text, named="/etc/detector.toml")
+    said = str(caught.value)
+
+    assert said.startswith("settings file /etc/detector.toml: ")
+    assert said.endswith(says or ")")
+    assert ("quotes" in said) is bool(says)
+    assert "hunter2" not in said
+
+
+def test_a_variable_that_is_no_setting_is_told_of_with_the_one_that_was_meant() -> None:
+    """What tests, benchmarks and Kubernetes use is none of ours, and no mistake."""
+    environ = dict.fromkeys(
+        (
+            "DETECTOR_HTTP_PORT",
+            "DETECTOR_CONTRACT",
+            "DETECTOR_SETTINGS",
+            "DETECTOR_TEST_BOOTSTRAP",
+            "DETECTOR_DATA",
+            "DETECTOR_TRACES",
+            "DETECTOR_SERVICE_HOST",
+            "DETECTOR_WEB_SERVICE_PORT_HTTP",
+            "DETECTOR_PORT_8080_TCP_ADDR",
+            "DETECT",
+        ),
+        "x",
+    )
+    mistaken = {"DETECTOR_HTPP_PORT": "9", "DETECTOR_BOOSTRAP": "k:1", "DETECTOR_XYZZY": ""}
+
+    assert strangers(environ | {"DETECTOR_PORT": "tcp://10.0.0.1:8080"} | mistaken) == {
+        "DETECTOR_BOOSTRAP": "DETECTOR_BOOTSTRAP",
+        "DETECTOR_HTPP_PORT": "DETECTOR_HTTP_PORT",
+        "DETECTOR_XYZZY": "",
+    }
 
 
 @pytest.mark.parametrize(
