@@ -1,5 +1,8 @@
 """`detector state`: what is active now and why."""
 
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,11 +39,11 @@ def state(
 
     from aiokafka.errors import KafkaError
 
-    from detector.service.inspect import NothingHereError, inspect
+    from detector.service.inspect import NothingHereError, look
 
     settings = read_settings(bootstrap, topic_prefix, settings_file)
     try:
-        found = asyncio.run(inspect(settings))
+        found, since = asyncio.run(look(settings))
     except NothingHereError as error:
         found_wrong(str(error))
     except (KafkaError, OSError) as error:
@@ -48,7 +51,7 @@ def state(
     if json_output:
         print_json(found)
     else:
-        _show(found)
+        _show(found, since)
 
 
 def _predicates(found: dict[str, Any]) -> "Table":
@@ -86,11 +89,16 @@ def _finds(ends: list[float]) -> str:
     return least if least == greatest else f"{least} .. {greatest}"
 
 
-def _standing(scope: dict[str, Any], lapsed: bool) -> str:
+def _standing(scope: dict[str, Any], lapsed: bool, since: float | None = None) -> str:
     """A scope in lines, not in a table: whoever is to force it needs its whole name, on any screen."""
-    from detector.lab.report import clock
+    from msgspec import convert
 
-    until, seen = scope["override_until"], scope["evidence"]["event_time"]
+    from detector.lab.report import clock
+    from detector.modes.voice import describe
+    from topics.control import Evidence
+
+    until, evidence = scope["override_until"], convert(scope["evidence"], Evidence)
+    seen = clock(evidence.event_time) if evidence.event_time else ""
     state = (
         f"forced {'on' if scope['state'] == 'active' else 'off'} until {clock(until)}" if until else "active"
     )
@@ -101,11 +109,25 @@ def _standing(scope: dict[str, Any], lapsed: bool) -> str:
     if scope["fallbacks"]:
         to = "; ".join(f"{name}: {', '.join(names)}" for name, names in scope["fallbacks"].items())
         lines.append(f"  fallbacks: {to}")
-    lines.append(f"  why: {scope['reason']}" + (f" (evidence of {clock(seen)})" if seen else ""))
+    if since is not None:
+        lines.append(f"  active for {_lasted(time.time() - since)}, since {clock(since)}")
+    # A reason tells of the present; of what began it only as long as nothing has been tried since.
+    if evidence.predicate and (cause := describe(evidence)) not in scope["reason"]:
+        lines.append(f"  evidence: {cause}" + (f" ({seen})" if seen else ""))
+        seen = ""
+    lines.append(f"  why: {scope['reason']}" + (f" (evidence of {seen})" if seen else ""))
     return "\n".join(lines)
 
 
-def _show(found: dict[str, Any]) -> None:
+def _lasted(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def _show(found: dict[str, Any], since: Mapping[str, float] = MappingProxyType({})) -> None:
+    """`since`: when scopes began to be active, as far as is known."""
     from rich.table import Table
 
     console = plain_console()
@@ -113,7 +135,8 @@ def _show(found: dict[str, Any]) -> None:
     if shown:
         console.print("active or forced:")
         for scope in shown:
-            console.print(_standing(scope, scope["scope"] in found["lapsed"]), soft_wrap=True)
+            name = scope["scope"]
+            console.print(_standing(scope, name in found["lapsed"], since.get(name)), soft_wrap=True)
     active = {scope["scope"] for scope in shown if scope["state"] == "active"}
     if not active:
         console.print("nothing is active: every route uses its primary")

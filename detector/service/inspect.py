@@ -1,7 +1,7 @@
 """What the topics tell of an installation, without asking its workers: for `detector state` and `tail`."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,8 @@ from msgspec import to_builtins
 from detector.gateway.closing import close_consumer
 from detector.gateway.fold import Fold, parse
 from detector.gateway.headernames import tolerate_header_names
-from detector.service.marks import Mark
+from detector.service.kept import active_since
+from detector.service.marks import Mark, Snapshots
 from detector.service.settings import Settings
 from detector.service.snapshots import SnapshotReader
 from detector.service.stall import unless_stalled
@@ -28,7 +29,13 @@ class NothingHereError(LookupError):
 
 
 async def inspect(settings: Settings) -> dict[str, Any]:
-    """Read control and snapshot marks to their ends.
+    """Read control and snapshots to their ends; see `look`."""
+    found, _ = await look(settings)
+    return found
+
+
+async def look(settings: Settings) -> tuple[dict[str, Any], dict[str, float]]:
+    """Read control and snapshots to their ends.
 
     Returns:
         JSON-able: `active` (names of scopes), `scopes` (every record held, active ones first), `lapsed`
@@ -40,6 +47,7 @@ async def inspect(settings: Settings) -> dict[str, Any]:
         routes each is armed, learning and so on, and the names of those where it is not simply armed),
         `calibration` (`made_at`, the oldest one that a worker judges by, and `age_s`; null without one).
         `complete` is false while some judged records are not covered yet, or nothing is owned.
+        Beside it, of scopes that were judged active when their snapshots were taken: since when, Unix s.
 
     Raises:
         KafkaError: the broker cannot be reached.
@@ -57,7 +65,8 @@ async def inspect(settings: Settings) -> dict[str, Any]:
             continue
         if fold.apply(entry) and isinstance(entry, OwnerRecord):
             owners[entry.partition] = entry
-    marks = await _marks(settings, declared.snapshots.name)
+    snapshots = await _snapshots(settings, declared.snapshots.name)
+    marks = {number: each.mark for number, each in snapshots.items() if each.mark is not None}
     held = sorted(fold.held.values(), key=lambda record: (record.state != "active", record.scope))
     partitions = {
         str(number): _partition(owners.get(number), marks.get(number), now)
@@ -68,7 +77,7 @@ async def inspect(settings: Settings) -> dict[str, Any]:
         for name, value in mark.counts.items():
             counts[name] = counts.get(name, 0) + value
     predicates = sorted({name for mark in marks.values() for name in mark.predicates})
-    return {
+    found = {
         "active": [record.scope for record in held if record.state == "active"],
         "scopes": [to_builtins(record) for record in held],
         "lapsed": [record.scope for record in held if _lapsed(owners.get(record.partition), now)],
@@ -84,6 +93,18 @@ async def inspect(settings: Settings) -> dict[str, Any]:
         "calibration": _calibration([mark.calibrated for mark in marks.values()], now),
         "complete": bool(partitions) and all(partition["complete"] for partition in partitions.values()),
     }
+    return found, _since(held, snapshots)
+
+
+def _since(held: Iterable[ControlRecord], snapshots: Mapping[int, Snapshots]) -> dict[str, float]:
+    found = {}
+    for record in held:
+        there = snapshots.get(record.partition)
+        snapshot = there.routes.get(record.route.encode()) if there and record.state == "active" else None
+        since = active_since(snapshot, record.deployment) if snapshot is not None else None
+        if since is not None:
+            found[record.scope] = since
+    return found
 
 
 def _calibration(made: list[str], now: float) -> dict[str, Any] | None:
@@ -131,11 +152,10 @@ async def see_that_there_is(settings: Settings, *wanted: str) -> None:
         )
 
 
-async def _marks(settings: Settings, topic: str) -> dict[int, Mark]:
+async def _snapshots(settings: Settings, topic: str) -> dict[int, Snapshots]:
     options = settings.client_options()
     number = await partition_count(options, topic) if not settings.embedded else settings.data_partitions
-    found = await SnapshotReader(options, topic).read(range(number))
-    return {partition: snapshots.mark for partition, snapshots in found.items() if snapshots.mark is not None}
+    return await SnapshotReader(options, topic).read(range(number))
 
 
 async def read_whole(settings: Settings, topic: str) -> list[Any]:

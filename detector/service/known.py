@@ -1,13 +1,10 @@
 """What an installation has judged calls of: for somebody who names a scope and may have mistyped it."""
 
 from collections.abc import Iterable
-from contextlib import suppress
 from difflib import get_close_matches
 
-import msgspec
-
-from detector.modes.deployments import named_in
 from detector.service.inspect import see_that_there_is
+from detector.service.kept import deployments_of
 from detector.service.settings import Settings
 from detector.service.snapshots import SnapshotReader
 from detector.service.topics_admin import partition_count
@@ -50,13 +47,6 @@ async def doubt(settings: Settings, scope: str) -> str | None:
 
 def _like(names: list[str]) -> str:
     return f"; near it: {', '.join(names)}" if names else ""
-
-
-def deployments_of(snapshot: bytes) -> set[str]:
-    """Names of a route's deployments; none where another version wrote the snapshot."""
-    with suppress(msgspec.MsgspecError, LookupError, TypeError, AttributeError):
-        return named_in(msgspec.msgpack.decode(snapshot, strict=False)["deployments"])
-    return set()
 
 
 def near(route: str, known: Iterable[str]) -> list[str]:

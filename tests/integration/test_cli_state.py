@@ -9,6 +9,7 @@ import sys
 import time
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -82,6 +83,10 @@ def bootstrap():
                 )
             )
             await producer.send_and_wait(declared.snapshots.name, mark, key=MARK_KEY, partition=6)
+            kept = {"machine": {"state": "active", "activated_at": time.time() - 750}}
+            await producer.send_and_wait(
+                declared.snapshots.name, msgspec.msgpack.encode(kept), key=b"chat", partition=6
+            )
             other = Mark(partition=7, owner="worker-2", epoch=5, issued_at=time.time() - 100, complete=True)
             await producer.send_and_wait(
                 declared.snapshots.name, encode_mark(other), key=MARK_KEY, partition=7
@@ -116,6 +121,8 @@ def test_state_tells_what_is_active_why_and_who_owns_it(bootstrap):
     found = json.loads(out)
 
     assert process.returncode == 0, errors
+    keys = "active scopes lapsed withheld partitions counts predicates calibration complete"
+    assert set(found) == set(keys.split())
     assert found["active"] == ["chat"]
     assert (found["scopes"][0]["revision"], found["scopes"][0]["reason"]) == (3, "reason 3")
     assert found["lapsed"] == ["code"]  # its owner has been silent for longer than its lease
@@ -142,6 +149,9 @@ def test_state_is_readable(bootstrap):
         "unusable",
         "frozen on 2",
         "days ago",
+        "active for 1",
+        "evidence: errors at 0.5 against 0.01 over 20 records",
+        "why: reason 3",
     ):
         assert word in out
 

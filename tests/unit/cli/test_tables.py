@@ -150,6 +150,32 @@ def shown_state(capsys, scopes, *, lapsed=(), counts=(), withheld=()):
     return capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("ago_s", "said"),
+    [(7, "7 s"), (100, "100 s"), (750, "12.5 min"), (9000, "2.5 h"), (260_000, "3.01 days")],
+)
+def test_state_keeps_the_cause_of_what_is_still_active(ago_s, said, capsys, monkeypatch):
+    """Beside what is said of the present: for how long, and which value crossed which line."""
+    monkeypatch.setattr(state, "time", SimpleNamespace(time=lambda: 1.7e9 + ago_s))
+    evidence = Evidence(predicate="errors", value=0.5, threshold=0.01, samples=20, event_time=1.7e9)
+    scope = standing("chat", reason="still held back by errors", evidence=msgspec.to_builtins(evidence))
+    lines = state._standing(scope, False, 1.7e9).splitlines()
+
+    assert f"  active for {said}, since 2023-11-14 22:13:20.000Z" in lines
+    cause = "  evidence: errors at 0.5 against 0.01 over 20 records (2023-11-14 22:13:20.000Z)"
+    assert lines[-2:] == [cause, "  why: still held back by errors"]
+
+
+def test_state_says_the_cause_once():
+    """At first the reason tells of it."""
+    evidence = Evidence(predicate="errors", value=0.5, threshold=0.01, samples=20, event_time=1.7e9)
+    reason = "too many calls fail: errors at 0.5 against 0.01 over 20 records"
+    shown = state._standing(standing("chat", reason=reason, evidence=msgspec.to_builtins(evidence)), False)
+
+    assert shown.count("errors at 0.5 against 0.01") == 1
+    assert "active for" not in shown
+
+
 def test_state_does_not_say_that_a_scope_is_obeyed_whose_owner_is_silent(capsys):
     """Gateways are on their primaries once the lease is over, unless they were told to hold."""
     held = standing("held", on_expiry="hold")

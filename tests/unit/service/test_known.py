@@ -2,7 +2,7 @@
 
 import pytest
 
-from detector.service.known import deployments_of, near
+from detector.service.known import near
 
 KNOWN = ("chat", "chat-eu", "chat-us", "GPT-4o", "summaries")
 
@@ -21,8 +21,3 @@ def test_what_is_like_none_has_no_neighbours():
 
 def test_of_many_that_are_alike_a_few_are_named():
     assert len(near("route-1", (f"route-{number}" for number in range(100)))) == 3
-
-
-def test_a_snapshot_of_another_version_names_no_deployments():
-    """It is no reason to fail, nor to doubt a name."""
-    assert deployments_of(b"\xc1") == deployments_of(b"\x80") == deployments_of(b"\x90") == set()
