@@ -21,7 +21,7 @@ from detector.contract import ContractError
 from detector.contract.model import Contract
 from detector.gateway.headernames import tolerate_header_names
 from detector.service import garbage, topics_admin
-from detector.service.health import Complaints, readiness, render_metrics
+from detector.service.health import Complaints, look_for_topics, readiness, render_metrics
 from detector.service.http import HttpServer
 from detector.service.inputs import InputReader
 from detector.service.logs import logger
@@ -266,6 +266,7 @@ class Service:
         complaints = Complaints()
         while True:
             await asyncio.sleep(_LOOK_S)
+            await look_for_topics(shell)
             complaints.look(readiness(shell)["missing"], time.monotonic())
 
     async def _until_told(self) -> None:

@@ -1,18 +1,23 @@
 """What a worker says of itself: readiness and metrics."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from math import inf
 from typing import Any
+
+from aiokafka.errors import KafkaError
 
 from detector.service.logs import logger
 from detector.service.ownership import Phase
 from detector.service.partition import INPUTS
 from detector.service.shell import Shell
 from detector.service.survey import together
+from detector.service.topics_admin import topic_names
 
 _READY_WITHIN_S = 10.0
 _COMPLAIN_EVERY_S = 30.0
+_MADE_AGAIN = "gone; a restart of a worker makes it again"
 _HINTS = {
     "assignment": "the group has given no partition: are there more workers than partitions, or is Read on "
     "the group, and Describe on its topics, not allowed?"
@@ -30,12 +35,14 @@ def readiness(shell: Shell) -> dict[str, Any]:
         }
         for partition, worker in sorted(shell.workers.items())
     }
-    missing = []
-    if since > _READY_WITHIN_S:
-        missing.append("broker")
+    away = since > _READY_WITHIN_S
+    stuck = [name for name, box in shell.outboxes.items() if box.stuck_s > _READY_WITHIN_S]
+    # What waits for a topic that is gone says nothing of the broker.
+    missing = [f"topic {name}: {_MADE_AGAIN}" for name in shell.gone] if away or stuck else []
+    if not missing:
+        missing = [*(["broker"] if away else []), *(f"outbox {name}" for name in stuck)]
     if shell.generation < 0:
         missing.append("assignment")
-    missing += [f"outbox {name}" for name, box in shell.outboxes.items() if box.stuck_s > _READY_WITHIN_S]
     missing += [f"partition {number}: claim" for number, state in partitions.items() if not state["claimed"]]
     missing += [
         f"partition {number}: catch up" for number, state in partitions.items() if not state["caught_up"]
@@ -52,6 +59,19 @@ def readiness(shell: Shell) -> dict[str, Any]:
         "partitions": partitions,
         "owner": shell.desk.owner_id,
     }
+
+
+async def look_for_topics(shell: Shell) -> None:
+    """Find out which of a worker's topics are gone, where something waits for the broker."""
+    missing = readiness(shell)["missing"]
+    waits = any(what.startswith(("broker", "outbox", "topic")) for what in missing)
+    gone: list[str] = []
+    if waits:
+        with contextlib.suppress(KafkaError, OSError):
+            present = await topic_names(shell.settings.client_options())
+            ours = (topic.name for topic in shell.declared.all() if topic is not shell.declared.acks)
+            gone = [name for name in ours if name not in present]
+    shell.gone = gone
 
 
 class Complaints:

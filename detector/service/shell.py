@@ -47,6 +47,7 @@ class Shell:
         self.metrics.info.labels(contract.digest).set(1)
         self.workers: dict[int, PartitionWorker] = {}
         self.generation = -1
+        self.gone: list[str] = []  # topics that were looked for and not found
         self._rounds: dict[int, int] = {}
         self._going_back: set[int] = set()
         self._asked: set[int] = set()

@@ -46,6 +46,7 @@ def shell(workers: dict[int, Any], *, generation: int = 1) -> Any:
         metrics=Metrics(),
         workers=workers,
         generation=generation,
+        gone=(),
         contract=SimpleNamespace(predicates=["errors", "silence"]),
         topic_of={"telemetry": "t", "evaluations": "e"},
         seen=lambda name, number: (10, None),
@@ -133,6 +134,22 @@ def test_a_predicate_that_is_gone_leaves_no_series() -> None:
 def test_a_lease_that_has_run_out_is_not_ready() -> None:
     """Gateways have gone back to the primary then, though all is claimed and caught up."""
     assert readiness(shell({3: worker(), 4: worker()}))["missing"] == ["partition 4: heartbeat"]
+
+
+def test_a_topic_that_is_gone_is_named_and_not_the_broker() -> None:
+    """Only while something waits for it: one that is there again is no reason."""
+    known = shell({3: worker()})
+    known.gone = ["detector.control"]
+    assert readiness(known)["ready"]
+
+    known.feed.reached_s -= 20
+    known.outboxes["control"].stuck_s = 20.0
+    assert readiness(known)["missing"] == [
+        "topic detector.control: gone; a restart of a worker makes it again"
+    ]
+
+    known.gone = []
+    assert readiness(known)["missing"][0] == "broker"
 
 
 def test_a_partition_that_is_gone_leaves_no_series() -> None:
