@@ -396,5 +396,7 @@ class Pipeline:
         return total
 
     def armed(self) -> dict[str, float]:
-        """Per predicate, the share of records judged while it was armed, 0..1."""
-        return armed_shares(self._plan.contract.predicates, self._routes.values())
+        """See `armed_shares`; a predicate for routes none of which is held is left out."""
+        held, specs = self._routes, self._plan.contract.predicates
+        here = [n for n, each in specs.items() if not each.routes or any(map(held.__contains__, each.routes))]
+        return armed_shares(here, held.values())

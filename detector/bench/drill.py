@@ -10,8 +10,8 @@ call that lets the window close, for a window), and if the calls came back.
 import asyncio
 import random
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Container, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -204,7 +204,7 @@ async def drill(place: Place, contract: Contract) -> Report:
     Raises:
         BenchError: the worker ended.
     """
-    drills, left = _planned(contract)
+    drills, left = planned(contract)
     if not drills:
         raise BenchError("no mode of this contract acts")
     await topics_admin.prepare(place.settings.client_options(), place.names, data_partitions=place.partitions)
@@ -240,16 +240,37 @@ async def drill(place: Place, contract: Contract) -> Report:
     return Report(found, all(each.ok for each in found))
 
 
-def _planned(contract: Contract) -> tuple[list[_Drill], list[Drilled]]:
+def planned(contract: Contract) -> tuple[list[_Drill], list[Drilled]]:
     """What can be drilled, and what cannot, with the reason."""
-    drills, left = [], []
+    drills: list[_Drill] = []
+    left: list[Drilled] = []
     for mode in contract.modes.values():
         if mode.acts:
             try:
-                drills.append(_Drill(contract, mode, Caller(contract, mode, f"drill-{mode.name}")))
+                caller = _caller(contract, mode, {each.route for each in drills})
+                drills.append(_Drill(contract, mode, caller))
             except CannotDrillError as error:
                 left.append(Drilled(mode.name, why=[str(error)]))
     return drills, left
+
+
+def _caller(contract: Contract, mode: Mode, taken: Container[str]) -> Caller:
+    """On a route of the mode's own, or on one that its predicates are for and that no other mode has."""
+    own = f"drill-{mode.name}"
+    named = dict.fromkeys(route for name in mode.predicates for route in contract.predicates[name].routes)
+    callers = [found for route in (own, *named) if (found := _try(contract, mode, route)) is not None]
+    if not callers:
+        return Caller(contract, mode, own)  # which says why there is none
+    free = next((caller for caller in callers if caller.route not in taken), None)
+    if free is None:
+        raise CannotDrillError(f"its routes are taken by other modes: {', '.join(named)}")
+    return free
+
+
+def _try(contract: Contract, mode: Mode, route: str) -> Caller | None:
+    with suppress(CannotDrillError):
+        return Caller(contract, mode, route)
+    return None
 
 
 async def _history(place: Place, to: _Sender, drills: Sequence[_Drill]) -> None:

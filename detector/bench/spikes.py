@@ -32,14 +32,20 @@ class CannotDrillError(ValueError):
     """A mode that no spike is known for; the message says why."""
 
 
-def predicates_of(contract: Contract, mode: Mode) -> list[PredicateSpec]:
+def predicates_of(contract: Contract, mode: Mode, route: str) -> list[PredicateSpec]:
     """The predicates that a spike of a mode makes hold: as many as it takes, of those that can be made to.
+
+    Of those that exist on the route.
 
     Raises:
         CannotDrillError: too few of them can.
     """
     known = [contract.predicates[name] for name in mode.predicates]
-    can = [spec for spec in known if spec.type != "absence" and spec.method != "log_cusum"]
+    can = [
+        spec
+        for spec in known
+        if spec.type != "absence" and spec.method != "log_cusum" and spec.exists_on(route)
+    ]
     needed = 1 if isinstance(mode.when, str) else mode.when.least
     if len(can) < needed:
         raise CannotDrillError(f"no spike is known for {', '.join(spec.name for spec in known)}")
@@ -70,7 +76,7 @@ class Caller:
     _count: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self.specs = predicates_of(self.contract, self.mode)
+        self.specs = predicates_of(self.contract, self.mode, self.route)
         self._draw = random.Random(self.seed)
         self._changes = [change for spec in self.specs for change in self._spike(spec)]
 

@@ -52,7 +52,11 @@ def known(draft: Draft, contract: Contract) -> None:
             draft.report("stale-calibration", here, f"no predicate {shown(name)} any more", advice, key=True)
             continue
         spec = contract.predicates.get(name)
-        if spec is not None and one.made_for not in ("", spec.subject) and name not in told:
+        if spec is not None and not spec.exists_on(str(here[2])) and name not in told:
+            told.add(name)
+            message = f"learnt on route {shown(here[2])}, and {shown(name)} is not judged there now"
+            draft.report("stale-calibration", here, message, key=True)
+        elif spec is not None and one.made_for not in ("", spec.subject) and name not in told:
             told.add(name)
             message = f"learnt for {shown(one.made_for)}, and {shown(name)} is {shown(spec.subject)} now"
             draft.report("stale-calibration", (*here, "made_for"), message)
@@ -63,7 +67,7 @@ def agreement(draft: Draft, contract: Contract) -> None:
     told: set[tuple[str, str]] = set()
     for here, name, one in _learnt(draft, contract):
         spec = contract.predicates.get(name)
-        found = None if spec is None else disagreement(spec, one)
+        found = disagreement(spec, one) if spec is not None and spec.exists_on(str(here[2])) else None
         if found is None or (name, found[0]) in told or not draft.sound("predicates", name):
             continue
         key, message = found

@@ -5,6 +5,7 @@ from math import isfinite
 from operator import ge, gt, le, lt
 from typing import Any, cast
 
+from detector.contract.fields import ROUTE
 from detector.contract.finding import RULES, Finding
 from detector.contract.grammar import LONGEST_WINDOW_S, Key, Keys
 from detector.contract.nodes import Listing, Mapping, Mark, Node, Scalar
@@ -186,7 +187,7 @@ class Draft:
             values: dict[str | bool, None] = {}
             for item in items:
                 value = item.value if isinstance(item, Scalar) else None
-                if isinstance(value, bool):
+                if isinstance(value, bool) and name != ROUTE:
                     values[value] = None
                 elif (text := self._name(item, here)) is not None:
                     values[text] = None

@@ -7,7 +7,8 @@ from detector.windows import kinds
 FieldKind = Literal["number", "boolean", "text", "feature", "list", "identity"]
 
 FEATURES = "features."
-_IDENTITY = frozenset({"event_time", "route", "request_id"})  # they say which call it is, not how it went
+ROUTE = "route"  # a predicate may be judged on some routes alone
+_IDENTITY = frozenset({"event_time", ROUTE, "request_id"})  # they say which call it is, not how it went
 ERROR = "error"  # text on the wire; as a rate it is "the call failed"
 _KINDS: dict[type, FieldKind] = {int: "number", float: "number", bool: "boolean", str: "text", list: "list"}
 KINDS: dict[str, FieldKind] = {name: _KINDS[kind] for name, kind in kinds.KINDS.items()}

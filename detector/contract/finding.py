@@ -130,7 +130,7 @@ _TABLE = (
     Rule(
         "filter-field",
         "a filter by a field that has no values to pick from",
-        "filter by a text field, `probe` or `features.<name>`",
+        "filter by `route`, a text field, `probe` or `features.<name>`",
     ),
     Rule("filter-value", "a filter by a value that the field never has", "write a value of the field's type"),
     Rule(
@@ -142,6 +142,12 @@ _TABLE = (
         "filter-blind",
         "a filter that hides what the predicate has to see",
         "remove it, or add the values that it leaves out",
+    ),
+    Rule(
+        "filter-route",
+        "a filter by a route that telemetry will hardly bring",
+        "correct the name, or add a pattern that matches it to `routes`",
+        "warning",  # which routes there are comes with the telemetry
     ),
     # Modes and the matrix.
     Rule("condition-shape", "a condition that is not one of all, any, at_least", "keep one of them"),

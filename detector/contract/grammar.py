@@ -176,7 +176,11 @@ PREDICATE: Keys = {
         kind="text", says="text field, such as tenant; bad calls of one of its values alone do not count"
     ),
     "reference": Key(kind="section", says="what a divergence is measured from", of=REFERENCE),
-    "where": Key(kind="filter", says="fields and the value, or values, that a call must have to be seen"),
+    "where": Key(
+        kind="filter",
+        says="fields and the value, or values, that a call must have to be seen; with `route`, the routes on "
+        "which the predicate is judged at all",
+    ),
 }
 
 AT_LEAST: Keys = {

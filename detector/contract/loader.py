@@ -8,6 +8,7 @@ from detector.contract import calibration_rules, envelope, matrix, references
 from detector.contract.calibration import build_calibration
 from detector.contract.digest import digest
 from detector.contract.draft import Draft
+from detector.contract.fields import ROUTE
 from detector.contract.finding import ContractError, Finding
 from detector.contract.grammar import CONTRACT
 from detector.contract.model import (
@@ -32,6 +33,7 @@ CHECKS: tuple[Callable[[Draft, Contract], None], ...] = (
     references.modes,
     matrix.routes,
     matrix.rows,
+    matrix.named,
     envelope.latency,
     envelope.runs,
     references.unused,
@@ -141,7 +143,10 @@ def _condition(when: str | dict[str, Any]) -> str | Condition:
 
 def _predicate(name: str, keys: dict[str, Any]) -> PredicateSpec:
     made = {"judge": JudgeQuality, "reference": Reference}
-    sections = {key: make(**keys[key]) for key, make in made.items() if key in keys}
+    sections: dict[str, Any] = {key: make(**keys[key]) for key, make in made.items() if key in keys}
+    if "where" in keys:
+        picked = dict(keys["where"])
+        sections |= {"routes": picked.pop(ROUTE, ()), "where": tuple(picked.items())}
     return PredicateSpec(name=name, stated=tuple(sorted(keys)), **keys | sections)
 
 

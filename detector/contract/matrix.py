@@ -3,9 +3,11 @@
 from fnmatch import fnmatchcase
 
 from detector.contract.draft import Draft, nearest, shown
+from detector.contract.fields import ROUTE
 from detector.contract.model import Contract, MatrixRow
 
 _PATTERN = frozenset("?[]")
+_WILD = frozenset("*?")
 _MOST_SHOWN = 8
 _MOST_COMPARED = 500  # rules compared with each other; the work grows with the square
 
@@ -30,6 +32,22 @@ def routes(draft: Draft, contract: Contract) -> None:
 
 def _takes_in(wider: str, pattern: str) -> bool:
     return not _PATTERN & set(wider) and fnmatchcase(pattern, wider)
+
+
+def named(draft: Draft, contract: Contract) -> None:
+    """Routes that a predicate names are ones that a route rule matches, where any rules are written."""
+    patterns = [rule.match for rule in contract.routes]
+    known = draft.written("routes") and draft.sound("routes")
+    for spec in contract.predicates.values():
+        path = ("predicates", spec.name, "where", ROUTE)
+        for name in spec.routes if draft.sound(*path) else ():
+            if _WILD & set(name):
+                message = f"{shown(name)} is the name of one route, not a pattern"
+                draft.report("filter-route", path, message, "write the names of the routes as a list")
+            elif known and not any(fnmatchcase(name, pattern) for pattern in patterns):
+                message = f"no pattern under `routes` matches the route {shown(name)}"
+                near = nearest(name, patterns, "correct the name, or add it to `routes`")
+                draft.report("filter-route", path, message, near)
 
 
 def rows(draft: Draft, contract: Contract) -> None:

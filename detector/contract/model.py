@@ -4,6 +4,9 @@ The loader builds these; nothing in them is checked again. Durations in seconds 
 """
 
 import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -128,6 +131,7 @@ class PredicateSpec:
         design_effect: variance inflation by dependence, >= 1; 1 is independent calls.
         min_samples: fewest records on which a window is judged; None leaves it to the method.
         where: fields and the values that a call must have in each of them to be seen; empty: every call is.
+        routes: names of those on which it is judged, which a contract says under `where`; empty: on all.
         by: text fields; each of their values is judged beside the whole.
         unless_alone: text field; bad calls of one of its values alone do not count; empty: all do.
         given: field at equal values of which token counts are compared; empty: whatever it is.
@@ -159,8 +163,19 @@ class PredicateSpec:
     given: str = ""
     unless_alone: str = ""
     reference: Reference = dataclasses.field(default_factory=Reference)
+    # Where it is judged is no part of how: one more route leaves what is known of all others as it is.
+    routes: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     # Not part of what a predicate is: a default that is written out changes nothing.
     stated: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
+
+    def exists_on(self, route: str) -> bool:
+        """Whether it is judged on a route at all."""
+        return not self.routes or route in self.routes
+
+    @property
+    def only(self) -> str:
+        """What a contract says behind other keys so that it is judged on its routes alone; empty: on all."""
+        return f", where: {{route: [{', '.join(map(json.dumps, self.routes))}]}}" if self.routes else ""
 
     @property
     def subject(self) -> str:
@@ -190,6 +205,15 @@ class PredicateSpec:
             and self.field != "token_ids"
             and (self.type != "exceedance" or self.above_ms is not None)
         )
+
+
+def most_on_a_route(specs: Iterable[PredicateSpec]) -> int:
+    """How many of these predicates there are on the route that has most of them."""
+    everywhere, named = 0, Counter[str]()
+    for spec in specs:
+        everywhere += not spec.routes
+        named.update(spec.routes)
+    return everywhere + max(named.values(), default=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from detector.contract.fields import (
     FEATURES,
     GIVEN,
     KINDS,
+    ROUTE,
     SHORTFALLS,
     FieldKind,
     field_kind,
@@ -15,7 +16,7 @@ from detector.contract.fields import (
     fitting,
 )
 from detector.contract.grammar import READ_BY_ALL, READ_BY_METHOD, READ_BY_TYPE
-from detector.contract.model import Condition, Contract, Mode, PredicateSpec
+from detector.contract.model import Condition, Contract, Mode, PredicateSpec, most_on_a_route
 
 _MOST_SHOWN = 8
 EARLY = "log_cusum"  # sees calls become slower within any limit, which is no harm yet
@@ -29,7 +30,7 @@ _KINDS_SAID: dict[FieldKind, str] = {
     "identity": "the identity of a call",
 }
 _FILTERS = ("text", "boolean", "feature")
-FILTERING = [name for name, kind in KINDS.items() if kind in _FILTERS]
+FILTERING = [ROUTE, *(name for name, kind in KINDS.items() if kind in _FILTERS)]
 _SCORES = ("score_below", "score_above")
 
 
@@ -138,7 +139,7 @@ def _usual(draft: Draft, spec: PredicateSpec) -> None:
 
 def _filter(draft: Draft, spec: PredicateSpec) -> None:
     here = ("predicates", spec.name, "where")
-    if spec.where and (spec.evaluation or spec.type in ("absence", "attribution")):
+    if (spec.where or spec.routes) and (spec.evaluation or spec.type in ("absence", "attribution")):
         what = (
             "an evaluation's verdicts have no fields of a call"
             if spec.evaluation
@@ -150,10 +151,14 @@ def _filter(draft: Draft, spec: PredicateSpec) -> None:
         return
     for name, values in spec.where:
         kind = field_kind(name)
-        if kind not in _FILTERS:
-            advice = nearest(name, FILTERING, f"or {FEATURES}<name> for one of your own")
-            what = "telemetry has no field" if kind is None else "calls cannot be picked by"
-            draft.report("filter-field", (*here, name), f"{what} {shown(name)}", advice, key=True)
+        more = f"or {FEATURES}<name> for one of your own"
+        if kind is None:
+            message, advice = f"telemetry has no field {shown(name)}", nearest(name, FILTERING, more)
+            draft.report("filter-field", (*here, name), message, advice, key=True)
+        elif kind not in _FILTERS:
+            message = f"calls cannot be picked by {shown(name)}"
+            advice = f"they can by: {', '.join(FILTERING)}; {more}"
+            draft.report("filter-field", (*here, name), message, advice, key=True)
         for value in values:
             if kind in _FILTERS and isinstance(value, bool) != (kind == "boolean"):
                 fitting_value = (
@@ -299,13 +304,8 @@ def modes(draft: Draft, contract: Contract) -> None:
             if known is not None and name not in predicate_names:
                 advice = nearest(name, known, "declare it under `predicates`")
                 draft.report("unknown-predicate", at, f"no predicate {shown(name)}", advice)
-        if (
-            isinstance(mode.when, Condition)
-            and mode.when.least > len(mode.when.of)
-            and draft.sound(*here, "when")
-        ):
-            message = f"{mode.when.least} of {len(mode.when.of)} predicates can never hold"
-            draft.report("never-holds", (*here, "when", "at_least", "n"), message)
+        if isinstance(mode.when, Condition) and draft.sound(*here, "when"):
+            _together(draft, contract, mode.when, (*here, "when"))
         for name, at in _rests_on(draft, mode):
             early = name in contract.predicates and contract.predicates[name].method == EARLY
             if early and mode.acts:
@@ -320,6 +320,18 @@ def modes(draft: Draft, contract: Contract) -> None:
             elif muted not in mode_names:
                 draft.report("unknown-mode", at, f"no mode {shown(muted)}", nearest(muted, declared or []))
     _cycles(draft, contract.modes)
+
+
+def _together(draft: Draft, contract: Contract, when: Condition, here: Path) -> None:
+    """Enough predicates can hold at once, on one route."""
+    known = [contract.predicates[name] for name in when.of if name in contract.predicates]
+    unknown = len(when.of) - len(known)
+    if when.least > len(when.of):
+        message = f"{when.least} of {len(when.of)} predicates can never hold"
+        draft.report("never-holds", (*here, "at_least", "n"), message)
+    elif when.least > most_on_a_route(known) + unknown:
+        message = f"there is no route on which {when.least} of these predicates are judged"
+        draft.report("never-holds", here, message, "name predicates of the same routes, or use `any`")
 
 
 def _rests_on(draft: Draft, mode: Mode) -> Iterator[tuple[str, Path]]:

@@ -6,6 +6,7 @@ envelope, the run rule) only `detector check` can tell.
 
 from typing import Any
 
+from detector.contract.fields import ROUTE
 from detector.contract.grammar import CONTRACT, VERSION, Key, Keys
 from topics.types import LONGEST_NAME
 
@@ -85,7 +86,15 @@ def _condition(key: Key) -> dict[str, Any]:
 def _filter() -> dict[str, Any]:
     value = {"anyOf": [dict(_TEXT), {"type": "boolean"}]}
     values = {"type": "array", "items": value, "minItems": 1}
-    return {"type": "object", "additionalProperties": {"anyOf": [*value["anyOf"], values]}}
+    routes = {
+        "anyOf": [dict(_TEXT), {"type": "array", "items": dict(_TEXT), "minItems": 1}],
+        "description": "name, or names, of the routes on which the predicate is judged; all others have none",
+    }
+    return {
+        "type": "object",
+        "properties": {ROUTE: routes},
+        "additionalProperties": {"anyOf": [*value["anyOf"], values]},
+    }
 
 
 def _list(key: Key, items: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from detector.lab.doubts import Doubts
 from detector.lab.feed import Feed
 from detector.lab.files import SHOWN, Malformed, Progress, Row, read_evaluations, read_rows
 from detector.lab.outcome import Activation, Notice, activations_of, digest_of, notices_of
+from detector.modes.counts import armed_shares
 from detector.modes.decision import Decision
 from detector.pipeline import Pipeline
 from topics.telemetry import Evaluation
@@ -27,7 +28,7 @@ class ReplayResult:
         first_event_time: least event time, None without records; `last_event_time` the greatest.
         elapsed_s: wall time of the replay.
         notices: what was said beside activations, such as that a predicate is unusable.
-        armed: predicate -> share of records judged while it was armed, 0..1.
+        armed: predicate -> share of records judged while it was armed, of those on routes that have it, 0..1.
         digest: SHA-256 of the decisions; equal for equal input, however it was batched or partitioned.
         shown: the first few malformed rows.
         warnings: what makes the recording doubtful as a whole, a sentence each.
@@ -99,7 +100,7 @@ def replay_rows(
     records, malformed, shown = _feed_all(feed, doubts.watch(rows))
     malformed += len(unread)
     shown = (*shown, *unread)[:SHOWN]
-    judged = [(pipeline.armed(), pipeline.counts.judged) for pipeline in pipelines]
+    routes = [pipeline.route(name) for pipeline in pipelines for name in pipeline.routes]
     return ReplayResult(
         records=records,
         malformed=malformed,
@@ -110,7 +111,7 @@ def replay_rows(
         elapsed_s=time.monotonic() - started,
         activations=activations_of(feed.decisions),
         notices=notices_of(feed.decisions),
-        armed=_mean_share(judged),
+        armed=armed_shares(sorted(contract.predicates), routes),
         digest=digest_of(feed.decisions),
         decisions=tuple(feed.decisions),
         shown=shown,
@@ -130,12 +131,3 @@ def _feed_all(feed: Feed, rows: Iterator[Row]) -> tuple[int, int, tuple[Malforme
             feed.add(row, index - 1)
     feed.finish()
     return index - malformed, malformed, tuple(shown)
-
-
-def _mean_share(judged: Sequence[tuple[dict[str, float], int]]) -> dict[str, float]:
-    total = sum(count for _, count in judged)
-    names = sorted({name for armed, _ in judged for name in armed})
-    return {
-        name: sum(armed.get(name, 0.0) * count for armed, count in judged) / total if total else 0.0
-        for name in names
-    }

@@ -11,6 +11,7 @@ import msgspec
 from detector.contract.model import Contract
 from detector.lab.feed import Feed
 from detector.lab.outcome import digest_of
+from detector.modes.counts import armed_shares
 from detector.modes.decision import Decision
 from detector.pipeline import Pipeline
 from topics.telemetry import Evaluation, TelemetryRecord
@@ -103,8 +104,9 @@ class _Bench:
     def judged(self) -> Judged:
         self._feed.finish()
         decisions = tuple(self._feed.decisions)
-        late = self._pipeline.counts.late
-        return Judged(decisions, self._pipeline.armed(), digest_of(decisions), late)
+        pipeline, late = self._pipeline, self._pipeline.counts.late
+        armed = armed_shares(pipeline.contract.predicates, map(pipeline.route, pipeline.routes))
+        return Judged(decisions, armed, digest_of(decisions), late)
 
 
 def _hand_out(chunks: Iterable[Chunk], pipes: Sequence[Connection]) -> list[list[Judged]]:

@@ -1,6 +1,6 @@
 """What a pipeline counts."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,9 +44,12 @@ class Counts:
         self.overdue += judge.machine.status.overdue + judge.deployments.overdue
 
 
-def armed_shares(predicates: Iterable[str], judges: "Collection[RouteJudge]") -> dict[str, float]:
-    """Per predicate, the share of records judged while it was armed, 0..1."""
-    judged = sum(judge.judged for judge in judges)
-    return {
-        name: sum(judge.armed[name] for judge in judges) / judged if judged else 0.0 for name in predicates
-    }
+def armed_shares(predicates: Iterable[str], judges: "Iterable[RouteJudge]") -> dict[str, float]:
+    """Per predicate, of the records of routes that have it the share judged while it was armed, 0..1."""
+    found = [(judge.armed, judge.judged) for judge in judges]
+    shares = {}
+    for name in predicates:
+        mine = [(armed[name], judged) for armed, judged in found if name in armed]
+        judged = sum(each for _, each in mine)
+        shares[name] = sum(each for each, _ in mine) / judged if judged else 0.0
+    return shares

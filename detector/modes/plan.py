@@ -29,10 +29,10 @@ class Caps:
 
 
 class HasInbox(Protocol):
-    """Of a route: what waits there, and the judges that walk."""
+    """Of a route: what waits there, and its judges by predicate."""
 
     inbox: Inbox
-    walkers: list[Judge]
+    judges: dict[str, Judge]
 
 
 class Plan:
@@ -82,14 +82,13 @@ class Plan:
         spans = [spec.window_s for spec in contract.predicates.values() if _looks_back(spec)]
         self.history_s = max([_SHORTEST_HISTORY_S, *spans])
         judges = [judge_for(spec, self.budget) for spec in contract.predicates.values()]
-        walkers = list(enumerate(judge for judge in judges if judge.walks))
-        # What raises a suspicion is the same on every route: one judge of each kind says it for all of them.
-        self._scouts = [(place, judge) for place, judge in walkers if not judge.local]
+        walkers = [judge for judge in judges if judge.walks]
+        # What raises a suspicion is the same on every route: one judge of each kind says it for all of them
+        # that have the predicate.
+        self._scouts = [(judge.spec, judge) for judge in walkers if not judge.local]
         # Where it is learnt each route's own judge is asked: the fields that it reads.
         self._local = [
-            (place, [name for name in fields_of(judge.spec) if name])
-            for place, judge in walkers
-            if judge.local
+            (judge.spec, [name for name in fields_of(judge.spec) if name]) for judge in walkers if judge.local
         ]
         self.joins_verdicts = any(isinstance(judge, EvaluationRate) for judge in judges)
 
@@ -102,26 +101,31 @@ class Plan:
         routes = table.routes
         found = {
             routes[position]
-            for place, position in self._suspects(table, judges)
-            if not judges[routes[position]].inbox.bears(place)
+            for predicate, position in self._suspects(table, judges)
+            if not judges[routes[position]].inbox.bears(predicate)
         }
         for route in found:
             judges[route].inbox.shut()
         return found
 
-    def _suspects(self, table: Table, judges: Mapping[str, HasInbox]) -> Iterator[tuple[int, int]]:
-        """Calls that may make a judge flip though it is calm: its place among those that walk, and where."""
-        for place, scout in self._scouts:
-            for position in scout.suspects(table):
-                yield place, position
+    def _suspects(self, table: Table, judges: Mapping[str, HasInbox]) -> Iterator[tuple[str, int]]:
+        """Calls that may make a judge flip though it is calm: the predicate, and where."""
+        routes = table.routes
+        for spec, scout in self._scouts:
+            found = scout.suspects(table)
+            if spec.routes:
+                found = [position for position in found if spec.exists_on(routes[position])]
+            for position in found:
+                yield spec.name, position
         if self._local:
             by_route: dict[str, list[int]] = {}
-            for position, route in enumerate(table.routes):
+            for position, route in enumerate(routes):
                 by_route.setdefault(route, []).append(position)
-            for (place, fields), (route, positions) in product(self._local, by_route.items()):
-                mine = table.some(positions, fields)
-                for index in judges[route].walkers[place].suspects(mine):
-                    yield place, positions[index]
+            for (spec, fields), (route, positions) in product(self._local, by_route.items()):
+                if spec.exists_on(route):
+                    mine = table.some(positions, fields)
+                    for index in judges[route].judges[spec.name].suspects(mine):
+                        yield spec.name, positions[index]
 
 
 def _looks_back(spec: PredicateSpec) -> bool:

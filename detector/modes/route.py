@@ -54,7 +54,7 @@ class RouteJudge(ScopeJudge):
         super().__init__(plan, route, "", predicates=plan.contract.predicates, clock=clock, panic=plan.panic)
         self.route = route
         self.deployments = Deployments(plan, route, clock)
-        self._tellers = [(name, self.judges[name]) for name in plan.apart_walkers]
+        self._tellers = [(n, self.judges[n]) for n in plan.apart_walkers if n in self.judges]
         self._silences = [judge for judge in self.judges.values() if isinstance(judge, Absence)]
         self._shortest_silence_s = min((judge.spec.after_s for judge in self._silences), default=math.inf)
         self.late_verdicts = LateVerdicts(self.judges.values())
@@ -136,7 +136,7 @@ class RouteJudge(ScopeJudge):
         inbox, alone = self.inbox, not self.machine.engaged and not self.deployments
         inbox.calm = alone and all(judge.calm for judge in self.walkers)
         if inbox.calm:
-            inbox.patience = [judge.patience for judge in self.walkers]
+            inbox.patience = {judge.spec.name: judge.patience for judge in self.walkers}
         inbox.since = self._clock.begins - self._history_s
         inbox.until = self._clock.closes_at if inbox.calm else -math.inf
         self.due = -math.inf

@@ -41,7 +41,7 @@ class ScopeJudge:
     Args:
         plan: what all routes have in common.
         route, deployment: whose scope it is; an empty deployment: the route's own.
-        predicates: what is judged here.
+        predicates: what is judged here, as far as it exists on the route.
         clock: the route's; it moves it.
         panic: who is counted as being in fallback; None: this scope is not.
 
@@ -77,6 +77,7 @@ class ScopeJudge:
                 contract.calibration.last_event_time,
             )
             for name, spec in predicates.items()
+            if spec.exists_on(route)
         }
         self.walkers = [judge for judge in self.judges.values() if judge.walks]
         self.machine = ScopeMachine(contract, scope_of(route, deployment), plan.partition, panic)

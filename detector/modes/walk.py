@@ -32,8 +32,8 @@ def let_wait(judges: Sequence[Judge], columns: Columns, calls: Calls, inbox: Inb
     table = columns.of(calls.rows)
     if not inbox.calm or min(table.times) < inbox.since:
         return False
-    for place, judge in enumerate(judges):
-        if not all(inbox.bears(place) for _ in judge.suspects(table)):
+    for judge in judges:
+        if not all(inbox.bears(judge.spec.name) for _ in judge.suspects(table)):
             return False
     if many:
         inbox.lay(Part.of(table, calls.offsets, columns.layout))

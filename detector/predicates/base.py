@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Protocol
 
-from detector.contract.model import Contract, PredicateSpec
+from detector.contract.model import Contract, PredicateSpec, most_on_a_route
 from detector.predicates.creep import Crept
 from detector.windows.columns import Table
 from detector.windows.segment import Segment
@@ -81,10 +81,11 @@ class Budget:
         """Share out the weekly budget: half to sequential detectors, half to divergences, if there are both.
 
         A = 604800 R K / F: R records per second of the fleet, K sequential detectors that one record
-        updates, F false activations per week that they may cause.
+        updates on the route where they are most, F false activations per week that they may cause.
         """
-        sequential = sum(spec.type in SEQUENTIAL for spec in contract.predicates.values())
-        windowed = sum(spec.type == "divergence" for spec in contract.predicates.values())
+        specs = contract.predicates.values()
+        sequential = most_on_a_route(spec for spec in specs if spec.type in SEQUENTIAL)
+        windowed = most_on_a_route(spec for spec in specs if spec.type == "divergence")
         weekly = contract.defaults.false_alarms_per_week / (2 if sequential and windowed else 1)
         return cls(
             run_length=WEEK_S * contract.fleet_records_per_s * max(1, sequential) / weekly,

@@ -22,7 +22,7 @@ class Inbox:
         rows, offsets: those that came after them; see `Table.rows`.
         since, until: a call may wait if its event time, Unix seconds, is in [since, until).
         calm: nothing but suspicious calls can raise an alarm on the route before its next pane closes.
-        patience: of each judge that walks, how many of them it bears; those that wait are taken off.
+        patience: by predicate whose judge walks, how many of them it bears; those that wait are taken off.
     """
 
     __slots__ = ("calm", "laid", "offsets", "parts", "patience", "rows", "since", "until")
@@ -35,7 +35,7 @@ class Inbox:
         self.since = math.inf
         self.until = -math.inf
         self.calm = False
-        self.patience: list[int] = []
+        self.patience: dict[str, int] = {}
 
     def __len__(self) -> int:
         return self.laid + len(self.rows)
@@ -71,12 +71,12 @@ class Inbox:
         found, self.parts, self.laid = self.parts, [], 0
         return found
 
-    def bears(self, place: int) -> bool:
-        """Whether one more suspicious call may wait: the judge at this place, counting it, cannot flip."""
+    def bears(self, predicate: str) -> bool:
+        """Whether one more suspicious call may wait: the predicate's judge, counting it, cannot flip."""
         if not self.calm or len(self.rows) >= _FEW:
             return False
-        self.patience[place] -= 1
-        return self.patience[place] >= 0
+        self.patience[predicate] -= 1
+        return self.patience[predicate] >= 0
 
     def shut(self) -> None:
         """No call may wait any more."""

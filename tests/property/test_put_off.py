@@ -1,13 +1,17 @@
 """Calls that are put off and ticks that are left out must not be missed by anybody."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from detector.contract.model import PredicateSpec
 from detector.modes.plan import Plan
 from detector.pipeline import Pipeline
 from detector.predicates.absence import TOGETHER_S
+from detector.predicates.base import Budget
 from detector.windows.inbox import MOST
-from tests.builders import T0, by_scope, contract, core_contract, faulty_stream, in_order, record, run
+from tests.builders import T0, by_scope, contract, core_contract, faulty_stream, in_order, record, run, spec
 
 STREAM = faulty_stream(seed=3, seconds=60)
 CONTRACT = core_contract()
@@ -173,3 +177,105 @@ def test_a_silence_is_noticed_at_the_tick_that_ends_its_bound():
 
     assert noticed - 10 == pytest.approx(5.0 + TOGETHER_S, abs=0.051)
     assert noticed > 10 + 5.0 + TOGETHER_S - 1e-9
+
+
+LIMITS = {"chat": 9.0, "code": 0.1}  # seconds; `search` has none
+BY_ROUTE = contract(
+    [
+        spec("exceedance", name="slow_code", above_ms=100.0, ceiling=0.02, routes=("code",)),
+        spec("rate", name="errors", field="error", ceiling=0.02),
+        spec("exceedance", name="slow_chat", above_ms=9000.0, ceiling=0.02, routes=("chat", "nobody")),
+        PredicateSpec(
+            name="unsure", type="shortfall", field="logprob_mean", below_nats=0.5, routes=("code",)
+        ),
+        spec(
+            "rate",
+            name="refusals",
+            field="refused",
+            ceiling=0.02,
+            where=(("tenant", ("acme",)),),
+            routes=("search", "chat"),
+        ),
+    ],
+    false_alarms_per_week=1000.0,
+)
+
+
+def routes_with_limits(seed, seconds=40, routes=("chat", "code", "search")):
+    """Healthy calls of each route would be slow, or refused, on another; later each has a fault of its own.
+
+    How often each route is called changes all the time, so that its share of a batch does too.
+    """
+    draw = np.random.default_rng(seed)
+    made = []
+    for at in np.arange(0, seconds, 1 / 150):
+        route = routes[int(draw.choice(3, p=draw.dirichlet((1.0, 1.0, 1.0))))]
+        bad = at > 25 and draw.random() < 0.4
+        usual = LIMITS.get(route, 30.0) * draw.uniform(0.3, 0.9)
+        acme = bool(draw.random() < 0.5)
+        made.append(
+            record(
+                float(at),
+                route,
+                latency_s=usual * (5 if bad and route != "search" and at > 30 else 1),
+                tenant="acme" if acme else "blue",
+                refused=bool(bad and acme) if route == "search" else bool(draw.random() < 0.9) and not acme,
+                error="500" if draw.random() < 0.002 else "",
+                input_tokens=100,
+                logprob_mean=-1.0 - float(draw.random()) * (3 if route != "code" else 0.1),
+            )
+        )
+    return in_order(made)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("size", [1, 7, 64, 500])
+def test_routes_with_other_predicates_decide_as_if_all_calls_came_at_once(seed, size):
+    """However few come at once, of whichever route: nobody flips at a call that had been left to wait."""
+    stream = routes_with_limits(seed)
+    whole, drops = Pipeline(BY_ROUTE), Pipeline(BY_ROUTE)
+    expected = by_scope(run(whole, stream))
+
+    assert by_scope(run(drops, stream, range(size, len(stream), size))) == expected
+    assert by_scope(drops.tick(T0 + 60)) == by_scope(whole.tick(T0 + 60))
+    assert [expected[route][0].evidence.predicate for route in sorted(expected)] == [
+        "slow_chat",
+        "slow_code",
+        "refusals",
+    ]
+    assert drops.counts == whole.counts
+    assert drops.armed() == whole.armed()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("size", [1, 50])
+def test_a_route_decides_as_under_a_contract_of_the_predicates_that_exist_there(seed, size, monkeypatch):
+    """At an equal budget: what others are judged by makes no difference to it, nor do their calls."""
+    monkeypatch.setattr(Budget, "of", lambda _: Budget(run_length=1e6, alpha=1e-6))
+    stream = routes_with_limits(seed)
+    together = Pipeline(BY_ROUTE)
+    mixed = by_scope(run(together, stream, range(size, len(stream), size)))
+    together.tick(T0 + 60)
+    for route in ("chat", "code", "search"):
+        there = {
+            name: replace(each, routes=())
+            for name, each in BY_ROUTE.predicates.items()
+            if each.exists_on(route)
+        }
+        modes = {name: mode for name, mode in BY_ROUTE.modes.items() if name in there}
+        alone = Pipeline(replace(BY_ROUTE, predicates=there, modes=modes))
+
+        assert run(alone, stream.of(route)) == mixed[route]
+        alone.tick(T0 + 60)
+        held = together.route(route)
+        assert alone.armed() == {name: held.armed[name] / held.judged for name in there}
+
+
+def test_calls_that_would_be_bad_on_another_route_wait_like_good_ones():
+    """The scouts of predicates that a route does not have raise no suspicion there."""
+    pipeline = Pipeline(BY_ROUTE)
+    calls = in_order(record(i / 10_000, "search", latency_s=30.0, refused=False) for i in range(300))
+    for i in range(300):
+        pipeline.step(*calls[i : i + 1].args())
+
+    assert len(pipeline.route("search").inbox) == 299

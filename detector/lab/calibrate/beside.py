@@ -1,6 +1,7 @@
 """What might be judged beside what the contract judges, and what that would bring on this traffic."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from detector.contract.calibration import CalibratedPredicate
 from detector.contract.model import Contract, PredicateSpec
@@ -38,16 +39,16 @@ def advice(
     for each in beside:
         there = tallies[each.name]
         for spec, one in judged:
-            whole, found = tallies[spec.name], None
+            whole, found, mine = tallies[spec.name], None, replace(each, routes=spec.routes)
             if isinstance(there, PairTally) and given_tenant.judges_all(spec, each.field):
-                found = given_tenant.advice(each, there, one, left_out, pace, alpha)
+                found = given_tenant.advice(mine, there, one, left_out, pace, alpha)
             elif (
                 isinstance(there, ShareTally)
                 and isinstance(whole, ShareTally)
                 and first_token.judges_whole(spec)
             ):
                 above_ms = one.proposed_above_ms or spec.above_ms or 0.0
-                found = first_token.advice(each, there, whole, above_ms, left_out)
+                found = first_token.advice(mine, there, whole, above_ms, left_out)
             if found is not None:
                 said[spec.name] = found
     return said

@@ -34,8 +34,10 @@ def candidates(contract: Contract) -> list[PredicateSpec]:
     if whole is None or NAME in contract.predicates or judged:
         return []
     return [
-        replace(whole, name=NAME, field=FIELD),
-        replace(whole, name=f"{NAME} of {UNQUEUED}", field=UNQUEUED),  # no contract can hold such a name
+        replace(whole, name=NAME, field=FIELD, routes=()),
+        replace(
+            whole, name=f"{NAME} of {UNQUEUED}", field=UNQUEUED, routes=()
+        ),  # no contract can hold such a name
     ]
 
 
@@ -64,5 +66,5 @@ def advice(
         f"The typical call is over {whole_above_ms:g} ms only when it takes {needed:.2g} s longer than "
         f"usual, for answers differ in length. {what} is measured and judged by nothing: over {above_ms:g} "
         f"ms, which this traffic keeps, is the typical call when it takes {needed_first:.2g} s longer. "
-        f"{waits}Consider {NAME}: {{type: exceedance, field: {field}, above_ms: {above_ms:g}}}."
+        f"{waits}Consider {NAME}: {{type: exceedance, field: {field}, above_ms: {above_ms:g}{spec.only}}}."
     )

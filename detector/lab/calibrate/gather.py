@@ -183,6 +183,10 @@ class Gathered:
         self.records = self.malformed = self.beyond = 0
         self.shown: list[Malformed] = []
 
+    def on(self, route: str) -> list[PredicateSpec]:
+        """What is learnt on a route."""
+        return [spec for spec in self.specs if spec.exists_on(route)]
+
     def take(self, rows: Iterable[Row]) -> None:
         """Read rows to their end."""
         rows = iter(rows)
@@ -209,6 +213,6 @@ class Gathered:
             ):
                 self.beyond += len(records)
                 return
-            tally = self.routes[route] = RouteTally(self.specs, self.beside)
+            tally = self.routes[route] = RouteTally(self.on(route), self.beside)
         self.records += len(records)
         tally.take(records)

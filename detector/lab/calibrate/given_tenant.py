@@ -31,7 +31,7 @@ def candidates(contract: Contract) -> list[PredicateSpec]:
         plain = next((spec for spec in specs if judges_all(spec, field)), None)
         given = any(spec.given or GIVEN in spec.by for spec in specs if spec.field == field)
         if plain is not None and not given and name not in contract.predicates:
-            found.append(replace(plain, name=name, given=GIVEN))
+            found.append(replace(plain, name=name, given=GIVEN, routes=()))
     return found
 
 
@@ -66,7 +66,7 @@ def advice(
     own = "".join(
         f", {key}: {getattr(spec, key):g}" for key in keys if getattr(spec, key) != getattr(usual, key)
     )
-    proposed = f"{spec.name}: {{type: divergence, field: {spec.field}, given: {GIVEN}{own}}}"
+    proposed = f"{spec.name}: {{type: divergence, field: {spec.field}, given: {GIVEN}{own}{spec.only}}}"
     called = _CALLED[spec.field]
     return (
         f"Among all {called.split()[0]}, whoever asks how often, {said}; among {called} the same {GIVEN} "

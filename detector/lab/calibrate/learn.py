@@ -148,7 +148,7 @@ def calibrate_rows(
     draws = _MOST_BOOTSTRAPS
     for route, tally in sorted(gathered.routes.items(), key=lambda each: (-each[1].records, each[0])):
         try:
-            bad = _incidents(route, tally, gathered.specs)
+            bad = _incidents(route, tally, gathered.on(route))
         except NotHealthyError as error:
             refused.append(str(error))
             continue
@@ -156,7 +156,7 @@ def calibrate_rows(
         pace = tally.records / (60.0 * covered_minutes(tally.minutes, silence))
         mine = [
             one
-            for spec in gathered.specs
+            for spec in gathered.on(route)
             if (one := _learn(route, spec, tally.of[spec.name], bad, silence, pace, budget, seed, draws > 0))
             is not None
         ]

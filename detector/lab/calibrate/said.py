@@ -39,7 +39,10 @@ def of_the_whole(
         yield f"Left out, for too many routes or odd names: {counted(gathered.beyond, 'record')}."
     known = {one.spec.name for one in learnt}
     for spec in contract.predicates.values():
-        if spec.learnable and spec.name not in known:
+        if not any(map(spec.exists_on, gathered.routes)):
+            routes = _listed(spec.routes)
+            yield f"{spec.name}: no call of this recording is of {routes}, so nothing was learnt."
+        elif spec.learnable and spec.name not in known:
             yield f"{spec.name}: no call of this recording carries {spec.field}, so nothing was learnt."
         elif not spec.learnable and spec.type in _OWN_TRAFFIC:
             yield (
@@ -52,6 +55,11 @@ def of_the_whole(
             if spec.field == "token_ids":
                 why = "token ids learn from the running traffic"
             yield f"{spec.name} was not calibrated: {why}."
+
+
+def _listed(routes: Sequence[str]) -> str:
+    more = f" or {len(routes) - _LISTED} more" if len(routes) > _LISTED else ""
+    return f"route {', '.join(map(repr, routes[:_LISTED]))}{more}"
 
 
 def _hours(minutes: int) -> str:

@@ -1,9 +1,11 @@
 """Calls of a drill: healthy ones trip nothing, and a spike trips its own mode, in either shipped contract."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from detector.bench.drill import planned
 from detector.bench.spikes import Caller, CannotDrillError, predicates_of
 from detector.contract import example_text, load_contract
 from detector.contract.model import Condition, Mode
@@ -104,9 +106,24 @@ def test_a_mode_on_several_predicates_gets_as_many_as_it_takes():
     judged_by = contract([errors, slow, silent])
 
     def asked(least):
-        return predicates_of(judged_by, Mode(name="m", when=Condition(least, ("a", "e", "s"))))
+        return predicates_of(judged_by, Mode(name="m", when=Condition(least, ("a", "e", "s"))), "drill")
 
     assert [each.name for each in asked(1)] == ["e"]
     assert [each.name for each in asked(2)] == ["e", "s"]
     with pytest.raises(CannotDrillError, match="a, e, s"):
         asked(3)
+
+
+def test_a_mode_for_some_routes_is_drilled_on_one_of_them():
+    """On one that no other mode has; where none is left that is said."""
+    slow = spec("exceedance", name="slow", routes=("embed",))
+    both = [
+        replace(slow, name="slower", routes=("embed", "rerank")),
+        spec("rate", name="errors", field="error"),
+    ]
+    drills, left = planned(contract([slow, *both, replace(slow, name="slowest")]))
+
+    assert [each.route for each in drills] == ["embed", "rerank", "drill-errors"]
+    assert [(each.mode, each.why) for each in left] == [
+        ("slowest", ["its routes are taken by other modes: embed"])
+    ]

@@ -394,3 +394,18 @@ def test_other_verbs_tell_of_rows_that_are_mostly_no_records(verb, contract_file
     assert result.exit_code == 1
     assert "300 of 500 rows are malformed" in result.stderr
     assert out.exists() is (verb == "calibrate")
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_a_predicate_for_one_route_is_armed_for_a_share_of_its_records(partitions):
+    """Records of others do not count, wherever they lie; one for a route that never came is never armed."""
+    text = CONTRACT.replace("error, ceiling: 0.01}", "error, ceiling: 0.01, where: {route: search}}")
+    rows = sorted(traffic(), key=lambda each: each.event_time)
+    everywhere = replay_rows(rows, load_contract(CONTRACT), partitions=partitions)
+    one = replay_rows(rows, load_contract(text), partitions=partitions)
+    nowhere = replay_rows(rows, load_contract(text.replace("search", "serach")), partitions=partitions)
+
+    assert 0.9 < one.armed["errors"] == pytest.approx(everywhere.armed["errors"], abs=0.02)
+    assert nowhere.armed["errors"] == 0.0
+    assert {each.scope for each in everywhere.activations if each.mode == "error_spike"} == {"code"}
+    assert [each for each in one.activations if each.mode == "error_spike"] == []

@@ -583,6 +583,27 @@ def test_a_filtered_predicate_learns_from_the_calls_that_it_sees(tmp_path: Path)
     assert one.records == len(records) / 3
 
 
+def test_a_predicate_for_some_routes_is_learnt_there_alone(tmp_path: Path) -> None:
+    """No minutes of others are left out by it; where none of its routes came that is told."""
+    usual, failing = calls(1800), calls(1800, bad_minutes=range(5, 14))
+    sick = [
+        each | {"route": "sick", "input_tokens": healthy["input_tokens"]}
+        for each, healthy in zip(failing, usual, strict=True)
+    ]
+    files = [write(tmp_path / "sick.jsonl", sick), write(tmp_path / "well.jsonl", usual)]
+    well = EXAMPLE.replace("{type: rate, field: error,", "{type: rate, field: error, where: {route: chat},")
+    found = calibrate(files, load_contract(well))
+    nowhere = calibrate(files, load_contract(well.replace("route: chat", "route: [a, b, c, d, e]")))
+
+    assert set(found.calibration.routes) == {"chat", "sick"}
+    assert found.calibration.of("chat", "errors") is not None
+    assert found.calibration.of("sick", "errors") is None
+    assert (
+        "errors: no call of this recording is of route 'a', 'b', 'c' or 2 more, so nothing was learnt."
+        in nowhere.limits
+    )
+
+
 def test_one_sick_route_does_not_keep_the_others_from_learning(tmp_path: Path) -> None:
     """It is named among the limits and has no part in the calibration."""
     sick = [each | {"route": "sick"} for each in calls(1800, bad_minutes=range(5, 14))]
