@@ -74,6 +74,39 @@ def envelope_ms(rule: RouteRule) -> float:
     return rule.slo.p99_ms - rule.slo.primary_p99_ms
 
 
+def promises(draft: Draft, contract: Contract) -> None:
+    """Some limit on whole calls that is acted on lies within what a route's service level promises.
+
+    Only of routes whose `p99_ms` is written: nobody else has promised anything.
+    """
+    acting = {name for mode in contract.modes.values() if mode.acts for name in mode.predicates}
+    limits = {
+        name: (spec, spec.above_ms)
+        for name, spec in contract.predicates.items()
+        if name in acting and spec.type == "exceedance" and spec.field == "latency_s"
+        if spec.above_ms is not None and draft.sound("predicates", name)
+    }
+    told: set[str] = set()
+    for index, rule in enumerate(contract.routes):
+        if not draft.written("routes", index, "slo", "p99_ms") or not draft.sound("routes", index):
+            continue
+        there = {name: above for name, (spec, above) in limits.items() if _holds_for(contract, spec, rule)}
+        if any(above <= rule.slo.p99_ms for above in there.values()):
+            continue
+        for name, above in there.items():
+            if name not in told:
+                told.add(name)
+                message = (
+                    f"{above:g} ms is more than the {rule.slo.p99_ms:g} ms that {shown(rule.match)} promises"
+                )
+                draft.report("limit-over-promise", ("predicates", name, "above_ms"), message)
+
+
+def _holds_for(contract: Contract, spec: PredicateSpec, rule: RouteRule) -> bool:
+    """Whether a predicate is judged on all routes, or on one that this rule is for."""
+    return not spec.routes or any(contract.route_rule(route) == rule for route in spec.routes)
+
+
 def runs(draft: Draft, contract: Contract) -> None:
     """A literal run rule is long enough that healthy traffic stays within the false-alarm budget.
 

@@ -189,6 +189,12 @@ _TABLE = (
         "raise threshold_nats to what is meant, or compare like with like, such as `given: tenant`",
         "note",
     ),
+    Rule(
+        "limit-over-promise",
+        "calls may be slower than the route's service level promises, and nothing acts",
+        "lower above_ms, give the route a limit of its own (where: {route: ..}), or raise its p99_ms",
+        "note",
+    ),
     # Not wrong, but not meant either.
     Rule("unused-predicate", "no mode rests on this predicate", "add a mode for it or remove it", "warning"),
     Rule(

@@ -35,6 +35,7 @@ CHECKS: tuple[Callable[[Draft, Contract], None], ...] = (
     matrix.rows,
     matrix.named,
     envelope.latency,
+    envelope.promises,
     envelope.runs,
     references.unused,
     calibration_rules.bins,

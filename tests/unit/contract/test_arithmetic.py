@@ -151,3 +151,42 @@ def test_a_number_that_cannot_be_is_the_one_finding(old: str, new: str, rule: st
     """A value that is wrong by itself is reported once, and nothing is concluded from it."""
     assert EXAMPLE.count(old) == 1
     assert rules(EXAMPLE.replace(old, new)) == [rule]
+
+
+PROMISES = """version: 1
+routes:
+  - {match: embed, slo: {p99_ms: 100, primary_p99_ms: 50}}
+  - {match: "*", slo: {p99_ms: 9000, primary_p99_ms: 8000}}
+predicates:
+  slow: {type: exceedance, field: latency_s, above_ms: %s, ceiling: 0.01%s}
+  more: {type: exceedance, field: latency_s, above_ms: %s, ceiling: 0.01%s}
+modes: {m: {when: slow}, n: {when: more}}
+fallbacks: {rule: {p99_ms: 20, share: 1}}
+matrix: [{mode: "*", input_class: "*", fallbacks: [rule]}]
+"""
+CHAT, EMBED = ", where: {route: chat}", ", where: {route: embed}"
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        pytest.param((100, "", 9000, ""), [], id="one of two is within each promise"),
+        pytest.param((101, "", 9000, ""), ["limit-over-promise"] * 2, id="neither is for one route"),
+        pytest.param((100, EMBED, 9000, CHAT), [], id="each route has its own"),
+        pytest.param((101, EMBED, 9000, CHAT), ["limit-over-promise"], id="one route's own is too high"),
+        pytest.param((100, EMBED, 9001, ""), ["limit-over-promise"], id="the rest's is too high"),
+    ],
+)
+def test_a_limit_beyond_what_a_route_promises_is_noted(
+    limits: tuple[float, str, float, str], expected: list[str]
+) -> None:
+    """If nothing that acts on whole calls there lies within it: they may be slower, and nobody is told."""
+    assert rules(PROMISES % limits) == expected
+
+
+def test_what_is_only_said_or_promised_by_default_is_not_noted() -> None:
+    """A notice switches nothing, and a route without a p99_ms of its own promises nothing."""
+    over = PROMISES % (101, "", 9000, "")
+
+    assert rules(over.replace("when: slow}, n", "when: slow, severity: notice}, n")) == ["limit-over-promise"]
+    assert rules(over.replace("p99_ms: 100, primary_p99_ms: 50", "primary_p99_ms: 200")) == []

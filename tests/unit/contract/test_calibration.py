@@ -138,7 +138,7 @@ def test_each_stratum_has_as_many_bins_as_any_other(categories: str, counts: int
     [
         ("errors", "rate of error", "field: error,", "field: refused,"),
         ("errors", "rate of error", "field: error,", "field: error, unless_alone: tenant,"),
-        ("slow_responses", "exceedance of latency_s over 200 ms", "above_ms: 200", "above_ms: 350"),
+        ("slow_responses", "exceedance of latency_s over 200 ms", "above_ms: 200", "above_ms: 240"),
         ("output_drift", "divergence of output_tokens", "output_tokens,", "output_tokens, given: tenant,"),
         ("hallucinations", "rate of hallucinated", "hallucinated,", "hallucinated, where: {tenant: [a, b]},"),
     ],
