@@ -1,13 +1,49 @@
 """What makes a recording doubtful as a whole, though every row of it can be read."""
 
-from collections.abc import Iterable, Iterator
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+from statistics import median
 
 from detector.lab.files import Malformed, Row
+from topics.telemetry import TelemetryRecord
 
 _LEAST_CALLS = 100
 _NEARLY_ALL = 0.9
 _VALUES = 20  # of errors that are told apart on a route: what nearly every call carries is among the first
 _LISTED = 3
+_DURATIONS = ("latency_s", "ttft_s", "upstream_s", "queue_s")
+_LONG_S = 100.0  # the usual call of a model takes less, and any takes more in milliseconds
+_SAMPLE = 100  # calls of a route whose durations are kept
+_ROUTES = 1000  # of which any are
+_LEAST_MEASURED = 10
+
+_durations = attrgetter(*_DURATIONS)
+
+
+class _Sample:
+    """Durations of one call in two, four, .. of a route: a few, drawn evenly from all that came."""
+
+    def __init__(self, lots: random.Random) -> None:
+        self._lots = lots  # calls may come in turns, of which every second one would see one half
+        self.due = 1  # number of the next call that is taken
+        self._every = 1
+        self._taken: list[Sequence[float | None]] = []
+
+    def take(self, record: TelemetryRecord) -> None:
+        """Take the call that is due."""
+        self._taken.append(_durations(record))
+        if len(self._taken) > _SAMPLE:
+            self._taken = self._taken[::2]
+            self._every *= 2
+        self.due += self._lots.randrange(1, 2 * self._every)
+
+    def medians(self) -> Iterator[tuple[str, float]]:
+        """Each duration that was measured often enough, and its median, seconds."""
+        for field, values in zip(_DURATIONS, zip(*self._taken, strict=True), strict=True):
+            measured = [value for value in values if value is not None]
+            if len(measured) >= _LEAST_MEASURED:
+                yield field, median(measured)
 
 
 class Doubts:
@@ -17,6 +53,8 @@ class Doubts:
         self._told: list[str] = []
         self._calls: dict[str, int] = {}
         self._errors: dict[str, dict[str, int]] = {}  # route -> error -> calls
+        self._samples: dict[str, _Sample] = {}
+        self._lots = random.Random(1)
 
     def tell(self, sentence: str) -> None:
         """Take what a reader of files found."""
@@ -24,10 +62,15 @@ class Doubts:
 
     def watch(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Hand rows on, looking at each."""
-        calls, errors = self._calls, self._errors
+        calls, errors, samples = self._calls, self._errors, self._samples
         for row in rows:
             if not isinstance(row, Malformed):
-                calls[row.route] = calls.get(row.route, 0) + 1
+                number = calls[row.route] = calls.get(row.route, 0) + 1
+                sample = samples.get(row.route)
+                if sample is None and len(samples) < _ROUTES:
+                    sample = samples[row.route] = _Sample(self._lots)
+                if sample is not None and number == sample.due:
+                    sample.take(row)
                 if row.error:
                     found = errors.setdefault(row.route, {})
                     if row.error in found or len(found) < _VALUES:
@@ -36,7 +79,23 @@ class Doubts:
 
     def said(self) -> tuple[str, ...]:
         """All of it, a sentence each."""
-        return (*self._told, *self._always_in_error())
+        return (*self._told, *self._always_in_error(), *self._in_milliseconds())
+
+    def _in_milliseconds(self) -> Iterator[str]:
+        """Durations that most calls would take minutes by."""
+        odd = [
+            f"the median {field} of route {route!r} is about {value:,.0f} s"
+            for route, sample in sorted(self._samples.items())
+            if self._calls[route] >= _LEAST_CALLS
+            for field, value in sample.medians()
+            if value > _LONG_S
+        ]
+        if odd:
+            more = f"; so are {len(odd) - _LISTED} more" if len(odd) > _LISTED else ""
+            yield (
+                f"{'; '.join(odd[:_LISTED])}{more}; that looks like milliseconds, and durations are in "
+                "seconds: if so, divide them by 1000 before they are read"
+            )
 
     def _always_in_error(self) -> Iterator[str]:
         """Status codes and flags that were taken for errors: what nearly every call carries is none."""

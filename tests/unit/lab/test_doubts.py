@@ -50,3 +50,50 @@ def test_many_routes_are_told_in_one_sentence():
 
     assert sentence.count("carries error 'ok'") == 3
     assert "2 more routes" in sentence
+
+
+def durations(*routes):
+    """What is said of routes, each given as the fields of its calls."""
+    doubts = Doubts()
+    for number, calls in enumerate(routes):
+        for _ in doubts.watch(TelemetryRecord(event_time=T0, route=f"r{number}", **each) for each in calls):
+            pass
+    return doubts.said()
+
+
+@pytest.mark.parametrize("field", ["latency_s", "ttft_s", "upstream_s", "queue_s"])
+def test_durations_that_look_like_milliseconds_are_told(field):
+    """With the field, the route and the median, in one sentence, however many calls there are."""
+    (sentence,) = durations([{field: 0.8}] * 200, [{field: 840.0 + n % 3} for n in range(5000)])
+
+    assert sentence.startswith(
+        f"the median {field} of route 'r1' is about 841 s; that looks like milliseconds"
+    )
+    assert "durations are in seconds" in sentence
+
+
+@pytest.mark.parametrize(
+    ("calls", "told"),
+    [
+        pytest.param([{"latency_s": 100.5}] * 100, True, id="over 100 s"),
+        pytest.param([{"latency_s": 100.0}] * 100, False, id="100 s"),
+        pytest.param([{"latency_s": 1000.0}] * 99, False, id="too few calls to tell"),
+        pytest.param([{"latency_s": 1000.0}] * 40 + [{"latency_s": 1.0}] * 60, False, id="less than half"),
+        pytest.param([{"latency_s": 1000.0}] * 400 + [{"latency_s": 1.0}] * 1200, False, id="at first only"),
+        pytest.param([{"latency_s": 1.0}] * 400 + [{"latency_s": 1000.0}] * 1200, True, id="not at first"),
+        pytest.param([{"latency_s": 1000.0}] * 3 + [{}] * 200, False, id="hardly measured"),
+        pytest.param([{"ttft_s": 500.0}, {}] * 1000, True, id="measured on every second call"),
+        pytest.param([{}, {"ttft_s": 500.0}] * 1000, True, id="measured on the others"),
+    ],
+)
+def test_it_is_the_median_of_all_calls_of_a_route_that_counts(calls, told):
+    """Some calls may take minutes; a sample of them is spread over the whole recording."""
+    assert len(durations(calls)) == told
+
+
+def test_all_such_durations_are_told_in_one_sentence():
+    """The first three by name, the rest by number."""
+    (sentence,) = durations(*[[{"latency_s": 900.0, "queue_s": 300.0}] * 100] * 3)
+
+    assert sentence.count("the median") == 3
+    assert "so are 3 more" in sentence

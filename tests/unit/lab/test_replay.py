@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import msgspec
 import pytest
@@ -350,6 +351,25 @@ def test_a_status_code_taken_for_an_error_is_told(verb, contract_file, tmp_path)
     assert result.exit_code == 0
     assert said in result.stderr
     assert (said in result.stdout) is (verb == "calibrate")
+
+
+@pytest.mark.parametrize("verb", ["replay", "calibrate"])
+def test_milliseconds_taken_for_seconds_are_told(verb, tmp_path):
+    """A column of milliseconds that was mapped to a duration, beside what it makes of the limit."""
+    draw = random.Random(1)
+    rows = [f"{T0 + i / 5},chat,{draw.lognormvariate(6.7, 0.3):.0f}" for i in range(3000)]
+    file, judged_by = tmp_path / "calls.csv", tmp_path / "contract.yaml"
+    file.write_text("\n".join(["event_time,route,total_ms", *rows]), "utf-8")
+    slow = "errors: {type: exceedance, field: latency_s, above_ms: 3000, ceiling: 0.01}"
+    judged_by.write_text(CONTRACT.replace("errors: {type: rate, field: error, ceiling: 0.01}", slow), "utf-8")
+    options = {"replay": [], "calibrate": ["--out", tmp_path / "out.yaml"]}[verb]
+    args = [verb, file, "--contract", judged_by, "--map", "latency_s=total_ms", *options]
+    result = CliRunner().invoke(build(), [*map(str, args)])
+    told = [line for line in result.stderr.splitlines() if "that looks like milliseconds" in line]
+
+    assert result.exit_code == 0
+    assert len(told) == 1
+    assert re.search(r"the median latency_s of route 'chat' is about [78]\d\d s; that looks", told[0])
 
 
 @pytest.mark.parametrize("json_option", [[], ["--json"]])
