@@ -100,6 +100,18 @@ def test_nothing_is_said_where_not_all_whole_calls_are_judged(tmp_path):
     assert said(path, some) == []
 
 
+def test_beside_a_limit_for_one_route_one_for_that_route_is_proposed(tmp_path):
+    """Word for word what a contract takes; it then is judged there alone."""
+    one = EXAMPLE.replace("field: latency_s,", "field: latency_s, where: {route: [code, chat]},")
+    other = one.replace("[code, chat]", "code")
+    path = written(tmp_path / "a.jsonl", spread=0.8)
+    (says,) = said(path, one)
+    proposed = one.replace("  silence: ", f"  {says.rpartition('Consider ')[2][:-1]}\n  silence: ")
+
+    assert load_contract(proposed).predicates["slow_first_token"].routes == ("code", "chat")
+    assert said(path, other) == []
+
+
 def test_a_limit_below_the_typical_first_token_is_no_advice(tmp_path):
     """Where most calls may exceed it, a limit says nothing of the slow ones."""
     loose = EXAMPLE.replace("above_ms: 200, ceiling: 0.01", "above_ms: 5000, ceiling: 0.7")
