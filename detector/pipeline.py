@@ -309,10 +309,8 @@ class Pipeline:
                     yield machine.present(machine.status.since)
 
     def dirty(self) -> list[str]:
-        """Routes that have changed since their last snapshot, the longest waiting first.
-
-        Not those on which calls are held: a snapshot would say that it covers them.
-        """
+        """Routes that have changed since their last snapshot, the longest waiting first."""
+        # One on which calls are held is left out: a snapshot would say that it covers them.
         return [route for route in self._dirty if route not in self._held] if self.held else list(self._dirty)
 
     def first_uncovered(self) -> dict[str, int]:
