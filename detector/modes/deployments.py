@@ -298,7 +298,7 @@ class Deployments:
 
 def named_in(state: Mapping[str, Any]) -> set[str]:
     """Names of the deployments that a saved state knows of."""
-    return (DeploymentShares.named_in(state["shares"]) | {*state["judges"], *state["transitions"]}) - {""}
+    return (DeploymentShares.named_in(state["shares"]) | {*state["judges"], *state["past"]}) - {""}
 
 
 def _detail(culprit: Culprit) -> dict[str, float | str]:
