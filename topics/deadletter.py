@@ -28,13 +28,14 @@ class DeadLetter:
         """Return (key, value, headers) to produce, cut to `max_bytes` in all.
 
         A value, key or header that does not fit is cut or left out, and the message is then marked
-        `detector.errors.truncated`.
+        `detector.errors.truncated`. What the sender says under our names is left out: it is what was wrong the
+        last time, where a dead letter was sent again.
         """
         details: list[tuple[str, bytes]] = [
             (PREFIX + name, str(getattr(self, name)).encode("utf-8", "replace")[:2000])
             for name in ("exception", "message", "path", "topic", "partition", "offset", "stage", "timestamp")
         ]
-        truncated = False
+        truncated, ours = False, {name for name, _ in details}
         mark = (PREFIX + "truncated", b"true")
         left = max(0, max_bytes - sum(len(name) + len(value) for name, value in (*details, mark)))
         key = self.key
@@ -43,6 +44,8 @@ class DeadLetter:
         left -= len(key or b"")
         kept: list[tuple[str, bytes]] = []
         for name, value in self.headers:
+            if name in ours:
+                continue
             size = len(name.encode("utf-8", "replace")) + len(value or b"")
             if size > left // 2 or len(kept) >= 100:
                 truncated = True

@@ -71,3 +71,13 @@ def test_a_small_limit_still_gives_a_letter():
 
     assert (key, value) == (b"", b"")
     assert MARK in headers
+
+
+def test_what_the_sender_says_under_our_names_is_not_taken_for_ours():
+    """A dead letter that was sent again tells what is wrong with it now, whichever header is read first."""
+    sent = ((PREFIX + "path", b"$.mine"), ("trace", b"1"), (PREFIX + "other", b"2"))
+    _, _, headers = letter(headers=sent, path="$.latency_s").message_parts(1_000_000)
+
+    assert [value for name, value in headers if name == PREFIX + "path"] == [b"$.latency_s"]
+    assert headers[:2] == [("trace", b"1"), (PREFIX + "other", b"2")]
+    assert MARK not in headers
