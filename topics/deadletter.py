@@ -28,8 +28,8 @@ class DeadLetter:
         """Return (key, value, headers) to produce, cut to `max_bytes` in all.
 
         A value, key or header that does not fit is cut or left out, and the message is then marked
-        `detector.errors.truncated`. What the sender says under our names is left out: it is what was wrong the
-        last time, where a dead letter was sent again.
+        `detector.errors.truncated`. What the sender says under our names is left out: where a dead letter was
+        sent again it is what was wrong the last time.
         """
         details: list[tuple[str, bytes]] = [
             (PREFIX + name, str(getattr(self, name)).encode("utf-8", "replace")[:2000])
