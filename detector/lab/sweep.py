@@ -35,7 +35,7 @@ class Tried:
         late: records older than every window of it, not judged.
         pareto: no other setting is as good in everything and better in something.
         chosen: the one with the fewest mistakes (missed and false), then the shortest delay, then the fewest
-            calls diverted needlessly, on the part that `measures` tells of.
+            calls diverted needlessly, in the part of `measures`; none where no incident begins there.
     """
 
     setting: Setting
@@ -264,12 +264,11 @@ def _ranked(tried: Sequence[Tried], *, known: bool) -> tuple[Tried, ...]:
         return tuple(tried)
     costs = [_costs(each.measures) for each in tried]
     best = min(range(len(tried)), key=lambda index: _order(tried[index].measures))
-    return tuple(
-        replace(
-            each, pareto=not any(_dominates(other, costs[index]) for other in costs), chosen=index == best
-        )
-        for index, each in enumerate(tried)
-    )
+    ranked = []
+    for index, each in enumerate(tried):
+        pareto = not any(_dominates(other, costs[index]) for other in costs)
+        ranked.append(replace(each, pareto=pareto, chosen=index == best and each.measures.incidents > 0))
+    return tuple(ranked)
 
 
 def _costs(found: Measures) -> tuple[float, ...]:

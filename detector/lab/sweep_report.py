@@ -85,6 +85,8 @@ def as_text(result: SweepResult) -> None:
         return
     console.print(f"event time {clock(result.first_event_time)} to {clock(result.last_event_time)}")
     first = [(each, each.measures) for each in result.tried]
+    if result.incidents is not None and not first[0][1].incidents:
+        console.print("No incident begins in the part that is chosen on, so none is chosen (no >).")
     if result.split_at is None:
         console.print(_table(first, "by setting", known=result.incidents is not None, marked=True))
     else:
@@ -114,14 +116,12 @@ def _legend(result: SweepResult) -> str:
             "Without --incidents nobody knows which activations are false; label some with `detector label`. "
             "Recorded calls do not answer to what is decided."
         )
-    lines = (
+    return (
         "* not beaten in everything at once (Pareto: false, missed, delay, flaps, needlessly diverted)   "
         "> fewest mistakes, then the shortest delay\n"
         "delay: event time from an incident's `from` to the deciding record or pane; decisions by window "
         f"come {result.tried[0].measures.wait_s:g} s later. Recorded calls do not answer to what is decided."
     )
-    fronts = [each for each in result.tried if each.measures.incidents == 0]
-    return lines + ("\nNo incident begins in the part that is chosen on." if fronts else "")
 
 
 def _table(rows: list[tuple[Tried, Measures]], title: str, *, known: bool, marked: bool) -> Any:

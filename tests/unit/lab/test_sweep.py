@@ -18,6 +18,7 @@ from detector.lab.replay import replay
 from detector.lab.settings_grid import SettingError, grid, parse_sets
 from detector.lab.sweep import sweep, sweep_rows
 from detector.lab.sweep_measure import Calls, Stretch
+from detector.lab.sweep_report import as_text
 from topics.telemetry import TelemetryRecord
 
 T0 = 1_700_000_000
@@ -118,6 +119,18 @@ def test_a_split_shares_out_activations_and_incidents(recorded):
     # One fault before the cut, which both find; the weak one after it tells them apart.
     assert [each.measures.found for each in split.tried] == [1, 1]
     assert [each.held_out.found for each in split.tried] == [2, 1]
+
+
+def test_where_no_incident_begins_in_the_first_part_none_is_chosen(recorded, capsys):
+    """All of them missed nothing there, the deafest too; it is said before the table."""
+    settings = grid(CONTRACT, "c", {"predicates.errors.ceiling": [0.01, 0.3]})
+    late = [each for each in INCIDENTS if each.start == max(one.start for one in INCIDENTS)]
+    result = sweep([recorded / "calls.jsonl"], settings, incidents=late, split=0.4, workers=1)
+    as_text(result)
+    told = capsys.readouterr().out
+
+    assert not any(each.chosen for each in result.tried)
+    assert told.index("none is chosen") < told.index("chosen on the first part")
 
 
 def test_without_incidents_nothing_is_called_false(recorded):
