@@ -211,6 +211,9 @@ def of_spread(
     contradicted = disagreement(spec, one)
     if contradicted is not None:
         yield f"Healthy traffic strays further than the contract's threshold: {contradicted[1]}."
+    if not spec.given and sum(count > 0 for count in one.reference or ()) == 1:
+        yield f"{spec.field} has one value in this recording, or some next to each other: any other is news."
+        return
     shown = [(seconds, value) for seconds, value in curve if value is not None]
     if not shown:
         more = "" if usual is None else f", but drifts of {usual:.2g} nats and more are at the usual rate"

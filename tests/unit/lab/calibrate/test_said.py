@@ -86,3 +86,17 @@ def test_one_of_a_thing_is_not_several() -> None:
         assert f" 1 {word}" not in text.replace("\n", " ")
     assert "; 1 day by itself rules out only" in report.as_text(day)
     assert " days by themselves rule out only" in text
+
+
+def test_a_field_with_one_value_is_not_said_to_wander() -> None:
+    """What an embedding answers has no tokens: nothing can be told from its wander, for there is none."""
+    rows = [
+        TelemetryRecord(event_time=T0 + i / 8, route="embed", input_tokens=50 + i % 40, output_tokens=0)
+        for i in range(40_000)
+    ]
+    result = calibrate_rows(rows, load_contract(EXAMPLE), ["calls.jsonl"])
+    says = {one.spec.name: " ".join(one.limits) for one in result.learnt}
+
+    assert "output_tokens has one value in this recording" in says["output_drift"]
+    assert "wander" not in says["output_drift"]
+    assert "has one value" not in says["input_drift"]
