@@ -19,6 +19,9 @@ from detector.cli.ordering import (
 )
 from detector.cli.output import found_wrong, print_json
 
+_FIRST_SNAPSHOT_S = 8.0  # a route that has just come is known by then
+_LOOK_AGAIN_S = 0.5
+
 
 def accept(
     scope: Scope,
@@ -56,7 +59,10 @@ def accept(
     )
     see_that_it_can_be_given(order)
     settings = read_settings(bootstrap, topic_prefix, settings_file)
-    if doubt := doubt_of(scope, settings):
+    deadline = time.monotonic() + min(wait, _FIRST_SNAPSHOT_S)
+    while (doubt := doubt_of(scope, settings)) and time.monotonic() < deadline:
+        time.sleep(_LOOK_AGAIN_S)
+    if doubt:
         found_wrong(f"{doubt}; nothing is ordered")
     record = give_order(scope, order, wait, settings)
     if json_output:
