@@ -356,7 +356,7 @@ class BernoulliJudge(JudgeBase, ABC):
         recovery = self._recovery
         return {
             "test": self._test.save(),
-            "recovery": None if recovery is None else (recovery.rate, recovery.save()),
+            "recovery": None if recovery is None else (recovery.rate, recovery.relapses, recovery.save()),
             "relapses": self._relapses,
             "latched": self.latched,
             "unusable": self._unusable,
@@ -376,8 +376,8 @@ class BernoulliJudge(JudgeBase, ABC):
             self._temper(self._effect.value)
         self._relapses, self._recovery = Relapses(*state["relapses"]), None
         if state["recovery"] is not None:
-            rate, saved = state["recovery"]
-            self._recovery = Recovery(self._ceiling, rate, self._relapses.level)
+            rate, relapses, saved = state["recovery"]
+            self._recovery = Recovery(self._ceiling, rate, relapses)
             self._recovery.load(saved)
         self.latched, self._unusable = state["latched"], state["unusable"]
         self._before = (state["before"][0], state["before"][1])

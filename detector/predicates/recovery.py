@@ -52,12 +52,12 @@ class Recovery:
         relapses: each doubles the threshold.
     """
 
-    __slots__ = ("_gain", "_loss", "_p0", "_threshold", "bad", "probes", "rate", "run", "score")
+    __slots__ = ("_gain", "_loss", "_p0", "_threshold", "bad", "probes", "rate", "relapses", "run", "score")
 
     def __init__(self, p0: float, rate: float, relapses: int = 0) -> None:
         p_f = min(max(2 * p0, min(0.1, rate / 2)), max(_BELOW_RATE * rate, _ABOVE_P0 * p0), (1 + p0) / 2)
         self._threshold = THRESHOLD * 2.0**relapses
-        self.rate = rate
+        self.rate, self.relapses = rate, relapses
         self._p0 = p0
         self._gain = math.log((1 - p0) / (1 - p_f))
         self._loss = math.log(p0 / p_f)

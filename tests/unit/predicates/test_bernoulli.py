@@ -13,6 +13,7 @@ from detector.contract.model import JudgeQuality, PredicateSpec
 from detector.predicates.base import Budget, Outcome
 from detector.predicates.registry import judge_for
 from detector.predicates.shiryaev_roberts import MOST_PATIENCE
+from detector.windows.shares import Share
 from tests.builders import BUDGET, T0, dense, evaluation, record, segment, spec, walk
 
 # One way to be bad for each kind of judge; None is "not measured".
@@ -576,6 +577,20 @@ def test_a_breach_that_is_back_at_once_takes_longer_to_be_over(kind, saved):
     first = needed[0]
 
     assert needed == [first, pytest.approx(2 * first, abs=2), pytest.approx(4 * first, abs=4), first]
+
+
+@EACH
+def test_a_breach_that_others_have_found_takes_as_long_after_a_takeover(kind):
+    """Relapses before it are not its own: neither the judge nor its successor asks more of its way back."""
+    judge, other = made(kind), made(kind)
+    for _ in range(2):
+        walk(judge, calls(kind, "." * 100 + "!" * 6))
+        way_back(judge, kind)
+    walk(judge, calls(kind, "." * 100))
+    judge.breach(Share(100, 50), {})
+    other.load(msgspec.msgpack.decode(msgspec.msgpack.encode(judge.state()), strict=False))
+
+    assert way_back(other, kind) == way_back(judge, kind)
 
 
 @EACH
