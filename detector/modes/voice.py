@@ -49,7 +49,8 @@ class ScopeVoice:
         """Say that a predicate cannot be used on this traffic."""
         spec = self._contract.predicates.get(evidence.predicate)
         calls, rate = evidence.detail.get(CALLS_BEFORE, 0), evidence.detail.get("rate_before", 1.0)
-        if spec is not None and calls and float(rate) <= spec.ceiling:
+        # The ceiling that it was held to, which calibration may have learnt.
+        if calls and float(rate) <= (evidence.threshold or 0.0):
             said = f"is unusable: the {calls} calls before this kept its limit, too few to call it a change"
         else:
             learnt = spec is None or spec.learnable

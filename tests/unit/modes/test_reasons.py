@@ -1,5 +1,10 @@
 """What records say of why: of what still holds, by what was seen, and never of something else."""
 
+from dataclasses import replace
+
+import pytest
+
+from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
 from detector.contract.model import Condition, PredicateSpec
 from detector.pipeline import Pipeline
 from tests.builders import T0, contract, spec
@@ -71,10 +76,21 @@ def test_to_calibrate_is_no_advice_where_calibration_learns_nothing():
     assert told["slow"].endswith("calibrate or raise it")
 
 
-def test_calls_that_kept_a_limit_are_not_said_to_have_broken_it():
-    """A hundred good ones are too few to tell an eighth of slow ones from how the traffic always is."""
-    calls = stream(60, lambda at, name, draw: {"latency_s": 0.4 if at >= 4 and draw.random() < 0.08 else 0.1})
-    (notice,) = [each for each in Pipeline(contract([SLOW])).step(*calls.args()) if "unusable" in each.reason]
+@pytest.mark.parametrize("learnt", [None, 0.03], ids=["stated", "learnt"])
+def test_calls_that_kept_a_limit_are_not_said_to_have_broken_it(learnt):
+    """A hundred good ones are too few to tell an eighth of slow ones from how the traffic always is.
+
+    Also where two of a hundred were slow, more than the contract's default and less than what was learnt.
+    """
+    rules, usual = contract([SLOW if learnt is None else replace(SLOW, stated=())]), 0.02 if learnt else 0.0
+    if learnt:
+        one = CalibratedPredicate(made_for=SLOW.subject, records=10_000, rate=0.015, ceiling=learnt)
+        routes = {"chat": CalibratedRoute(records_per_s=10.0, predicates={"slow": one})}
+        rules = replace(rules, calibration=Calibration(records=10_000, routes=routes))
+    calls = stream(
+        60, lambda at, name, draw: {"latency_s": 0.4 if draw.random() < (usual if at < 4 else 0.08) else 0.1}
+    )
+    (notice,) = [each for each in Pipeline(rules).step(*calls.args()) if "unusable" in each.reason]
 
     assert notice.disposition == "notice"
     assert "never seen within" not in notice.reason
