@@ -6,10 +6,10 @@ Every second, over all windows at once:
             so that it is still happening, and in some window with n >= 30 phi records the bias-corrected
             KL exceeds the threshold by more than calls that come or go may explain (`uneven`), and G its
             non-central chi-square bound at tolerance d0; not within 20 s of windows that were emptied
-    over    when three evaluations in a row find the shortest window with enough records (else the whole
-            longest one) under 0.7 of its threshold and of the breach's; enough is what keeps the breach's
-            distance from looking so, see `records_apart`, between 30 phi and 300 phi; four times as many
-            after each relapse that came within the longest window
+    over    when three evaluations in a row find the shortest window with enough records since the breach
+            (else the whole longest one) under 0.7 of its threshold and of the breach's; enough is what keeps
+            the breach's distance from looking so, see `records_apart`, between 30 phi and 300 phi; four times
+            as many after each relapse that came within the longest window
 
 A threshold is at least what the contract says. A calibrated stream takes reference, thresholds and
 tolerance from its calibration and is armed at once; in the mode `trailing` its own last hour takes the
@@ -87,8 +87,8 @@ class DriftStream:
         self.samples = 0
         self.window: int | None = None
         self._armed_from: int | None = None
-        self._breach_nats = 0.0
-        self._breach_line, self._emptied_at = math.inf, -math.inf
+        self._breach_nats, self._breach_line = 0.0, math.inf
+        self._breach_at = self._emptied_at = -math.inf
         self._over_since = self._clean_since = -math.inf
         self._relapses = 0
         # Largest bias-corrected KL that each window has shown while nothing was wrong.
@@ -192,6 +192,7 @@ class DriftStream:
             )
             if found is not None and not known:
                 self.latched, self._breach_nats, self._breach_line = True, corrected[found], thresholds[found]
+                self._breach_at = boundary
                 self._excursions.begin()
                 self._known.begin(usual, boundary)
                 soon = boundary - self._over_since < self.ring.longest
@@ -252,19 +253,12 @@ class DriftStream:
     ) -> int | None:
         """The shortest window that is beyond its threshold for certain."""
         limits, yardstick = self.limits, self.yardstick
+        if yardstick is None:
+            return None
+        bounds = {"design_effect": limits.design_effect, "tolerance": self.tolerance(), "alpha": limits.alpha}
         for i in enough:
-            if (
-                yardstick is not None
-                and corrected[i] > thresholds[i]
-                and yardstick.certain(
-                    raw[i],
-                    sizes[i],
-                    self.ring.totals[i],
-                    design_effect=limits.design_effect,
-                    tolerance=self.tolerance(),
-                    alpha=limits.alpha,
-                )
-            ):
+            beyond = corrected[i] > thresholds[i]
+            if beyond and yardstick.certain(raw[i], sizes[i], self.ring.totals[i], **bounds):
                 return i
         return None
 
@@ -276,8 +270,12 @@ class DriftStream:
         freedom = 1 if self.yardstick is None else self.yardstick.freedom
         needed = self.limits.design_effect * records_apart(self._breach_nats, line, freedom)
         needed *= RELAPSE_FACTOR**self._relapses
-        shown = next((i for i, n in enumerate(sizes) if n >= needed), len(sizes) - 1)
-        whole = sizes[shown] >= needed or boundary - self._emptied_at >= self.ring.longest
+        # What came before the breach looks healthy, and would make a window that still holds it look so.
+        since = max(self._breach_at, self._emptied_at)
+        fresh_s = math.inf if self._emptied_at >= self._breach_at else boundary - since
+        sure = [i for i, n in enumerate(sizes) if n >= needed and self.spans[i] <= fresh_s]
+        shown = sure[0] if sure else len(sizes) - 1
+        whole = bool(sure) or boundary - since >= self.ring.longest
         self.clear_span = self.spans[shown]
         # Under a short window's own, higher line what a longer one found may go on.
         over = whole and corrected[shown] <= GATE_SHARE * min(thresholds[shown], self._breach_line)
@@ -366,7 +364,7 @@ class DriftStream:
             "over_since": self._over_since,
             "relapses": self._relapses,
             "armed_from": self._armed_from,
-            "breach": (self._breach_nats, self._breach_line),
+            "breach": (self._breach_nats, self._breach_line, self._breach_at),
             "emptied_at": self._emptied_at,
             "clear_span": self.clear_span,
             "wander": self._wander,
@@ -389,7 +387,7 @@ class DriftStream:
         self.latched, self.clear_run = state["latched"], state["clear_run"]
         self._clean_since, self._over_since = state["clean_since"], state["over_since"]
         self._armed_from, self._emptied_at = state["armed_from"], state["emptied_at"]
-        self._breach_nats, self._breach_line = state["breach"]
+        self._breach_nats, self._breach_line, self._breach_at = state["breach"]
         self.clear_span, self._relapses = state["clear_span"], state["relapses"]
         self._wander, self._most = list(state["wander"]), list(state["most"])
         self._strayed, self._slow, self._seen_s = state["strayed"], state["slow"], state["seen_s"]
