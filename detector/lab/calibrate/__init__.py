@@ -7,7 +7,7 @@ silent     rates: a ceiling at which the recording itself raises no alarm
 bootstrap  rates: the threshold that keeps the wanted run length under dependence
 spread     distributions: bins, design effect, tolerance, thresholds, smallest detectable shift
 limit      slow calls: one that healthy traffic keeps
-alone      rates: the few stretches that alone make a ceiling what it is
+stretches  rates: the few stretches that alone make a ceiling what it is
 covered    how much time the recording is of, holes left out
 first_token  whether time to first token would show slowness that whole calls hide
 learn      all of it for every route and predicate, and what the traffic does not allow

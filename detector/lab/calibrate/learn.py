@@ -10,7 +10,7 @@ import numpy as np
 
 from detector.contract.calibration import CalibratedPredicate, CalibratedRoute, Calibration
 from detector.contract.model import Contract, PredicateSpec
-from detector.lab.calibrate import alone, beside, bootstrap, healthy, limit, said, shares, silent, spread
+from detector.lab.calibrate import beside, bootstrap, healthy, limit, said, shares, silent, spread, stretches
 from detector.lab.calibrate.covered import covered_minutes, holes
 from detector.lab.calibrate.gather import Gathered, RouteTally
 from detector.lab.calibrate.pairs import PairTally
@@ -274,7 +274,7 @@ def _share(
     few = None
     if not stated:
         known_phi = phi if "design_effect" in spec.stated else None
-        few = alone.set_by(
+        few = stretches.set_by(
             (seconds, judged, bad),
             minutes,
             learnt,

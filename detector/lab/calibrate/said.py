@@ -7,11 +7,11 @@ from typing import Any
 from detector.contract.calibration import CalibratedPredicate
 from detector.contract.calibration_rules import disagreement
 from detector.contract.model import Contract, PredicateSpec
-from detector.lab.calibrate.alone import Alone
 from detector.lab.calibrate.gather import Gathered
 from detector.lab.calibrate.limit import Kept
 from detector.lab.calibrate.shares import Shares
 from detector.lab.calibrate.spread import Spread
+from detector.lab.calibrate.stretches import FewStretches
 from detector.lab.words import counted
 from detector.predicates.divergence import LEAST_RECORDS
 from detector.predicates.yardstick import LEAST_REFERENCE
@@ -170,7 +170,7 @@ def of_limit(kept: Kept) -> Iterator[str]:
         )
 
 
-def of_ceiling(ceiling: float, few: Alone) -> Iterator[str]:
+def of_ceiling(ceiling: float, few: FewStretches) -> Iterator[str]:
     """That a few stretches alone made a learnt ceiling what it is."""
     n = len(few.spans)
     listed = ", ".join(f"{when(a)} .. {when(b)}" for a, b in few.spans[:_LISTED])

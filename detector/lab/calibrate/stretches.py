@@ -20,7 +20,7 @@ _MINUTES = SLOT_S // 60
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
+class FewStretches:
     """What a few stretches did to a ceiling.
 
     Attributes:
@@ -41,7 +41,7 @@ def set_by(
     run_length: float,
     phi: float | None,
     highest: float,
-) -> Alone | None:
+) -> FewStretches | None:
     """The stretches without which the ceiling would be less than half of `ceiling`; None: there are none.
 
     Args:
@@ -62,7 +62,7 @@ def set_by(
         kept, found.ceiling(least), run_length, phi or found.design_effect, highest
     )
     recorded = (left_out >= seconds[0] // 60) & (left_out <= seconds[-1] // 60)
-    return Alone(tuple(spans(left_out[recorded])), others) if ceiling > limit.FAR * others else None
+    return FewStretches(tuple(spans(left_out[recorded])), others) if ceiling > limit.FAR * others else None
 
 
 def _worst(seconds: Ints, judged: Ints, bad: Ints, phi: float) -> Ints:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detector.contract import load_contract
-from detector.lab.calibrate import CalibrateResult, alone, calibrate, page, report, shares
+from detector.lab.calibrate import CalibrateResult, calibrate, page, report, shares, stretches
 from detector.lab.calibrate.learn import Learnt
 
 EXAMPLE = (Path(__file__).parents[3] / "data" / "contracts" / "example.yaml").read_text()
@@ -106,7 +106,7 @@ def test_chance_and_the_swing_of_a_day_name_no_stretch(per_s: int) -> None:
         }
 
         assert (
-            alone.set_by(
+            stretches.set_by(
                 (seconds, judged, bad), minutes, ceiling, least=0.001, run_length=1e11, phi=1.0, highest=0.45
             )
             is None
