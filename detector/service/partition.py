@@ -266,6 +266,7 @@ class PartitionWorker:
 
     def _decided(self, decisions: Sequence[Decision]) -> None:
         named = [self._with_origin(decision) for decision in decisions]
+        self._desk.decided(self.partition, named)  # gateways first, our own log behind it
         for decision in named:
             self._metrics.decisions.labels(decision.kind, decision.mode, decision.disposition).inc()
             self._log.info(
@@ -279,7 +280,6 @@ class PartitionWorker:
                 catching_up=self.catching_up,
                 reason=decision.reason,
             )
-        self._desk.decided(self.partition, named)
 
     def _with_origin(self, decision: Decision) -> Decision:
         origin = self._origin_of.get((decision.evidence.topic, decision.evidence.offset))
