@@ -1,4 +1,4 @@
-"""The README's commands and code do what it says, as they stand there."""
+"""Commands and code of the README, and of the pages behind it, do what they say, as they stand there."""
 
 import asyncio
 import re
@@ -12,25 +12,30 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 
-from detector.contract import example_text
+from detector.contract import check_text, example_text
 from detector.gateway import Decision
 from tests.harness.brokers import TestKafka
 from tests.integration.kit import Worker, call, producer, publish, until, workers
 from topics.telemetry import decode_telemetry
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text("utf-8")
+PAGES = {
+    name: (ROOT / name).read_text("utf-8")
+    for name in ("README.md", "detector/contract/README.md", "deploy/README.md")
+}
 MADE_BY_OTHERS = {"make", "docker"}  # `make demo` and `make test` are what CI and test_demo run
 
 
 def blocks(language: str) -> list[str]:
-    """Code blocks of the README, dedented."""
-    return [textwrap.dedent(found) for found in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)]
+    """Code blocks of all pages, dedented."""
+    fence = re.compile(rf"```{language}\n(.*?)```", re.DOTALL)
+    return [textwrap.dedent(found) for page in PAGES.values() for found in fence.findall(page)]
 
 
 def commands() -> Iterator[list[str]]:
-    """Every `detector` command line of the README, without its comment."""
+    """Every `detector` command line of the pages, without its comment."""
     for block in blocks("sh"):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
@@ -49,7 +54,7 @@ def clients_code(result: str, arguments: str = '"kafka:9092", "gateway-1"') -> C
 
 
 def test_every_command_is_one_of_ours() -> None:
-    """What the README tells people to type is `detector` with a verb that exists."""
+    """What people are told to type is `detector` with a verb that exists."""
     found = list(commands())
 
     assert {words[0] for words in found} == {"detector"}
@@ -87,6 +92,36 @@ def test_commands_on_files_succeed(words: list[str], tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("fragment", blocks("yaml"))
+def test_parts_of_contracts_are_ones(fragment: str) -> None:
+    """What a page shows of a contract can be written into the example."""
+    contract = yaml.safe_load(example_text())
+    for part, entries in yaml.safe_load(fragment).items():
+        contract[part].update(entries)
+
+    found = check_text(yaml.safe_dump(contract, sort_keys=False))
+
+    assert [each.message for each in found if each.severity == "error"] == []
+
+
+def anchors(page: str) -> set[str]:
+    """Of the page's headings, as the places that show such pages make them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    """Files and headings that a page points to exist."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]):
+        path, _, anchor = link.partition("#")
+        target = ((ROOT / name).parent / path).resolve() if path else ROOT / name
+
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text("utf-8")), link
 
 
 def test_the_sample_record_is_one() -> None:
