@@ -2,7 +2,7 @@
 
 An activation that is the third or a later one within 300 s is damped: it is held 5, 10, 20, 40 and
 then 60 s, counted from the last bad probe. The first two in 300 s never are: for them the promise to
-try again every ten seconds stands in full. After 300 s without an activation holds begin anew.
+try again every ten seconds stands in full. After 300 s with the primary holds begin anew.
 
 A fault of 20 s on and 20 s off would otherwise switch 68 times an hour; growing holds make it 39 and
 keep healthy calls on a fallback for 55 % of the time (simulated): what is bought with what.

@@ -4,8 +4,8 @@ Healthy until the mixture Shiryaev-Roberts test says otherwise, then breached un
 says it is over. Traffic that was beyond its ceiling from the first record that was ever seen says
 nothing of a change: the predicate is then `unusable`, a notice and never an activation. It is so until
 twice the ceiling has been ruled out, from when the next pane closes: so calls may wait meanwhile. A
-breach counts only behind calls that show the traffic to be healthy. Only where all but all of the first
-calls fail, which is nobody's healthy traffic, is that acted on all the same. Where calibration knows
+breach counts only behind calls that show the traffic to be healthy. Only a rate by which all but all of the
+first calls are bad, which is nobody's healthy traffic, is acted on all the same. Where calibration knows
 that healthy traffic exceeds the contract's ceiling the predicate is `unusable` until it is calibrated
 again: in its calmer hours such traffic keeps the ceiling, and would be taken for a fault in all others.
 
@@ -46,7 +46,7 @@ _STOPPED = 3.0
 
 
 class BernoulliJudge(JudgeBase, ABC):
-    """Base of `rate` and `exceedance`: a subclass says which calls are judged and which were bad."""
+    """Base of all that judge single calls: a subclass says which calls are judged and which were bad."""
 
     walks = True
     acts_on_total_failure = True

@@ -49,7 +49,7 @@ class Settings:
         topic_prefix: put before every topic name and into the group's name.
         group: consumer group; empty derives it from the prefix.
         data_partitions: partitions of `llm.telemetry` where it has to be made.
-        session_timeout_s, heartbeat_s: group membership; the lease rests on both.
+        session_timeout_s, heartbeat_s: group membership; the lease rests on the former.
         commit_interval_s: how often covered offsets are committed.
         snapshot_period_s: how long a changed route may wait for its snapshot.
         http_host, http_port: where health and metrics are served; port 0 is any free one.

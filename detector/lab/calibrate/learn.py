@@ -29,7 +29,7 @@ _POINTS = 240
 
 
 class NotHealthyError(ValueError):
-    """The recording is mostly incident, or holds nothing to learn from; the message says what was found."""
+    """Too much of the recording is incident, or it holds nothing to learn from; the message says what."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

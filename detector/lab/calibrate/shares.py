@@ -5,7 +5,7 @@
     tau^2    variance of the rate between blocks of >= 1,000 calls, less phi p (1 - p) / n: what is left
              when the noise of counting is removed, so that it does not depend on n
     ceiling  1.1 times the 99 % point of a gamma distribution of mean p and variance tau^2, p taken at
-             its own upper 99 % limit; never under what anybody would call an outage
+             its own upper 99 % limit; never under what nobody would call an outage
 
 A quantile of block rates, in place of the gamma's, would measure n: for the same traffic it falls as
 blocks grow.
