@@ -21,6 +21,7 @@ from detector.service.logs import logger
 from topics.names import Topic, Topics
 
 _DEFAULT_MESSAGE_BYTES = 1024 * 1024
+_UNTOLD = 3  # copies: a cluster that hides its settings is no laptop
 _RECORD_OVERHEAD_BYTES = 512  # batch and record framing beside key, value and headers
 
 
@@ -134,7 +135,19 @@ async def _default_replication(admin: AIOKafkaAdminClient) -> int:
     brokers = (await admin.describe_cluster())["brokers"]
     node = str(brokers[0]["node_id"])
     found = await _configs(admin, ConfigResource(ConfigResourceType.BROKER, node))
-    return min(int(found.get(node, {}).get("default.replication.factor") or 1), len(brokers))
+    return copies(found.get(node), len(brokers))
+
+
+def copies(settings: Mapping[str, str] | None, brokers: int) -> int:
+    """How many copies of a topic a cluster is to keep.
+
+    Args:
+        settings: of one of its brokers; None: we may not see them.
+        brokers: how many there are.
+    """
+    if settings is None:
+        return min(_UNTOLD, brokers)
+    return min(int(settings.get("default.replication.factor") or 1), brokers)
 
 
 async def _settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:

@@ -1,5 +1,6 @@
 """Existing topics against the declaration."""
 
+import pytest
 from aiokafka.errors import (
     IncompatibleBrokerVersion,
     InvalidTopicError,
@@ -7,7 +8,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from detector.service.topics_admin import TopicMismatchError, advice, is_fatal, mismatches
+from detector.service.topics_admin import TopicMismatchError, advice, copies, is_fatal, mismatches
 from topics.names import topics
 
 CONTROL = topics("x.").control
@@ -66,3 +67,18 @@ def test_an_embedded_broker_that_is_taken_for_a_real_one_is_told_of() -> None:
     """The client's words name a request that nobody has heard of."""
     assert "--embedded" in advice(IncompatibleBrokerVersion("x"))
     assert not advice(KafkaConnectionError("x"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "brokers", "kept"),
+    [
+        ({"default.replication.factor": "2"}, 5, 2),
+        ({"default.replication.factor": "3"}, 1, 1),
+        ({}, 3, 1),
+        (None, 5, 3),
+        (None, 1, 1),
+    ],
+)
+def test_as_many_copies_as_the_cluster_says(settings: dict[str, str] | None, brokers: int, kept: int) -> None:
+    """Where we may not look, a single copy is not what is assumed of a cluster."""
+    assert copies(settings, brokers) == kept
