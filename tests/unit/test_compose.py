@@ -15,7 +15,8 @@ from jsonschema.validators import validator_for
 from detector.contract import check_text
 
 ROOT = Path(__file__).parents[2]
-SERVICES = ("broker", "redis", "detector", "producer")
+SERVICES = ("broker", "redis", "detector", "producer", "prometheus", "grafana")
+OBSERVING = {"prometheus", "grafana"}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,31 @@ def test_a_service_waits_for_the_health_of_what_it_needs(compose: dict[str, Any]
 
     assert needs.keys() <= set(SERVICES)
     assert all(need["condition"] == "service_healthy" for need in needs.values())
+
+
+def test_who_does_not_ask_for_it_gets_nothing_to_observe_with(compose: dict[str, Any]) -> None:
+    """Prometheus and Grafana start under the profile alone, and nothing without it waits for them."""
+    profiles = {name: service.get("profiles", []) for name, service in compose["services"].items()}
+    others = [service for name, service in compose["services"].items() if name not in OBSERVING]
+
+    assert profiles == {name: ["observe"] if name in OBSERVING else [] for name in SERVICES}
+    assert not any(OBSERVING & service.get("depends_on", {}).keys() for service in others)
+
+
+def test_what_is_mounted_from_here_is_there_and_only_read(compose: dict[str, Any]) -> None:
+    """A path that does not exist would be made, as an empty folder of root's."""
+    volumes = [volume for service in compose["services"].values() for volume in service.get("volumes", [])]
+    mounted = [volume.split(":") for volume in volumes if volume.startswith(".")]
+
+    assert mounted
+    assert all((ROOT / source).exists() and how == ["ro"] for source, _target, *how in mounted)
+
+
+def test_the_version_of_every_image_is_pinned(compose: dict[str, Any]) -> None:
+    """But for the one that is built here."""
+    images = {service["image"] for service in compose["services"].values() if "build" not in service}
+
+    assert all(re.search(r":v?\d+\.\d+", image) for image in images - {"llm-fallback-detector"})
 
 
 def test_the_detectors_contract_has_no_finding() -> None:
