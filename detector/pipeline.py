@@ -35,7 +35,7 @@ from topics.telemetry import Evaluation, TelemetryRecord
 
 __all__ = ["Caps", "Counts", "Decision", "Pipeline"]
 
-_VERSION = 8
+_VERSION = 9
 
 
 class Pipeline:

@@ -237,7 +237,12 @@ class ScopeMachine(ScopeVoice):
             status.attempt[name] = (back.probes, back.bad)
         self._ask_for_probes(now)
         shown = f"{said}: {', '.join(found)}" if found else said
-        more = (status.damping.said(), self._limited(now), self._may_be_accepted(now, names))
+        more = (
+            now.outlook.slow_probes(),
+            status.damping.said(),
+            self._limited(now),
+            self._may_be_accepted(now, names),
+        )
         status.reason = "; ".join(filter(None, (shown, *more)))
         return [self._decide("extended", now.at)]
 

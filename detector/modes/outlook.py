@@ -22,6 +22,10 @@ class Outlook(Protocol):
         """The same in numbers."""
         ...
 
+    def slow_probes(self) -> str:
+        """That probes were bad for being slow, in words; empty if none was."""
+        ...
+
     def probe_share(self, predicates: tuple[str, ...]) -> float:
         """Share of calls that should go to the primary while these hold, 0..1."""
         ...
@@ -57,6 +61,10 @@ class Unknown:
     def way_back(self, predicate: str) -> WayBack:
         """Nothing to say."""
         return WayBack()
+
+    def slow_probes(self) -> str:
+        """Nothing to say."""
+        return ""
 
     def probe_share(self, predicates: tuple[str, ...]) -> float:
         """The contract's."""

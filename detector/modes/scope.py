@@ -156,6 +156,8 @@ class ScopeJudge:
         self._judged += len(segment)
         if bad := bad_calls(self.walkers, segment):
             self.probing.note_bad(segment.pick("latency_s", bad))
+        if self.machine.engaged:
+            self.probing.note_slow(segment)
 
     def _flush(self) -> None:
         """Hand what was gathered to the windows; before an evaluation, a change of state, a snapshot."""

@@ -121,7 +121,7 @@ def test_a_takeover_makes_no_difference(cuts):
             data = pipeline.snapshot(route)
             assert taken.restore(data) == route
             assert taken.snapshot(route) == data
-            assert msgspec.msgpack.decode(data)["version"] == 8
+            assert msgspec.msgpack.decode(data)["version"] == 9
         pipeline = taken
 
     assert by_scope(decisions) == DECIDED

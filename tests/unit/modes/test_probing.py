@@ -91,6 +91,29 @@ def test_slow_answers_of_probes_are_bad():
     assert ends(3.0, p99_ms=5000.0)
 
 
+def test_a_route_that_is_slow_now_and_then_is_so_from_its_first_minute():
+    """Every seventh call of a well primary takes 3 s; it fails after 20 s, and is as slow when it is back.
+
+    Where no call was slow before, the reason says that slow probes are what is bad.
+    """
+
+    def after(usual_s):
+        made = [
+            *calls((0, 20), 50, False),
+            *calls((20, 24), 50, True),
+            *calls((24, 60), 50, False, probe=True),
+        ]
+        for number, call in enumerate(made):
+            late = number % 7 == 0 and not call.error
+            call.latency_s = (3.0 if call.probe else usual_s) if late else 0.1
+        return run(Pipeline(ERRORS), in_order(made))
+
+    assert "deactivated" in {each.kind for each in after(3.0)}
+    kept = after(0.1)
+    assert "deactivated" not in {each.kind for each in kept}
+    assert "probes that take over 2 s to answer are bad, too" in kept[-1].reason
+
+
 def test_the_time_to_the_first_token_is_the_answer():
     """A probe that streams for ten seconds after a first token in 0.2 s has answered in time."""
     made = [
