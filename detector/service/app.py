@@ -166,7 +166,10 @@ class Service:
             await self._http.stop()
 
     def reload(self) -> list[str]:
-        """Read the contract again and judge by it; what is wrong with it, if so: the old one stays then."""
+        """Read the contract again and judge by it; what is wrong with it, if so: the old one stays then.
+
+        Asked for while one is taken over, it is done behind that.
+        """
         wrong: list[str] = []
         try:
             contract = self._reread()
@@ -175,19 +178,26 @@ class Service:
             wrong = [f"{at.file}:{at.line}:{at.column} {at.rule} {at.message}" for at in error.findings]
         except (OSError, SettingsError) as error:
             wrong = [str(error)]
-        if not wrong and self._reloading is not None and not self._reloading.done():
-            wrong = ["a reload is under way"]
         self._refused = bool(wrong)
         if wrong:
             self._log.error("reload_refused", reasons=wrong)
             return wrong
         self.contract = contract
         self._read_at = time.time()
-        if self.shell is not None:
-            shell = self.shell
-            self._reloading = asyncio.create_task(shell.reload(contract), name="reload")
+        if (shell := self.shell) is not None:
+            self._reloading = asyncio.create_task(
+                self._reload_behind(self._reloading, shell, contract), name="reload"
+            )
             self._reloading.add_done_callback(shell.ended)
         return []
+
+    async def _reload_behind(
+        self, before: "asyncio.Task[None] | None", shell: Shell, contract: Contract
+    ) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        if shell is self.shell:  # else a new life has begun, and with the newest contract
+            await shell.reload(contract)
 
     async def _cluster(self) -> Cluster:
         """Reach the broker and see to the topics, however long it takes."""

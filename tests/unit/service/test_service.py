@@ -1,5 +1,6 @@
 """The lives of a service: what ends one, and when the next begins."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ from detector.contract.model import Contract
 from detector.service import app
 from detector.service.app import Service, ServiceFailedError
 from detector.service.settings import Settings
+from tests.integration.kit import until
 
 
 class Staged(Service):
@@ -70,3 +72,26 @@ async def test_a_failure_after_a_good_while_is_a_first_one(monkeypatch: pytest.M
     await service.run()
 
     assert [wait_s for _, wait_s in service.said] == [0.001, 0.002, 0.001, 0.002]
+
+
+async def test_a_reload_during_a_reload_is_done_behind_it() -> None:
+    """Neither is refused, and the contract that was read last is the one in force."""
+    one, two = asyncio.Event(), Contract(version=2)
+    done: list[Contract] = []
+
+    async def reload(contract: Contract) -> None:
+        if contract is not two:
+            await one.wait()
+        done.append(contract)
+
+    contracts = iter([Contract(), two])
+    service = Service(Settings(http_port=0), Contract(), lambda: next(contracts))
+    service.shell = SimpleNamespace(reload=reload, ended=lambda _: None)  # type: ignore[assignment]
+
+    assert service.reload() == []
+    assert service.reload() == []
+    one.set()
+    await until(lambda: len(done) == 2)
+
+    assert done[-1] is two
+    assert not service._refused
