@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from detector.contract import check_text, example_text
+from detector.contract.model import Defaults, Slo
 from detector.gateway import Decision
 from tests.harness.brokers import TestKafka
 from tests.integration.kit import Worker, call, producer, publish, until, workers
@@ -104,6 +106,16 @@ def test_parts_of_contracts_are_ones(fragment: str) -> None:
     found = check_text(yaml.safe_dump(contract, sort_keys=False))
 
     assert [each.message for each in found if each.severity == "error"] == []
+
+
+@pytest.mark.parametrize(("part", "kind"), [("`defaults` says", Defaults), ("`slo` of a route says", Slo)])
+def test_what_holds_unless_stated_is_told(part: str, kind: type[Defaults | Slo]) -> None:
+    """The tables of promises have every key, and the value that it has by itself."""
+    table = PAGES["detector/contract/README.md"].partition(part)[2].split("\n\n")[1]
+    told = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", table, re.MULTILINE))
+    by_itself = {each.name: each.default for each in fields(kind) if each.name != "stated"}
+
+    assert {name: float(value) for name, value in told.items()} == by_itself
 
 
 def anchors(page: str) -> set[str]:
