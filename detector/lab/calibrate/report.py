@@ -75,12 +75,13 @@ def as_text(result: CalibrateResult) -> str:
             lines.append(f"{route} ({calibration.routes[route].records_per_s:g} records/s)")
         lines.append("  " + line(one))
     days = f"{result.covered_s / 86_400:.2g}"
-    themselves = "day by itself rules" if days == "1" else "days by themselves rule"
+    long = f"{days} day{'' if days == '1' else 's'}"
     lines += [
         "",
         f"false activations per week to expect, all together: {false_per_week(result):.2g}, if traffic goes "
-        f"on as recorded; {days} {themselves} out only "
-        f"{number(false_per_week_bound(result))} and more",
+        f"on as recorded; {long} of it cannot show that they are fewer than "
+        f"{number(false_per_week_bound(result))}",
+        "phi: design effect, how many times the variance of chance grows as neighbouring calls are alike",
     ]
     limits = list(result.limits)
     for one in result.learnt:

@@ -383,7 +383,7 @@ def test_a_recording_without_any_rules_out_three_in_its_length(tmp_path: Path) -
 
     assert report.false_per_week_bound(result) == pytest.approx(336, rel=0.01)
     assert report.false_per_week(result) < 0.15
-    assert "by themselves rule out only 336 and more" in report.as_text(result)
+    assert "of it cannot show that they are fewer than 336" in report.as_text(result)
     assert "<b>336</b>" in page.render(result)
 
 
