@@ -1,6 +1,7 @@
 """Commands and code of the README, and of the pages behind it, do what they say, as they stand there."""
 
 import asyncio
+import json
 import re
 import shlex
 import signal
@@ -19,8 +20,9 @@ from detector.contract import check_text, example_text
 from detector.contract.model import Defaults, Slo
 from detector.gateway import Decision
 from tests.harness.brokers import TestKafka
-from tests.integration.kit import Worker, call, producer, publish, until, workers
-from topics.telemetry import decode_telemetry
+from tests.integration.kit import Worker, call, producer, publish, read_all, until, workers
+from topics.partitioner import partition_for
+from topics.telemetry import decode_evaluation, decode_telemetry
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -47,7 +49,7 @@ def commands() -> Iterator[list[str]]:
 
 def clients_code(result: str, arguments: str = '"kafka:9092", "gateway-1"') -> Callable[..., Awaitable[Any]]:
     """The README's code for a gateway as a function; it returns what stands under a name at the end."""
-    (code,) = blocks("python")
+    (code,) = (block for block in blocks("python") if "GatewayClient" in block)
     code = code.replace('"kafka:9092", "gateway-1"', arguments).replace("        ...", "        pass")
     body = f"async def main(PREFIX=''):\n{textwrap.indent(code, '    ')}    return {result}\n"
     names: dict[str, Any] = {}
@@ -136,9 +138,38 @@ def test_links_lead_somewhere(name: str) -> None:
             assert anchor in anchors(target.read_text("utf-8")), link
 
 
-def test_the_sample_record_is_one() -> None:
-    """The JSON record of the README decodes."""
-    assert [decode_telemetry(block.encode()).route for block in blocks("json")] == ["chat"]
+def test_the_sample_records_are_ones() -> None:
+    """The JSON records of the README decode."""
+    call, verdict = (block.encode() for block in blocks("json"))
+
+    assert decode_telemetry(call).route == decode_evaluation(verdict).route == "chat"
+
+
+def test_a_later_verdict_is_judged_by_its_name() -> None:
+    """What the README says of a predicate on evaluations can be written into the example."""
+    contract = yaml.safe_load(example_text())
+    (shown,) = re.findall(r"`(\{type: rate, evaluation: [^`]*)`", PAGES["README.md"])
+    contract["predicates"]["hallucinations"] = yaml.safe_load(shown)
+
+    found = check_text(yaml.safe_dump(contract, sort_keys=False))
+
+    assert [each.message for each in found if each.severity == "error"] == []
+
+
+async def test_the_producers_code_lands_where_the_route_lives(kafka: TestKafka, topic_prefix: str) -> None:
+    """Telemetry sent as printed lies under its route, on the partition that its owner reads."""
+    (code,) = (block for block in blocks("python") if "AIOKafkaProducer" in block)
+    topic = f"{topic_prefix}llm.telemetry"
+    kafka.create_topics({topic: 8})
+    code = code.replace("kafka:9092", kafka.bootstrap).replace("llm.telemetry", topic)
+    names: dict[str, Any] = {"call": json.loads(blocks("json")[0])}
+    exec(compile(f"async def main():\n{textwrap.indent(code, '    ')}", "README.md", "exec"), names)
+    await names["main"]()
+
+    (sent,) = await read_all(kafka.bootstrap, topic)
+
+    assert decode_telemetry(sent.value).route == sent.key.decode() == "chat"
+    assert sent.partition == partition_for(b"chat", 8)
 
 
 @pytest.mark.parametrize(
