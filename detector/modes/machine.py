@@ -268,11 +268,12 @@ class ScopeMachine(ScopeVoice):
         bound_s = (carried_s or 0.0) + take_s
         if bound_s <= self._contract.defaults.revert_within_s:
             return ""
-        within = f"within {bound_s:.0f} s" if bound_s < NEW_NORMAL_S else "not in a quarter of an hour"
+        carried = bound_s < NEW_NORMAL_S
+        seen = f"is seen within {bound_s:.0f} s" if carried else "cannot be seen within a quarter of an hour"
         at_least = "" if take_s < self._contract.defaults.revert_within_s else " or more"
         long = f"as bad calls take {take_s:.0f} s{at_least}"
         why = long if 2 * take_s > bound_s else "at this rate of probes"
-        return f"evidence_limited: {why} a recovery is seen {within}"
+        return f"evidence_limited: {why} a recovery {seen}"
 
     def _harmless_drift(self, now: _Now) -> list[Decision]:
         """The exit of a drift: it acts no more if the primary is unharmed, or if nothing shows harm for long.

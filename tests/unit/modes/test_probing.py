@@ -55,6 +55,13 @@ def test_a_route_that_cannot_carry_the_evidence_says_within_how_many_seconds_it_
     assert "evidence_limited" not in activation(1000).reason
 
 
+def test_a_route_that_cannot_show_a_recovery_for_long_says_so_in_plain_words(monkeypatch):
+    """Beyond a quarter of an hour no number is told."""
+    monkeypatch.setattr(Probing, "bound_s", lambda *_: 900.0)
+
+    assert "at this rate of probes a recovery cannot be seen within a quarter of an hour" in activation(20).reason
+
+
 def test_a_deployments_probes_are_a_share_of_its_own_calls():
     """25 a second are a tenth of the route's 250, and four tenths of the quarter of them that is its own."""
     route, mine = Probing(JUDGED, "chat", {}), Probing(JUDGED, "chat", {})
