@@ -19,6 +19,7 @@ from detector.cli.ordering import (
     see_that_it_can_be_given,
 )
 from detector.cli.output import note, print_json, wrong_use
+from detector.cli.words import judged_meanwhile, whereabouts
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST_S = 7 * 86_400
@@ -47,7 +48,8 @@ def force(
     detector unforce chat
 
     Exit code 0: gateways see it. 1: no detector has applied it in time, or the broker cannot be reached. A
-    scope of which no call was judged is held all the same, with a warning: its name may be mistyped.
+    scope of which no call was judged is held all the same, with a warning: its name may be mistyped. There
+    is one, too, where `off` keeps a scope on a primary that is judged to be at fault.
     """
     from topics.control import Override
 
@@ -68,12 +70,16 @@ def force(
     record = give_order(scope, order, wait, settings)
     if doubt := doubt_of(scope, settings):
         note(f"detector: warning: {doubt}")
+    if record.state == "inactive" and record.modes:
+        note(f"detector: warning: {scope}: {judged_meanwhile(record.deployment, record.modes)}")
     if json_output:
         print_json(record)
         return
     from detector.lab.report import clock
 
-    print(f"{scope} is {record.state} until {clock(order.until)}: {record.reason}")
+    where = whereabouts(record.deployment, record.state, record.fallbacks)
+    by = order.who or "an operator"
+    print(f"{scope} is {where} until {clock(order.until)}, by order of {by}: {reason}")
 
 
 def unforce(
@@ -97,7 +103,8 @@ def unforce(
     if json_output:
         print_json(record)
         return
-    print(f"{scope} is {record.state} again, as judged" + (f": {record.reason}" if record.reason else ""))
+    where = whereabouts(record.deployment, record.state, record.fallbacks)
+    print(f"{scope} is {where} again, as judged" + (f": {record.reason}" if record.reason else ""))
 
 
 def _seconds(text: str) -> float:

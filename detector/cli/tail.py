@@ -6,6 +6,7 @@ import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
 from detector.cli.output import found_wrong, print_json
+from detector.cli.words import whereabouts
 
 if TYPE_CHECKING:
     from topics.control import ControlRecord
@@ -16,7 +17,8 @@ def line(record: "ControlRecord") -> str:
     if record.disposition in ("act", "stale"):
         share = f", {record.primary_share:.0%} to the primary" if record.state == "active" else ""
         mode = f": {record.mode}" if record.mode else ""  # an operator's order may have none
-        said = f"{record.scope} {record.state}{share}{mode} ({record.disposition}): {record.reason}"
+        where = whereabouts(record.deployment, record.state, record.fallbacks)
+        said = f"{record.scope} {where}{share}{mode} ({record.disposition}): {record.reason}"
     else:
         said = ": ".join(filter(None, (f"{record.scope} {record.disposition}", record.mode, record.reason)))
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in said)

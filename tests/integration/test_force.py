@@ -55,7 +55,7 @@ async def test_an_order_is_applied_taken_back_and_ends_by_itself(
 
         off = await detector("unforce", "chat", *where)
         assert off.returncode == 0, off.stderr
-        assert "inactive" in off.stdout
+        assert "chat is on its primary again" in off.stdout
         again = await detector("unforce", "chat", *where)
         assert again.returncode == 1
         assert "chat is not forced" in again.stderr
@@ -87,7 +87,7 @@ async def test_a_mistyped_route_is_told_of(real_kafka: TestKafka, topic_prefix: 
         told = await detector("force", "chta", "on", "--for", "1m", "--reason", "in a hurry", *where)
 
     assert told.returncode == 0
-    assert "chta is active" in told.stdout
+    assert "chta is on its fallbacks (" in told.stdout
     assert "no call of route 'chta' has been judged yet; near it: chat" in told.stderr
 
 

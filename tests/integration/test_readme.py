@@ -253,8 +253,8 @@ async def test_service_state_tail_and_client_work_as_printed(
         )
         assert (decision.state, decision.fallbacks) == ("active", ("secondary", "cache", "rule"))
         for verb, expected in (
-            ("force", b"inactive"),
-            ("unforce", b"active again"),
+            ("force", b"chat is on its primary until "),
+            ("unforce", b"chat is on its fallbacks (secondary, cache, rule) again"),
             ("accept", b"nothing drifts"),
         ):
             ordered = await asyncio.create_subprocess_exec(

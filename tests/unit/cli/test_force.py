@@ -1,9 +1,14 @@
 """What is no order is refused before anything is contacted."""
 
+from typing import Any
+
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
+from detector.cli import force
 from detector.cli.main import build
+from topics.control import ControlRecord
 
 WHY = ("--for", "10m", "--reason", "x")
 
@@ -61,3 +66,47 @@ def test_what_is_as_long_as_allowed_is_sent() -> None:
 
     assert result.exit_code == 1
     assert "no answer from 127.0.0.1:1" in result.stderr
+
+
+def ordered(monkeypatch: pytest.MonkeyPatch, *args: str, **applied: Any) -> Result:
+    """Run a verb that is answered with a record at once."""
+    told = {"scope": "chat", "route": "chat", "state": "inactive", "issued_at": 1.7e9} | applied
+    monkeypatch.setattr(force, "give_order", lambda *_: ControlRecord(**told))
+    monkeypatch.setattr(force, "doubt_of", lambda *_: None)
+    return CliRunner().invoke(build(), [*args, "--bootstrap", "127.0.0.1:1"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "applied", "said"),
+    [
+        ("off", {}, "chat is on its primary until "),
+        (
+            "on",
+            {"state": "active", "fallbacks": {"*": ["secondary", "rule"]}},
+            "chat is on its fallbacks (secondary, rule) until ",
+        ),
+    ],
+)
+def test_an_order_is_answered_with_where_the_calls_go(
+    wanted: str, applied: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose order it is, too; a scope that nothing is wrong with brings no warning."""
+    result = ordered(monkeypatch, "force", "chat", wanted, *WHY, "--who", "root", **applied)
+
+    assert result.exit_code == 0
+    assert result.stdout.startswith(said)
+    assert result.stdout.endswith(", by order of root: x\n")
+    assert result.stderr == ""
+
+
+def test_what_is_taken_back_is_answered_with_where_the_calls_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The word `inactive` would read like an outage."""
+    assert ordered(monkeypatch, "unforce", "chat").stdout == "chat is on its primary again, as judged\n"
+
+
+def test_whoever_forces_an_ill_primary_is_warned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record that the owner answers with carries what is judged meanwhile."""
+    result = ordered(monkeypatch, "force", "chat", "off", *WHY, modes=["error_spike"])
+
+    assert result.exit_code == 0
+    assert "warning: chat: judged meanwhile: error_spike in breach; without the order" in result.stderr

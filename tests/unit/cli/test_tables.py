@@ -241,13 +241,20 @@ def test_a_table_in_a_pipe_is_as_wide_as_it_has_to_be(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "chat active, 25% to the primary: error_spike (act): why"),
-        ({"state": "inactive"}, "chat inactive: error_spike (act): why"),
+        ({}, "chat on its fallbacks (rule), 25% to the primary: error_spike (act): why"),
+        ({"state": "inactive"}, "chat on its primary: error_spike (act): why"),
         ({"disposition": "notice", "state": "inactive"}, "chat notice: error_spike: why"),
-        ({"state": "inactive", "mode": ""}, "chat inactive (act): why"),
-        ({"mode": ""}, "chat active, 25% to the primary (act): why"),
+        ({"state": "inactive", "mode": ""}, "chat on its primary (act): why"),
+        ({"mode": ""}, "chat on its fallbacks (rule), 25% to the primary (act): why"),
         ({"disposition": "notice", "mode": ""}, "chat notice: why"),
-        ({"reason": "two\nlines"}, "chat active, 25% to the primary: error_spike (act): two\\nlines"),
+        (
+            {"deployment": "eu", "scope": "chat@eu"},
+            "chat@eu avoided for its siblings, 25% to the primary: error_spike (act): why",
+        ),
+        (
+            {"reason": "two\nlines"},
+            "chat on its fallbacks (rule), 25% to the primary: error_spike (act): two\\nlines",
+        ),
     ],
 )
 def test_a_transition_is_one_line_and_a_notice_says_nothing_of_the_state(changes, said):
@@ -259,6 +266,7 @@ def test_a_transition_is_one_line_and_a_notice_says_nothing_of_the_state(changes
             "mode": "error_spike",
             "issued_at": 1.7e9,
             "primary_share": 0.25,
+            "fallbacks": {"*": ["rule"]},
             "reason": "why",
         }
         | changes

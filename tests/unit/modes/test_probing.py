@@ -59,7 +59,10 @@ def test_a_route_that_cannot_show_a_recovery_for_long_says_so_in_plain_words(mon
     """Beyond a quarter of an hour no number is told."""
     monkeypatch.setattr(Probing, "bound_s", lambda *_: 900.0)
 
-    assert "at this rate of probes a recovery cannot be seen within a quarter of an hour" in activation(20).reason
+    assert (
+        "at this rate of probes a recovery cannot be seen within a quarter of an hour"
+        in activation(20).reason
+    )
 
 
 def test_a_deployments_probes_are_a_share_of_its_own_calls():
