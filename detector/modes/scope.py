@@ -31,7 +31,7 @@ from detector.windows.shares import Share
 from topics.control import Evidence, Override
 from topics.scope import scope_of
 
-_LEARNT = ("divergence", "shortfall")  # held to what was usual before, which an operator may let go
+LEARNT = ("divergence", "shortfall")  # held to what was usual before, which an operator may let go
 _WORTH_ABSORBING = 32  # calls; fewer are gathered for the windows, which costs a copy of each
 
 
@@ -232,7 +232,7 @@ class ScopeJudge:
     def accept(self, order: Override) -> list[Decision]:
         """Learn the references of what drifts anew, and go on with what is left; see `Pipeline.accept`."""
         self._flush()
-        drifts = [n for n, judge in self.judges.items() if judge.latched and judge.spec.type in _LEARNT]
+        drifts = [n for n, judge in self.judges.items() if judge.latched and judge.spec.type in LEARNT]
         crept = [n for n, judge in self.judges.items() if judge.crept is not None and n not in drifts]
         for name in drifts:
             self.judges[name].rebase()

@@ -41,10 +41,10 @@ async def look(settings: Settings) -> tuple[dict[str, Any], dict[str, float]]:
         JSON-able: `active` (names of scopes), `scopes` (every record held, active ones first), `lapsed`
         (names of those whose owner has fallen silent, so that gateways obey them no more), `withheld` (routes
         that the panic threshold keeps on their primary, at most 50 of each partition),
-        `partitions` (owner, epoch, age of its last heartbeat, whether its lease has lapsed, counts as the
-        snapshots carry them, what they cover, share of records judged while armed, how each predicate
-        stands on their routes), `counts` (their sums) and `predicates` (over all partitions: on how many
-        routes each is armed, learning and so on, and the names of those where it is not simply armed),
+        `partitions` (owner, epoch, age of its last heartbeat, whether its lease has lapsed and how long ago,
+        counts as the snapshots carry them, what they cover, share of records judged while armed, how each
+        predicate stands on their routes), `counts` (their sums) and `predicates` (over all partitions: on how
+        many routes each is armed, learning and so on, and the names of those where it is not simply armed),
         `calibration` (`made_at`, the oldest one that a worker judges by, and `age_s`; null without one).
         `complete` is false while some judged records are not covered yet, or nothing is owned.
         Beside it, of scopes that were judged active when their snapshots were taken: since when, Unix s.
@@ -128,6 +128,9 @@ def _partition(owner: OwnerRecord | None, mark: Mark | None, now: float) -> dict
         "epoch": owner.epoch if owner else 0,
         "heard_s_ago": round(now - owner.issued_at, 3) if owner else None,
         "lapsed": _lapsed(owner, now),
+        "lapsed_s": round(now - owner.issued_at - owner.lease_s, 3)
+        if owner and _lapsed(owner, now)
+        else None,
         "covered": mark.covered if mark else {},
         "position": mark.position if mark else {},
         "complete": mark.complete if mark else False,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from detector.modes.route import RouteJudge
+from detector.modes.scope import LEARNT
 from detector.modes.state import State
 from detector.pipeline import Pipeline
 from detector.predicates.base import Judge, Outcome
@@ -32,6 +33,7 @@ class Standing(msgspec.Struct, kw_only=True):
             it was in the first hour; `crept_named`: some of them.
         finds: least and greatest of the smallest changes that would be found on the routes looked at lately,
             a sample; a share of calls, or nats. Empty where none would be.
+        drift: it is held to what was usual before, so that `detector accept` can end what it finds.
     """
 
     routes: dict[str, int] = {}
@@ -40,6 +42,7 @@ class Standing(msgspec.Struct, kw_only=True):
     crept: int = 0
     crept_named: list[str] = []
     finds: list[float] = []
+    drift: bool = False
 
 
 def outcome_of(judge: Judge) -> str:
@@ -60,6 +63,7 @@ def together(standings: Iterable[Standing]) -> Standing:
     for standing in standings:
         whole.frozen += standing.frozen
         whole.crept += standing.crept
+        whole.drift |= standing.drift
         whole.crept_named = sorted({*whole.crept_named, *standing.crept_named})[:MOST_NAMES]
         whole.finds = [min(ends), max(ends)] if (ends := [*whole.finds, *standing.finds]) else []
         for outcome, number in standing.routes.items():
@@ -112,7 +116,10 @@ class Survey:
         pipeline = self._pipeline
         asked = range(self._first, self._first + _ASKED)
         self._first = asked.stop if asked.stop < len(pipeline.routes) else 0
-        found = {name: Standing(routes=dict.fromkeys(OUTCOMES, 0)) for name in pipeline.contract.predicates}
+        found = {
+            name: Standing(routes=dict.fromkeys(OUTCOMES, 0), drift=spec.type in LEARNT)
+            for name, spec in pipeline.contract.predicates.items()
+        }
         withheld = []
         for number, route in enumerate(list(pipeline.routes)):
             if route in pipeline.routes:

@@ -58,6 +58,9 @@ def test_each_predicate_tells_of_each_route_how_it_stands() -> None:
     assert found["drift"].named == {"learning": ["bad", "good"]}
     # On the route where errors hold, the reference of the drift does not learn; a rate has none.
     assert (found["drift"].frozen, found["errors"].frozen) == (1, 0)
+    # Only of a drift it makes sense to say that it is meant.
+    assert (found["drift"].drift, found["errors"].drift) == (True, False)
+    assert together([found["errors"], found["drift"]]).drift
     assert all(sum(standing.routes.values()) == 2 for standing in found.values())
     assert all(set(standing.routes) == set(OUTCOMES) for standing in found.values())
 
