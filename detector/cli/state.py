@@ -1,7 +1,8 @@
 """`detector state`: what is active now and why."""
 
+import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,11 +10,13 @@ import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
 from detector.cli.output import found_wrong, plain_console, print_json
+from detector.cli.words import judged_meanwhile, names_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _NAMES_SHOWN = 5
+_SHOWN = 0.005  # less of a share would read 0%
 _ODD = ("malformed", "late", "clamped")  # counts of the snapshots
 _WHERE_TO_LOOK = "malformed ones lie in the dead-letter topic, each with its path"
 
@@ -54,16 +57,21 @@ def state(
         _show(found, since)
 
 
-def _predicates(found: dict[str, Any]) -> "Table":
-    """How each predicate stands: routes per outcome, and which routes they are, where it is not armed."""
+def _table(title: str, *columns: str) -> "Table":
+    """One whose headers stay whole: a word broken in two cannot be read, nor searched for."""
     from rich.table import Table
 
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, overflow="fold", min_width=len(name))
+    return table
+
+
+def _predicates(found: dict[str, Any]) -> "Table":
+    """How each predicate stands: routes per outcome, and which routes they are, where it is not armed."""
     from detector.service.survey import NAMED, OUTCOMES
 
-    table = Table(title="predicates: on how many routes", title_justify="left")
-    table.add_column("predicate", overflow="fold")
-    for name in (*OUTCOMES, "routes"):
-        table.add_column(name)
+    table = _table("predicates: on how many routes", "predicate", "routes", "more")
     for name, standing in found.items():
         shown = [f"finds {_finds(standing['finds'])} and more"] if standing["finds"] else []
         for outcome in NAMED:
@@ -72,7 +80,6 @@ def _predicates(found: dict[str, Any]) -> "Table":
                 shown.append(
                     f"{outcome}: {', '.join(routes[:_NAMES_SHOWN])}" + (f" and {more:,} more" if more else "")
                 )
-        numbers = (f"{standing['routes'].get(outcome, 0):,}" for outcome in OUTCOMES)
         if standing["frozen"]:
             shown.append(f"reference frozen on {standing['frozen']:,}")
         if standing["crept"]:
@@ -80,8 +87,57 @@ def _predicates(found: dict[str, Any]) -> "Table":
             shown.append(
                 f"healthy traffic is no longer what it was at first on {standing['crept']:,}: {names}"
             )
-        table.add_row(name, *numbers, "; ".join(shown))
+        numbers = [f"{number:,} {name}" for name in OUTCOMES if (number := standing["routes"].get(name))]
+        table.add_row(name, ", ".join(numbers) or "none yet", "; ".join(shown))
     return table
+
+
+def _partitions(found: dict[str, Any]) -> "Table":
+    """One row for what an owner holds, and one for what it has let lapse; `--json` has each partition."""
+    table = _table("partitions", "partitions", "owner", "heard", "judged", "armed")
+    rows: dict[tuple[str, bool], dict[str, Any]] = {}
+    for number, partition in found.items():
+        rows.setdefault((partition["owner"], partition["lapsed"]), {})[number] = partition
+    for (owner, lapsed), row in rows.items():
+        heard = max((each["heard_s_ago"] for each in row.values() if owner), default=None)
+        complete = all(each["complete"] for each in row.values())
+        judged = [each["counts"].get("judged", 0) for each in row.values()]
+        table.add_row(
+            _numbers(row),
+            owner or "nobody",
+            "never" if heard is None else f"{heard:.1f} s ago" + (", lapsed" if lapsed else ""),
+            f"{sum(judged):,}" + ("" if complete else " and counting"),
+            _armed([each["armed"] for each in row.values()], judged),
+        )
+    return table
+
+
+def _numbers(partitions: Iterable[str]) -> str:
+    """Numbers of partitions, in order.
+
+    >>> _numbers(["0", "1", "2", "5", "7", "8"])
+    '0-2, 5, 7-8'
+    """
+    runs: list[list[int]] = []
+    for number in map(int, partitions):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
+
+
+def _armed(shares: list[dict[str, float]], judged: list[int]) -> str:
+    """Share of all records judged while armed, of the predicates that were so at all."""
+    weights = judged if any(judged) else [1] * len(shares)
+    said = {
+        name: sum(each.get(name, 0.0) * weight for each, weight in zip(shares, weights, strict=True))
+        / sum(weights)
+        for name in sorted({name for each in shares for name in each})
+    }
+    return (
+        ", ".join(f"{name} {share:.0%}" for name, share in said.items() if share >= _SHOWN) or "nothing yet"
+    )
 
 
 def _finds(ends: list[float]) -> str:
@@ -89,13 +145,20 @@ def _finds(ends: list[float]) -> str:
     return least if least == greatest else f"{least} .. {greatest}"
 
 
-def _standing(scope: dict[str, Any], lapsed: bool, since: float | None = None) -> str:
-    """A scope in lines, not in a table: whoever is to force it needs its whole name, on any screen."""
+def _standing(
+    scope: dict[str, Any], lapsed: bool, since: float | None = None, drifts: Collection[str] = ()
+) -> str:
+    """A scope in lines, not in a table: whoever is to force it needs its whole name, on any screen.
+
+    `drifts`: predicates that `detector accept` can end.
+    """
     from msgspec import convert
 
     from detector.lab.report import clock
+    from detector.modes.catalog import meaning
     from detector.modes.voice import describe
     from topics.control import Evidence
+    from topics.scope import split_scope
 
     until, evidence = scope["override_until"], convert(scope["evidence"], Evidence)
     seen = clock(evidence.event_time) if evidence.event_time else ""
@@ -106,6 +169,11 @@ def _standing(scope: dict[str, Any], lapsed: bool, since: float | None = None) -
         state += ", held" if scope["on_expiry"] == "hold" else ", lapsed"
     mode, share = scope["mode"], f"{scope['primary_share']:.0%} to the primary"
     lines = [f"{scope['scope']}: {', '.join(filter(None, (state, mode, share)))}"]
+    rests_on = {evidence.predicate, evidence.detail.get("decided by")}
+    lines.append(f"  do: {_to_do(scope, lapsed, drift=not rests_on.isdisjoint(drifts))}")
+    if until and scope["state"] != "active" and scope["modes"]:
+        deployment = split_scope(scope["scope"])[1]
+        lines.append(f"  {judged_meanwhile(deployment, scope['modes'], lapsed=lapsed)}")
     if scope["fallbacks"]:
         to = "; ".join(f"{name}: {', '.join(names)}" for name, names in scope["fallbacks"].items())
         lines.append(f"  fallbacks: {to}")
@@ -113,10 +181,58 @@ def _standing(scope: dict[str, Any], lapsed: bool, since: float | None = None) -
         lines.append(f"  active for {_lasted(time.time() - since)}, since {clock(since)}")
     # A reason tells of the present; of what began it only as long as nothing has been tried since.
     if evidence.predicate and (cause := describe(evidence)) not in scope["reason"]:
-        lines.append(f"  evidence: {cause}" + (f" ({seen})" if seen else ""))
+        fault = f"{meaning(mode)}: {cause}" if mode else cause
+        lines.append(f"  fault: {fault}" + (f" ({seen})" if seen else ""))
         seen = ""
     lines.append(f"  why: {scope['reason']}" + (f" (evidence of {seen})" if seen else ""))
     return "\n".join(lines)
+
+
+def _to_do(scope: dict[str, Any], lapsed: bool, *, drift: bool) -> str:
+    """What whoever was woken up can do about a scope, in one line; most often nothing."""
+    from topics.scope import split_scope
+
+    name = shlex.quote(scope["scope"])
+    if lapsed:
+        return "start a worker: nobody watches this scope"
+    if scope["override_until"]:
+        if scope["state"] != "active" and scope["modes"]:
+            return f"unless you are sure that it is well: detector unforce {name}"
+        return f"nothing, the order ends by itself; sooner: detector unforce {name}"
+    served = f"calls are served by {names_of(scope['fallbacks']) or 'its fallbacks'}"
+    if split_scope(scope["scope"])[1]:
+        served = "its calls go to its siblings"
+    said = (
+        f"nothing, {served}; if you are sure that it is well: detector force {name} off --for 30m --reason .."
+    )
+    return said + (f"; if the drift is meant: detector accept {name} --reason .." if drift else "")
+
+
+def _unwatched(found: dict[str, Any]) -> str:
+    """What to say before all else where leases have lapsed; empty where none has.
+
+    Nothing that is told of such partitions is so any more, and nothing new will be found there.
+    """
+    partitions = found["partitions"]
+    if not partitions:
+        return "NOBODY WATCHES: no worker has taken a partition yet. Start a worker."
+    lapsed = {number: each for number, each in partitions.items() if each["lapsed"]}
+    if not lapsed:
+        return ""
+    which, start = "", "Start a worker."
+    if len(lapsed) < len(partitions):
+        which, start = f" ({_numbers(lapsed)})", "Start a worker, or ask /readyz of those that run."
+    ago_s = [each["lapsed_s"] for each in lapsed.values() if each["lapsed_s"] is not None]
+    since = f", for {_lasted(max(ago_s))} now" if ago_s else ""
+    held = any(
+        scope["state"] == "active" and scope["on_expiry"] == "hold" and scope["scope"] in found["lapsed"]
+        for scope in found["scopes"]
+    )
+    but = " (those marked held once their time is over)" if held else ""
+    return (
+        f"NOBODY WATCHES {len(lapsed)} of {len(partitions)} partitions{which}{since}: "
+        f"their routes use their primaries whatever happens{but}. {start}"
+    )
 
 
 def _lasted(seconds: float) -> str:
@@ -128,18 +244,24 @@ def _lasted(seconds: float) -> str:
 
 def _show(found: dict[str, Any], since: Mapping[str, float] = MappingProxyType({})) -> None:
     """`since`: when scopes began to be active, as far as is known."""
-    from rich.table import Table
-
     console = plain_console()
+    if unwatched := _unwatched(found):
+        console.print(unwatched, soft_wrap=True)
+    drifts = {name for name, standing in found["predicates"].items() if standing.get("drift")}
     shown = [scope for scope in found["scopes"] if scope["state"] == "active" or scope["override_until"]]
     if shown:
         console.print("active or forced:")
         for scope in shown:
             name = scope["scope"]
-            console.print(_standing(scope, name in found["lapsed"], since.get(name)), soft_wrap=True)
+            told = _standing(scope, name in found["lapsed"], since.get(name), drifts)
+            console.print(told, soft_wrap=True)
     active = {scope["scope"] for scope in shown if scope["state"] == "active"}
-    if not active:
-        console.print("nothing is active: every route uses its primary")
+    if not active and found["partitions"] and all(each["lapsed"] for each in found["partitions"].values()):
+        console.print("nothing was active when a worker was last heard")
+    elif not active:
+        ordered = ", ".join(scope["scope"] for scope in shown)
+        by = f"; by order: {ordered}" if ordered else ""
+        console.print(f"nothing is active: every route uses its primary{by}", soft_wrap=True)
     elif not active.isdisjoint(found["lapsed"]):
         console.print("lapsed: the owner is silent and its lease is over, so gateways obey it no more")
     if withheld := found["withheld"]:
@@ -154,14 +276,4 @@ def _show(found: dict[str, Any], since: Mapping[str, float] = MappingProxyType({
     )
     if found["predicates"]:
         console.print(_predicates(found["predicates"]))
-    table = Table("partition", "owner", "heard", "judged", "armed", title="partitions", title_justify="left")
-    for number, partition in found["partitions"].items():
-        heard = partition["heard_s_ago"]
-        table.add_row(
-            number,
-            partition["owner"] or "nobody",
-            "never" if heard is None else f"{heard:.1f} s ago" + (", lapsed" if partition["lapsed"] else ""),
-            f"{partition['counts'].get('judged', 0):,}" + ("" if partition["complete"] else " and counting"),
-            ", ".join(f"{name} {share:.0%}" for name, share in sorted(partition["armed"].items())),
-        )
-    console.print(table)
+    console.print(_partitions(found["partitions"]))

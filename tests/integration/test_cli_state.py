@@ -127,6 +127,8 @@ def test_state_tells_what_is_active_why_and_who_owns_it(bootstrap):
     assert (found["scopes"][0]["revision"], found["scopes"][0]["reason"]) == (3, "reason 3")
     assert found["lapsed"] == ["code"]  # its owner has been silent for longer than its lease
     assert found["partitions"]["6"]["owner"] == "worker-1"
+    assert found["partitions"]["6"]["lapsed_s"] is None
+    assert found["partitions"]["7"]["lapsed_s"] == pytest.approx(85, abs=60)  # 100 s less a lease of 15
     assert found["predicates"]["errors"]["named"] == {"breach": ["chat"]}
     assert found["predicates"]["drift"]["routes"]["learning"] == 9
     assert found["complete"]
@@ -146,11 +148,12 @@ def test_state_is_readable(bootstrap):
         "worker-1",
         "drift",
         "learning",
-        "unusable",
+        "NOBODY WATCHES 1 of 2 partitions (7), for ",
+        "if you are sure that it is well: detector force chat off",
         "frozen on 2",
         "days ago",
         "active for 1",
-        "evidence: errors at 0.5 against 0.01 over 20 records",
+        "fault: more calls fail than the contract allows: errors at 0.5 against 0.01 over 20 records",
         "why: reason 3",
     ):
         assert word in out

@@ -135,15 +135,29 @@ def standing(name, **changes):
     return msgspec.to_builtins(record) | changes
 
 
-def shown_state(capsys, scopes, *, lapsed=(), counts=(), withheld=()):
+def held(owner="worker-1", lapsed_s=None, **changes):
+    """A partition as `look` tells of it."""
+    heard_s = 1.0 if lapsed_s is None else lapsed_s + 15.0
+    return {
+        "owner": owner,
+        "heard_s_ago": heard_s,
+        "lapsed": lapsed_s is not None,
+        "lapsed_s": lapsed_s,
+        "counts": {"judged": 100},
+        "complete": True,
+        "armed": {"errors": 1.0, "drift": 0.0},
+    } | changes
+
+
+def shown_state(capsys, scopes, *, lapsed=(), counts=(), withheld=(), partitions=(), predicates=()):
     state._show(
         {
             "scopes": scopes,
             "lapsed": list(lapsed),
             "withheld": list(withheld),
             "counts": dict(counts),
-            "partitions": {},
-            "predicates": {},
+            "partitions": {str(number): each for number, each in enumerate(partitions)},
+            "predicates": dict(predicates),
             "calibration": None,
         }
     )
@@ -162,8 +176,9 @@ def test_state_keeps_the_cause_of_what_is_still_active(ago_s, said, capsys, monk
     lines = state._standing(scope, False, 1.7e9).splitlines()
 
     assert f"  active for {said}, since 2023-11-14 22:13:20.000Z" in lines
-    cause = "  evidence: errors at 0.5 against 0.01 over 20 records (2023-11-14 22:13:20.000Z)"
-    assert lines[-2:] == [cause, "  why: still held back by errors"]
+    seen = " (2023-11-14 22:13:20.000Z)"
+    cause = "  fault: more calls fail than the contract allows: errors at 0.5 against 0.01 over 20 records"
+    assert lines[-2:] == [cause + seen, "  why: still held back by errors"]
 
 
 def test_state_says_the_cause_once():
@@ -186,6 +201,144 @@ def test_state_does_not_say_that_a_scope_is_obeyed_whose_owner_is_silent(capsys)
     assert "active, held" in rows["held"]
     assert "gateways obey it no more" in shown
     assert "lapsed" not in shown_state(capsys, [standing("chat")])
+
+
+@pytest.mark.parametrize(
+    ("partitions", "said"),
+    [
+        (
+            [held(lapsed_s=20.0), held(lapsed_s=24.4)],
+            "NOBODY WATCHES 2 of 2 partitions, for 24 s now: their routes use their primaries whatever "
+            "happens. Start a worker.",
+        ),
+        (
+            [held(), held("b", 300.0), held("b", 299.0), held()],
+            "NOBODY WATCHES 2 of 4 partitions (1-2), for 5 min now: their routes use their primaries "
+            "whatever happens. Start a worker, or ask /readyz of those that run.",
+        ),
+        (
+            [held("", heard_s_ago=None, lapsed=True)],
+            "NOBODY WATCHES 1 of 1 partitions: their routes use their primaries whatever happens. "
+            "Start a worker.",
+        ),
+        ([], "NOBODY WATCHES: no worker has taken a partition yet. Start a worker."),
+    ],
+)
+def test_the_first_line_says_that_nobody_watches(partitions, said, capsys):
+    """Whoever is woken up reads no further; that nothing is active would calm them."""
+    shown = shown_state(capsys, [], partitions=partitions)
+
+    assert shown.splitlines()[0] == said
+    all_lapsed = partitions and all(each["lapsed"] for each in partitions)
+    assert ("nothing was active when a worker was last heard" in shown) == bool(all_lapsed)
+
+
+def test_nobody_is_alarmed_while_all_are_watched(capsys):
+    """And what is held over a lapse is not said to be on its primary."""
+    assert "NOBODY" not in shown_state(capsys, [], partitions=[held(), held("b")])
+    chat = standing("chat", on_expiry="hold")
+    shown = shown_state(capsys, [chat], lapsed=["chat"], partitions=[held(lapsed_s=9.0)])
+    assert "use their primaries whatever happens (those marked held once their time is over)" in shown
+
+
+def test_an_order_against_a_fault_tells_of_the_fault(capsys):
+    """Without it the scope would be on its fallbacks; one that is well tells of nothing."""
+    off = standing("chat", state="inactive", override_until=1.7e9, mode="", modes=["error_spike"])
+    shown = shown_state(capsys, [off], partitions=[held()])
+
+    judged = "  judged meanwhile: error_spike in breach; without the order it would be on its fallbacks"
+    assert judged in shown.splitlines()
+    assert "nothing is active: every route uses its primary; by order: chat" in shown
+    assert "without the order" not in shown_state(capsys, [off], lapsed=["chat"])
+    assert "judged" not in state._standing(off | {"modes": []}, False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "lapsed", "said"),
+    [
+        (
+            {"fallbacks": {"*": ["secondary", "rule"]}},
+            False,
+            "nothing, calls are served by secondary, rule; if you are sure that it is well: "
+            "detector force chat off --for 30m --reason ..",
+        ),
+        (
+            {"evidence": {"predicate": "output_drift"}},
+            False,
+            "nothing, calls are served by its fallbacks; if you are sure that it is well: detector force "
+            "chat off --for 30m --reason ..; if the drift is meant: detector accept chat --reason ..",
+        ),
+        (
+            {"scope": "chat@eu 1"},
+            False,
+            "nothing, its calls go to its siblings; if you are sure that it is well: "
+            "detector force 'chat@eu 1' off --for 30m --reason ..",
+        ),
+        (
+            {"override_until": 1.7e9},
+            False,
+            "nothing, the order ends by itself; sooner: detector unforce chat",
+        ),
+        (
+            {"override_until": 1.7e9, "state": "inactive", "modes": ["error_spike"]},
+            False,
+            "unless you are sure that it is well: detector unforce chat",
+        ),
+        ({}, True, "start a worker: nobody watches this scope"),
+    ],
+)
+def test_what_can_be_done_stands_under_the_name(changes, lapsed, said):
+    """A command to copy; a drift alone can be accepted."""
+    lines = state._standing(standing("chat") | changes, lapsed, drifts=["output_drift"]).splitlines()
+
+    assert lines[1] == f"  do: {said}"
+
+
+def test_only_what_is_said_to_be_a_drift_can_be_accepted(capsys):
+    """Predicates are named by the contract: nothing is guessed from the name."""
+    scope = standing("chat", evidence={"predicate": "odd"})
+    found = {"routes": {"breach": 1}, "named": {}, "finds": [], "frozen": 0, "crept": 0, "crept_named": []}
+
+    assert "detector accept chat" in shown_state(capsys, [scope], predicates={"odd": found | {"drift": True}})
+    assert "detector accept" not in shown_state(capsys, [scope], predicates={"odd": found})
+
+
+def test_partitions_that_are_well_are_one_row_for_each_owner(capsys):
+    """What nothing was judged by is left out, and what has lapsed is apart."""
+    partitions = [held(), held(counts={"judged": 300}, armed={"errors": 0.5}), held("b"), held("b", 40.0)]
+    lines = shown_state(capsys, [], partitions=partitions).splitlines()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+
+    assert rows == [
+        ["0-1", "worker-1", "1.0 s ago", "400", "errors 62%"],
+        ["2", "b", "1.0 s ago", "100", "errors 100%"],
+        ["3", "b", "55.0 s ago, lapsed", "100", "errors 100%"],
+    ]
+    idle = shown_state(capsys, [], partitions=[held(counts={}, armed={"errors": 0.0})])
+    assert "nothing yet" in idle
+    assert "0%" not in idle
+
+
+def test_headers_are_whole_on_80_columns(capsys, monkeypatch):
+    """However long what stands below them."""
+    monkeypatch.setenv("COLUMNS", "80")
+    outcomes = ("armed", "breach", "unusable", "learning", "insufficient")
+    found = {
+        "routes": dict.fromkeys(outcomes, 12_345),
+        "named": {"breach": ["a-rather-long-name-of-a-route-1", "a-rather-long-name-of-a-route-2"]},
+        "finds": [0.01, 0.2],
+        "frozen": 3,
+        "crept": 0,
+        "crept_named": [],
+    }
+    partitions = [held("a-worker-with-a-rather-long-name.example.org:4711", armed={"some_long_name": 1.0})]
+    shown = shown_state(
+        capsys, [], partitions=partitions * 40, predicates={"answers_of_the_summary_templates": found}
+    )
+    headers = [line.replace("┃", " ").split() for line in shown.splitlines() if "┃" in line]
+
+    assert headers == [["predicate", "routes", "more"], ["partitions", "owner", "heard", "judged", "armed"]]
+    assert all(outcome in shown for outcome in outcomes)
 
 
 def test_state_shows_who_is_kept_off_its_fallback(capsys):
