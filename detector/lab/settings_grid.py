@@ -23,10 +23,16 @@ class SettingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One contract of the grid, and what in it differs from the file: path -> value."""
+    """One contract of the grid, and what in it differs from the file: path -> value.
+
+    Attributes:
+        distance: sum over the paths of how far a value is from the contract's own, in shares of the greater
+            of the two; 0 is the contract as it is written.
+    """
 
     values: Mapping[str, Value]
     contract: Contract
+    distance: float = 0.0
 
     @property
     def name(self) -> str:
@@ -84,23 +90,52 @@ def grid(text: str | bytes, name: str, sets: Mapping[str, Iterable[Value]]) -> l
     if root is None or not sets:
         return [Setting({}, written)]
     content = plain_value(root)
-    for path in sets:
-        _place(content, path)
+    own = {path: _own(content, written, path) for path in sets}
     combinations = itertools.product(*(list(values) for values in sets.values()))
-    return [_setting(content, dict(zip(sets, values, strict=True))) for values in combinations]
+    return [_setting(content, dict(zip(sets, values, strict=True)), own) for values in combinations]
 
 
-def _setting(content: object, values: dict[str, Value]) -> Setting:
+def _own(content: object, written: Contract, path: str) -> Any:
+    """The value that the contract has at `path`, its default where the file has none; None if unknown."""
+    holder, key = _place(content, path)
+    if isinstance(holder, list) or key in holder:
+        return holder[key]
+    node: Any = written
+    names = path.split(".")
+    while names and node is not None:
+        # Names of predicates may have dots in them.
+        count = len(names) if isinstance(node, Mapping) else 1
+        while count > 1 and ".".join(names[:count]) not in node:
+            count -= 1
+        name, names = ".".join(names[:count]), names[count:]
+        if isinstance(node, Mapping):
+            node = node.get(name)
+        elif isinstance(node, tuple):
+            node = node[int(name)]
+        else:
+            node = getattr(node, name, None)
+    return node
+
+
+def _apart(value: Any, own: Any) -> float:
+    if value == own:
+        return 0.0
+    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (value, own))
+    return abs(value - own) / max(abs(value), abs(own)) if numbers else 1.0
+
+
+def _setting(content: object, values: dict[str, Value], own: Mapping[str, Any]) -> Setting:
     changed = json.loads(json.dumps(content))
     for path, value in values.items():
         holder, key = _place(changed, path)
         holder[key] = value
     said = ", ".join(f"{path}={value}" for path, value in values.items())
     try:
-        return Setting(values, load_contract(json.dumps(changed, ensure_ascii=False), said))
+        contract = load_contract(json.dumps(changed, ensure_ascii=False), said)
     except ContractError as error:
         wrong = next(found for found in error.findings if found.severity == "error")
         raise SettingError(f"--set {said}: {wrong.message}; {wrong.advice}") from None
+    return Setting(values, contract, sum(_apart(value, own[path]) for path, value in values.items()))
 
 
 def _place(content: Any, path: str) -> tuple[Any, Any]:

@@ -35,7 +35,8 @@ class Tried:
         late: records older than every window of it, not judged.
         pareto: no other setting is as good in everything and better in something.
         chosen: the one with the fewest mistakes (missed and false), then the shortest delay, then the fewest
-            calls diverted needlessly, in the part of `measures`; none where no incident begins there.
+            calls diverted needlessly, in the part of `measures`; of equals the one nearest to the contract as
+            it is written; none where no incident begins there.
     """
 
     setting: Setting
@@ -263,7 +264,9 @@ def _ranked(tried: Sequence[Tried], *, known: bool) -> tuple[Tried, ...]:
     if not known or not tried:
         return tuple(tried)
     costs = [_costs(each.measures) for each in tried]
-    best = min(range(len(tried)), key=lambda index: _order(tried[index].measures))
+    best = min(
+        range(len(tried)), key=lambda index: (order(tried[index].measures), tried[index].setting.distance)
+    )
     ranked = []
     for index, each in enumerate(tried):
         pareto = not any(_dominates(other, costs[index]) for other in costs)
@@ -281,6 +284,7 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
 
-def _order(found: Measures) -> tuple[float, ...]:
+def order(found: Measures) -> tuple[float, ...]:
+    """What settings are chosen by, the least first."""
     _, missed, delay, flaps, needless = _costs(found)
     return (missed + (found.false or 0), delay, needless, flaps)

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from detector.lab.report import clock, malformed_lines, never_armed, too_late
-from detector.lab.sweep import SweepResult, Tried
+from detector.lab.sweep import SweepResult, Tried, order
 from detector.lab.sweep_measure import Measures
 from detector.lab.words import counted
 
@@ -95,6 +95,8 @@ def as_text(result: SweepResult) -> None:
         rest = [(each, each.held_out) for each in result.tried if each.held_out is not None]
         console.print(_table(rest, "held out: the rest", known=result.incidents is not None, marked=False))
     console.print(_legend(result))
+    if tied := _tied(result):
+        console.print(tied)
     if deaf := _deaf(result):
         console.print(never_armed(deaf))
 
@@ -110,6 +112,21 @@ def _deaf(result: SweepResult) -> list[str]:
     return found
 
 
+def _tied(result: SweepResult) -> str:
+    """That the choice is no better than others; nothing if it is."""
+    best = next((each for each in result.tried if each.chosen), None)
+    alike = [each for each in result.tried if best and order(each.measures) == order(best.measures)]
+    if best is None or len(alike) < 2:
+        return ""
+    number = counted(len(result.tried), "setting")
+    some = f"all {number}" if len(alike) == len(result.tried) else f"{len(alike)} of {number}"
+    whose = "nearest to the contract's own" if best.setting.distance else "the contract's own"
+    return (
+        f"no difference between {some} in mistakes, delay, calls "
+        f"diverted needlessly and flaps: > marks {whose}"
+    )
+
+
 def _legend(result: SweepResult) -> str:
     if result.incidents is None:
         return (
@@ -119,8 +136,10 @@ def _legend(result: SweepResult) -> str:
     return (
         "* not beaten in everything at once (Pareto: false, missed, delay, flaps, needlessly diverted)   "
         "> fewest mistakes, then the shortest delay\n"
-        "delay: event time from an incident's `from` to the deciding record or pane; decisions by window "
-        f"come {result.tried[0].measures.wait_s:g} s later. Recorded calls do not answer to what is decided."
+        "delay: event time from an incident's `from`, as the file states it, to the deciding record or pane; "
+        f"decisions by window come {result.tried[0].measures.wait_s:g} s later. A `from` that "
+        "`detector label` chose lies a minute or so before the activation, and the delay counts that in.\n"
+        "Recorded calls do not answer to what is decided."
     )
 
 

@@ -367,3 +367,13 @@ def test_wrong_use_exits_with_2_and_no_traceback(recorded, extra):
 
     assert result.exit_code == 2
     assert result.stderr.startswith("detector: ")
+
+
+def test_a_choice_that_is_better_than_all_others_is_no_tie(swept, capsys):
+    """Nothing is said of a difference, and what delays count from is."""
+    as_text(swept)
+    told = " ".join(capsys.readouterr().out.split())
+
+    assert "no difference" not in told
+    assert "from an incident's `from`, as the file states it" in told
+    assert "`detector label` chose lies a minute or so before the activation" in told
