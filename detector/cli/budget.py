@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detector.cli.replay import Json, Maps, Sets, Start, TimeUnit
+from detector.cli.replay import DurationUnit, Json, Maps, Sets, Start, TimeUnit
 
 if TYPE_CHECKING:
     from detector.lab.budget import Line
@@ -28,6 +28,7 @@ def budget(
     maps: Maps = None,
     sets: Sets = None,
     time_unit: TimeUnit = "s",
+    duration_unit: DurationUnit = "s",
     start: Start = None,
     json_output: Json = False,
 ) -> None:
@@ -54,11 +55,11 @@ def budget(
     files = telemetry or []
     bad: Counter[str] = Counter()
     first: dict[str, str] = {}
-    doubts = Doubts()
     try:
-        columns = parse_columns(maps or (), sets or (), time_unit, start)
+        columns = parse_columns(maps or (), sets or (), time_unit, start, duration_unit)
+        doubts = Doubts(columns.duration_unit)
         with bytes_read(files, "measure") as progress:
-            rows = doubts.watch(read_rows(files, columns, progress, doubts.tell))
+            rows = doubts.watch(read_rows(files, columns, progress, doubts.tell, doubts.unread))
             found = made(judged_by, _records(rows, bad, first))
     except (MappingError, FileError, OSError) as error:
         wrong_use(str(error))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from detector.cli.replay import ContractFile, Files, Json, Maps, Sets, Start, TimeUnit
+from detector.cli.replay import ContractFile, DurationUnit, Files, Json, Maps, Sets, Start, TimeUnit
 
 Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="F2", help="Where to write the calibrated contract.")
@@ -23,6 +23,7 @@ def calibrate(
     maps: Maps = None,
     sets: Sets = None,
     time_unit: TimeUnit = "s",
+    duration_unit: DurationUnit = "s",
     start: Start = None,
     json_output: Json = False,
 ) -> None:
@@ -54,7 +55,7 @@ def calibrate(
         see_that_it_can_be_written(path)
     try:
         text = contract.read_bytes().decode("utf-8-sig")
-        columns = parse_columns(maps or (), sets or (), time_unit, start)
+        columns = parse_columns(maps or (), sets or (), time_unit, start, duration_unit)
         with bytes_read(files, "calibrate") as progress:
             result = run(files, judged_by, columns=columns, progress=progress)
         written, dropped = with_calibration(text, result.calibration, str(contract))

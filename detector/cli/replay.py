@@ -15,7 +15,10 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Give every record the same value. Repeatable."),
 ]
-TimeUnit = Annotated[str, typer.Option(metavar="s|ms|us|iso", help="Unit of event_time.")]
+TimeUnit = Annotated[str, typer.Option(metavar="s|ms|us|iso", help="Unit of event_time alone.")]
+DurationUnit = Annotated[
+    str, typer.Option(metavar="s|ms|us", help="Unit of latency_s and all other durations; not of features.")
+]
 Start = Annotated[str | None, typer.Option(metavar="ISO", help="When a file with relative times began.")]
 Evaluations = Annotated[
     list[Path] | None, typer.Option(metavar="FILE", help="Late verdicts, .jsonl (also .gz). Repeatable.")
@@ -37,6 +40,7 @@ def replay(
     maps: Maps = None,
     sets: Sets = None,
     time_unit: TimeUnit = "s",
+    duration_unit: DurationUnit = "s",
     start: Start = None,
     evaluations: Evaluations = None,
     batch: Batch = 4096,
@@ -67,7 +71,7 @@ def replay(
 
     judged_by = read_contract(contract)
     try:
-        columns = parse_columns(maps or (), sets or (), time_unit, start)
+        columns = parse_columns(maps or (), sets or (), time_unit, start, duration_unit)
         with bytes_read(files, "replay") as progress:
             result = run(
                 files,
@@ -85,6 +89,9 @@ def replay(
             note(f"detector: {report.said(notice)}")
     else:
         report.as_text(result)
+    if json_output and result.unmeasured:  # the text says so beside the shares armed
+        said = ", ".join(f"{name} ({field})" for name, field in result.unmeasured.items())
+        note(f"detector: no row has the field that is judged by: {said}")
     if late := report.many_late(result.late, result.records, len(files)):
         note(f"detector: {late}")
     for warning in result.warnings:

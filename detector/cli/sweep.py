@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from detector.cli.replay import ContractFile, Evaluations, Files, Json, Maps, Start, TimeUnit
+from detector.cli.replay import ContractFile, DurationUnit, Evaluations, Files, Json, Maps, Start, TimeUnit
 
 Sets = Annotated[
     list[str] | None,
@@ -32,6 +32,7 @@ def sweep(
     ] = None,
     maps: Maps = None,
     time_unit: TimeUnit = "s",
+    duration_unit: DurationUnit = "s",
     start: Start = None,
     evaluations: Evaluations = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes to share the settings over.")] = 2,
@@ -66,7 +67,7 @@ def sweep(
     try:
         tried = parse_sets(text for text in sets or () if is_path(text))
         constants = [text for text in sets or () if not is_path(text)]
-        columns = parse_columns(maps or (), constants, time_unit, start)
+        columns = parse_columns(maps or (), constants, time_unit, start, duration_unit)
         settings = grid(contract.read_bytes(), str(contract), tried)
         known = None if incidents is None else read_incidents(incidents)
         with bytes_read(files, f"sweep, {len(settings)} settings") as progress:

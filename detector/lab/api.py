@@ -48,7 +48,8 @@ def replay(data: Data, contract: Source, *, evaluations: Data = (), **columns: A
         data: path or paths (.jsonl, .csv, .parquet), or a frame of pandas, polars or pyarrow.
         contract: a `Contract`, the path of a contract file, or its text.
         evaluations: path or paths (.jsonl) of late verdicts.
-        columns: `map={field: column}`, `set={field: value}`, `time_unit="s"|"ms"|"us"|"iso"`, `start=ISO`.
+        columns: `map={field: column}`, `set={field: value}`, `time_unit="s"|"ms"|"us"|"iso"`,
+            `duration_unit="s"|"ms"|"us"`, `start=ISO`.
 
     Raises:
         FileError, MappingError, TypeError: the data cannot be read as telemetry.
@@ -240,23 +241,26 @@ def _text(source: str | Path) -> tuple[str | bytes, str]:
 
 
 def _columns(options: Mapping[str, Any]) -> Columns:
-    unknown = options.keys() - {"map", "set", "time_unit", "start"}
+    unknown = options.keys() - {"map", "set", "time_unit", "duration_unit", "start"}
     if unknown:
-        raise MappingError(f"no option {', '.join(sorted(unknown))}; there are map, set, time_unit and start")
+        known = "map, set, time_unit, duration_unit and start"
+        raise MappingError(f"no option {', '.join(sorted(unknown))}; there are {known}")
     pairs = {each: options.get(each) or {} for each in ("map", "set")}
     for name, given in pairs.items():
         if not isinstance(given, Mapping):
             what = "{field: column}" if name == "map" else "{field: value}"
             raise MappingError(f"{name}: expected a mapping {what}, got a {type(given).__name__}")
     maps, sets = ([f"{name}={value}" for name, value in given.items()] for given in pairs.values())
-    return parse_columns(maps, sets, options.get("time_unit", "s"), options.get("start"))
+    time_unit, duration_unit = (options.get(name, "s") for name in ("time_unit", "duration_unit"))
+    return parse_columns(maps, sets, time_unit, options.get("start"), duration_unit)
 
 
 def _rows(data: Data, options: Mapping[str, Any]) -> tuple[Iterator[Row], str | None, Doubts]:
-    columns, doubts = _columns(options), Doubts()
+    columns = _columns(options)
+    doubts = Doubts(columns.duration_unit)
     if is_frame(data):
-        return rows_of(data, columns), backend_of(data), doubts
-    return read_rows(_paths(data), columns, tell=doubts.tell), None, doubts
+        return rows_of(data, columns, unread=doubts.unread), backend_of(data), doubts
+    return read_rows(_paths(data), columns, tell=doubts.tell, unread=doubts.unread), None, doubts
 
 
 def _files(data: Data) -> int:

@@ -22,6 +22,7 @@ from topics.telemetry import TelemetryRecord
 from topics.types import EventTime
 
 TimeUnit = Literal["s", "ms", "us", "iso"]
+DurationUnit = Literal["s", "ms", "us"]
 FEATURE = "features."
 
 _TRUE = frozenset({"true", "t", "yes", "y", "1", "1.0"})
@@ -46,6 +47,7 @@ FIELD_KINDS: dict[str, str] = {
     name: _kind(annotation)
     for name, annotation in typing.get_type_hints(TelemetryRecord, include_extras=True).items()
 }
+DURATIONS = tuple(name for name in FIELD_KINDS if name.endswith("_s"))
 
 
 def is_field(name: str) -> bool:
@@ -172,6 +174,26 @@ def _plain(value: Decimal) -> int | float:
     """A whole decimal keeps all of its digits: it may be an id."""
     whole = value.is_finite() and value == value.to_integral_value()
     return int(value) if whole else float(value)
+
+
+def to_seconds(values: dict[str, Any], unit: DurationUnit) -> None:
+    """Turn the durations among field values, in `unit`, into seconds; what is no number is left as it is.
+
+    Raises:
+        DecodeError: a number without end.
+
+    >>> values = {"latency_s": 812, "ttft_s": "fast", "input_tokens": 12}
+    >>> to_seconds(values, "ms")
+    >>> values
+    {'latency_s': 0.812, 'ttft_s': 'fast', 'input_tokens': 12}
+    """
+    for name in DURATIONS:
+        value = values.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                values[name] = value / PER_SECOND[unit]
+            except OverflowError:
+                raise DecodeError(f"$.{name}", "expected a duration, got a number without end") from None
 
 
 def time_of(value: Any, unit: TimeUnit, start: float | None) -> float:

@@ -6,8 +6,19 @@ from typing import Any
 
 import msgspec
 
-from detector.lab.coerce import FEATURE, FIELD_KINDS, TimeUnit, from_text, from_value, is_field, time_of
+from detector.lab.coerce import (
+    FEATURE,
+    FIELD_KINDS,
+    DurationUnit,
+    TimeUnit,
+    from_text,
+    from_value,
+    is_field,
+    time_of,
+    to_seconds,
+)
 from detector.lab.odd_times import check_range
+from detector.lab.unread import Unread
 from topics.codec import no_json
 from topics.errors import DecodeError
 from topics.telemetry import TelemetryRecord, decode_telemetry
@@ -29,29 +40,38 @@ class Columns:
         constants: field -> text, the same in every record; wins over a column.
         time_unit: unit of `event_time`; `iso` is ISO 8601 text, UTC unless it names a zone.
         start: Unix seconds to add to relative times.
+        duration_unit: unit of the fields that are durations, constants too; not of `features`.
     """
 
     mapped: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)
     time_unit: TimeUnit = "s"
     start: float | None = None
+    duration_unit: DurationUnit = "s"
 
     @property
     def plain(self) -> bool:
         """Whether rows are records as they stand."""
-        return not self.mapped and not self.constants and self.time_unit == "s" and self.start is None
+        in_seconds = self.time_unit == self.duration_unit == "s"
+        return not self.mapped and not self.constants and in_seconds and self.start is None
 
 
 def parse_columns(
-    maps: Iterable[str] = (), sets: Iterable[str] = (), time_unit: str = "s", start: str | None = None
+    maps: Iterable[str] = (),
+    sets: Iterable[str] = (),
+    time_unit: str = "s",
+    start: str | None = None,
+    duration_unit: str = "s",
 ) -> Columns:
-    """Read the options `--map FIELD=COLUMN`, `--set FIELD=VALUE`, `--time-unit` and `--start`.
+    """Read `--map FIELD=COLUMN`, `--set FIELD=VALUE`, `--time-unit`, `--start` and `--duration-unit`.
 
     Raises:
         MappingError: unknown field or unit, no `=`, or a constant of the wrong type.
     """
     if time_unit not in ("s", "ms", "us", "iso"):
         raise MappingError(f"--time-unit {time_unit}: expected s, ms, us or iso")
+    if duration_unit not in ("s", "ms", "us"):
+        raise MappingError(f"--duration-unit {duration_unit}: expected s, ms or us")
     begin = None
     if start is not None:
         if time_unit == "iso":
@@ -65,6 +85,7 @@ def parse_columns(
         constants=_pairs("--set", sets),
         time_unit=time_unit,  # type: ignore[arg-type]  # one of the four, as checked above
         start=begin,
+        duration_unit=duration_unit,  # type: ignore[arg-type]  # one of the three, as checked above
     )
     try:
         _constants(columns)
@@ -137,7 +158,7 @@ def build_record(values: dict[str, Any]) -> TelemetryRecord:
 
 
 def row_builder(
-    columns: Columns, header: list[str], *, text: bool
+    columns: Columns, header: list[str], *, text: bool, unread: Unread | None = None
 ) -> Callable[[tuple[Any, ...] | list[Any]], TelemetryRecord]:
     """Build the function from one row (cells in `header` order) to a record.
 
@@ -145,6 +166,7 @@ def row_builder(
         columns: the mapping.
         header: column names of the file.
         text: cells are text (csv) rather than typed (parquet).
+        unread: told of the header, and what of it is read.
 
     Raises:
         MappingError: a mapped column is not there, or a required field comes from nowhere.
@@ -163,6 +185,8 @@ def row_builder(
             )
     constants = _constants(columns)
     cells = [(name, place[column]) for name, column in sources.items() if name not in constants]
+    if unread is not None:
+        unread.header(header, {header[index] for _, index in cells}, {*sources, *constants})
     read = from_text if text else from_value
     width = len(header)
 
@@ -182,6 +206,8 @@ def row_builder(
                 _place(values, name, _unmapped(value, columns) if name == "features" else value)
         for name, value in constants.items():
             _place(values, name, value)
+        if columns.duration_unit != "s":
+            to_seconds(values, columns.duration_unit)
         return build_record(values)
 
     return build
@@ -248,7 +274,9 @@ def _fitted(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def line_builder(columns: Columns, sought: Sought | None = None) -> Callable[[bytes], TelemetryRecord]:
+def line_builder(
+    columns: Columns, sought: Sought | None = None, unread: Unread | None = None
+) -> Callable[[bytes], TelemetryRecord]:
     """Build the function from one line of JSON to a record; a mapped column may be a dotted path.
 
     Null is "not measured" whatever the field, as an empty cell is: who writes files writes every key. What a
@@ -257,10 +285,13 @@ def line_builder(columns: Columns, sought: Sought | None = None) -> Callable[[by
     Args:
         columns: the mapping.
         sought: told of every line, as long as it seeks a column.
+        unread: told of the first lines, and what of them is read.
     """
     constants = _constants(columns)
     own = [name for name in FIELD_KINDS if name not in columns.mapped and name not in constants]
     mapped = [(name, column) for name, column in columns.mapped.items() if name not in constants]
+    known = {*own, *(part for _, column in mapped for part in (column, column.partition(".")[0]))}
+    given = {*constants, *(name for name, _ in mapped)}
 
     def build(line: bytes) -> TelemetryRecord:
         try:
@@ -269,6 +300,8 @@ def line_builder(columns: Columns, sought: Sought | None = None) -> Callable[[by
             raise no_json(line, error) from None
         if sought is not None and sought.columns:
             sought.look(document)
+        if unread is not None and unread.wants_line():
+            unread.line(document, known, given.union(name for name in own if name in document))
         values = {name: value for name in own if (value := document.get(name)) is not None}
         if isinstance(features := values.get("features"), dict):
             features = {name: value for name, value in features.items() if value is not None}
@@ -280,12 +313,16 @@ def line_builder(columns: Columns, sought: Sought | None = None) -> Callable[[by
             values["event_time"] = _time(values["event_time"], columns)
         for name, value in constants.items():
             _place(values, name, value)
+        if columns.duration_unit != "s":
+            to_seconds(values, columns.duration_unit)
         try:
             return build_record(values)
         except DecodeError:
             return build_record(_fitted(values))  # the fault that is told is one that no file may have
 
     def build_plain(line: bytes) -> TelemetryRecord:
+        if unread is not None and unread.wants_line():
+            return build(line)
         try:
             return decode_telemetry(line)
         except DecodeError:

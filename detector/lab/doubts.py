@@ -5,20 +5,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from statistics import median
 
+from detector.lab.coerce import DURATIONS, DurationUnit
 from detector.lab.files import Malformed, Row
+from detector.lab.unread import Unread
 from topics.telemetry import TelemetryRecord
 
 _LEAST_CALLS = 100
 _NEARLY_ALL = 0.9
 _VALUES = 20  # of errors that are told apart on a route: what nearly every call carries is among the first
 _LISTED = 3
-_DURATIONS = ("latency_s", "ttft_s", "upstream_s", "queue_s")
 _LONG_S = 100.0  # the usual call of a model takes less, and any takes more in milliseconds
 _SAMPLE = 100  # calls of a route whose durations are kept
 _ROUTES = 1000  # of which any are
 _LEAST_MEASURED = 10
 
-_durations = attrgetter(*_DURATIONS)
+# What durations that are too long look like, and the option that says so.
+_FINER: dict[DurationUnit, tuple[str, str]] = {
+    "s": ("milliseconds", "seconds on all routes: if so, say --duration-unit ms"),
+    "ms": ("microseconds", "milliseconds on all routes: if so, say --duration-unit us"),
+    "us": ("a finer unit", "microseconds on all routes: if so, divide them before they are read"),
+}
+_durations = attrgetter(*DURATIONS)
 
 
 class _Sample:
@@ -40,16 +47,25 @@ class _Sample:
 
     def medians(self) -> Iterator[tuple[str, float]]:
         """Each duration that was measured often enough, and its median, seconds."""
-        for field, values in zip(_DURATIONS, zip(*self._taken, strict=True), strict=True):
+        for field, values in zip(DURATIONS, zip(*self._taken, strict=True), strict=True):
             measured = [value for value in values if value is not None]
             if len(measured) >= _LEAST_MEASURED:
                 yield field, median(measured)
 
 
 class Doubts:
-    """Sentences for whoever gave the files; filled while they are read, complete after the last row."""
+    """Sentences for whoever gave the files; filled while they are read, complete after the last row.
 
-    def __init__(self) -> None:
+    Args:
+        duration_unit: that durations were read in.
+
+    Attributes:
+        unread: for the reader of the files to tell what it leaves aside.
+    """
+
+    def __init__(self, duration_unit: DurationUnit = "s") -> None:
+        self.unread = Unread()
+        self._duration_unit = duration_unit
         self._told: list[str] = []
         self._calls: dict[str, int] = {}
         self._errors: dict[str, dict[str, int]] = {}  # route -> error -> calls
@@ -79,23 +95,26 @@ class Doubts:
 
     def said(self) -> tuple[str, ...]:
         """All of it, a sentence each."""
-        return (*self._told, *self._always_in_error(), *self._in_milliseconds())
+        unread = self.unread.said(failed=bool(self._errors) or not self._calls)
+        told = (*self._told, unread) if unread else self._told
+        return (*told, *self._always_in_error(), *self._too_long())
 
-    def _in_milliseconds(self) -> Iterator[str]:
+    def _too_long(self) -> Iterator[str]:
         """Durations that most calls would take minutes by."""
         odd = [
-            f"the median {field} of route {route!r} is about {value:,.0f} s"
+            (value, f"the median {field} of route {route!r} is about {value:,.0f} s")
             for route, sample in sorted(self._samples.items())
             if self._calls[route] >= _LEAST_CALLS
             for field, value in sample.medians()
             if value > _LONG_S
         ]
         if odd:
+            # One route is enough: a file has one unit, and a quick route's milliseconds pass for seconds.
+            odd.sort(key=lambda each: -each[0])
+            listed = "; ".join(said for _, said in odd[:_LISTED])
             more = f"; so are {len(odd) - _LISTED} more" if len(odd) > _LISTED else ""
-            yield (
-                f"{'; '.join(odd[:_LISTED])}{more}; that looks like milliseconds, and durations are in "
-                "seconds: if so, divide them by 1000 before they are read"
-            )
+            looks, read = _FINER[self._duration_unit]
+            yield f"{listed}{more}; that looks like {looks}, and durations are in {read}"
 
     def _always_in_error(self) -> Iterator[str]:
         """Status codes and flags that were taken for errors: what nearly every call carries is none."""

@@ -1,8 +1,8 @@
 """Decisions on recorded telemetry, by the production code."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from detector.contract.model import Contract
@@ -11,6 +11,7 @@ from detector.lab.doubts import Doubts
 from detector.lab.feed import Feed
 from detector.lab.files import SHOWN, Malformed, Progress, Row, read_evaluations, read_rows
 from detector.lab.outcome import Activation, Notice, activations_of, digest_of, notices_of
+from detector.lab.unmeasured import Unmeasured
 from detector.modes.counts import armed_shares
 from detector.modes.decision import Decision
 from detector.pipeline import Pipeline
@@ -32,6 +33,7 @@ class ReplayResult:
         digest: SHA-256 of the decisions; equal for equal input, however it was batched or partitioned.
         shown: the first few malformed rows.
         warnings: what makes the recording doubtful as a whole, a sentence each.
+        unmeasured: predicate -> its field, of those whose field no row carries.
     """
 
     records: int
@@ -48,6 +50,7 @@ class ReplayResult:
     decisions: tuple[Decision, ...]
     shown: tuple[Malformed, ...]
     warnings: tuple[str, ...] = ()
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
 
 
 def replay(
@@ -75,8 +78,9 @@ def replay(
         FileError: a file is missing or of an unknown kind.
         MappingError: a column is not there.
     """
-    doubts = Doubts()
-    rows = read_rows(files, columns or Columns(), progress, doubts.tell)
+    columns = columns or Columns()
+    doubts = Doubts(columns.duration_unit)
+    rows = read_rows(files, columns, progress, doubts.tell, doubts.unread)
     verdicts = list(read_evaluations(evaluations))
     return replay_rows(rows, contract, batch=batch, partitions=partitions, verdicts=verdicts, doubts=doubts)
 
@@ -97,7 +101,8 @@ def replay_rows(
     late = [each for each in verdicts if not isinstance(each, Malformed)]
     unread = [each for each in verdicts if isinstance(each, Malformed)]
     feed = Feed.for_contract(pipelines, contract, batch, late)
-    records, malformed, shown = _feed_all(feed, doubts.watch(rows))
+    unmeasured = Unmeasured(contract.predicates)
+    records, malformed, shown = _feed_all(feed, unmeasured.watch(doubts.watch(rows)))
     malformed += len(unread)
     shown = (*shown, *unread)[:SHOWN]
     routes = [pipeline.route(name) for pipeline in pipelines for name in pipeline.routes]
@@ -116,6 +121,7 @@ def replay_rows(
         decisions=tuple(feed.decisions),
         shown=shown,
         warnings=doubts.said(),
+        unmeasured=unmeasured.fields(),
     )
 
 

@@ -74,7 +74,11 @@ def as_text(result: ReplayResult) -> None:
         console.print(said(notice))
 
     if result.armed:
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in sorted(result.armed.items()))
+        shares = ", ".join(
+            f"{name} {share:.0%}"
+            + (f" (no row has {result.unmeasured[name]})" if name in result.unmeasured else "")
+            for name, share in sorted(result.armed.items())
+        )
         console.print(f"armed while judging: {shares}")
         deaf = [name for name, share in sorted(result.armed.items()) if share == 0.0]
         if deaf:

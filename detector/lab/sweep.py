@@ -107,8 +107,9 @@ def sweep(
         FileError: a file is missing or of an unknown kind.
         MappingError: a column is not there.
     """
-    doubts = Doubts()
-    rows = read_rows(files, columns or Columns(), progress, doubts.tell)
+    columns = columns or Columns()
+    doubts = Doubts(columns.duration_unit)
+    rows = read_rows(files, columns, progress, doubts.tell, doubts.unread)
     verdicts = list(read_evaluations(evaluations))
     return sweep_rows(
         rows,

@@ -98,8 +98,9 @@ def calibrate(
         FileError, MappingError: as for a replay.
         NotHealthyError: over a fifth of each route's minutes look like incidents, or there are no records.
     """
-    doubts = Doubts()
-    rows = read_rows(files, columns or Columns(), progress, doubts.tell)
+    columns = columns or Columns()
+    doubts = Doubts(columns.duration_unit)
+    rows = read_rows(files, columns, progress, doubts.tell, doubts.unread)
     return calibrate_rows(rows, contract, sorted(path.name for path in files), seed=seed, doubts=doubts)
 
 

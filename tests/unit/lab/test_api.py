@@ -266,3 +266,24 @@ def test_importing_the_lab_loads_no_library():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_a_unit_of_durations_goes_for_frames_and_files(tmp_path):
+    """Milliseconds decide as seconds do, for every function, and what is not read is told."""
+    pandas = pytest.importorskip("pandas")
+    slow = CONTRACT.replace(
+        "type: rate, field: error,", "type: exceedance, field: latency_s, above_ms: 3000,"
+    )
+    cells = CELLS | {"latency_s": [5000.0 if 600 <= i < 700 else 100.0 for i in range(900)]}
+    frame = pandas.DataFrame(cells)
+    frame.to_csv(tmp_path / "calls.csv", index=False)
+    options = OPTIONS | {"duration_unit": "ms"}
+    seconds = replay(frame.assign(latency_s=frame["latency_s"] / 1000), slow, **OPTIONS).result.digest
+
+    for data in (frame, tmp_path / "calls.csv"):
+        assert replay(data, slow, **options).result.digest == seconds
+        (tried,) = sweep(data, slow, {}, **options).result.tried
+        assert tried.digest == seconds
+        assert calibrate(data, slow, **options).result.records == 900
+    with pytest.warns(UserWarning, match="columns that nothing is read from: trace$"):
+        replay(frame.assign(trace="x"), slow, **options)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from detector.lab.coerce import FIELD_KINDS
 from detector.lab.columns import REQUIRED, Columns, MappingError, line_builder, parse_columns
 from detector.lab.files import read_rows
+from detector.lab.unread import Unread
 from topics.errors import DecodeError
 from topics.telemetry import TelemetryRecord
 
@@ -140,3 +141,118 @@ def test_a_field_mapped_to_itself_is_as_if_it_were_not_mapped(name, value):
             found.append((error.path, error.expected))
 
     assert found[0] == found[1] == found[2]
+
+
+def written(file, rows):
+    """Rows as a file of the kind that its name tells."""
+    if file.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    elif file.suffix == ".csv":
+        lines = [",".join("" if cell is None else str(cell) for cell in row.values()) for row in rows]
+        file.write_text("\n".join([",".join(rows[0]), *lines]))
+    else:
+        file.write_text("\n".join(map(json.dumps, rows)))
+    return file
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize(("unit", "factor"), [("ms", 1000), ("us", 1_000_000)])
+def test_a_unit_of_durations_goes_for_every_one_of_them_and_for_nothing_else(tmp_path, suffix, unit, factor):
+    """Under their own names or mapped, whole or not; the time, a feature, a share and a gap stay."""
+    row = {
+        "event_time": T0,
+        "route": "chat",
+        "took": 812 * factor // 1000,
+        "ttft_s": 0.5 * factor,
+        "queue_s": None,
+        "upstream_s": 2 * factor,
+        "clock_ratio": 0.5,
+        "tail_s": 7.0,
+    }
+    columns = parse_columns(["latency_s=took", "features.tail_s=tail_s"], duration_unit=unit)
+    (record,) = read(written(tmp_path / f"calls{suffix}", [row]), columns=columns)
+
+    durations = {name: getattr(record, name) for name in FIELD_KINDS if name.endswith("_s")}
+    assert durations == {"latency_s": 0.812, "ttft_s": 0.5, "queue_s": None, "upstream_s": 2.0}
+    assert (record.event_time, record.clock_ratio, record.features) == (T0, 0.5, {"tail_s": 7.0})
+
+
+def test_a_unit_of_durations_alone_is_heeded(tmp_path):
+    """Lines that are records as they stand, text in quotes and constants too."""
+    rows = [{"event_time": T0, "route": "chat", "latency_s": value} for value in (812, "fast", 10**400)]
+    columns = parse_columns(sets=["queue_s=3"], duration_unit="ms")
+    own = read(written(tmp_path / "calls.jsonl", rows), columns=parse_columns(duration_unit="ms"))
+    (first, *_) = read(tmp_path / "calls.jsonl", columns=columns)
+
+    assert own[0].latency_s == 0.812
+    assert [each.path for each in own[1:]] == ["$.latency_s"] * 2
+    assert (first.latency_s, first.queue_s) == (0.812, 0.003)
+    with pytest.raises(MappingError, match="--duration-unit iso: expected s, ms or us"):
+        parse_columns(duration_unit="iso")
+
+
+def unread_of(file, *, failed=False, **options):
+    unread = Unread()
+    list(read_rows([file], parse_columns(**options), unread=unread))
+    return unread.said(failed=failed)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_columns_that_nothing_is_read_from_are_told(tmp_path, suffix):
+    """Beside the question where nothing is mapped to `error` and no row has one."""
+    row = {"at": T0, "model_group": "chat", "route": "x", "latency_s": 1.0, "status": "503", "a": 1}
+    file = written(tmp_path / f"calls{suffix}", [row] * 3)
+    maps = ["event_time=at", "route=model_group"]
+    asked = "no row has an error (nothing is mapped to it): is that right? "
+    listed = "columns that nothing is read from: "
+
+    assert unread_of(file, maps=maps) == f"{asked}{listed}route, status, a"
+    assert unread_of(file, maps=maps, failed=True) == f"{listed}route, status, a"
+    assert unread_of(file, maps=[*maps, "error=status"]) == f"{listed}route, a"
+    assert (
+        unread_of(file, maps=maps, sets=["error=x", "latency_s=1"]) == f"{listed}route, latency_s, status, a"
+    )
+
+
+def test_ten_columns_are_named_and_the_rest_is_counted(tmp_path):
+    """In one line, whatever their names are."""
+    row = {"event_time": T0, "route": "chat", "error": "", "odd\nname": 1} | {f"c{n}": n for n in range(12)}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "calls.parquet")
+    said = unread_of(tmp_path / "calls.parquet")
+
+    assert said.startswith(r"columns that nothing is read from: 'odd\nname', c0, c1,")
+    assert said.endswith(", c8, and 3 more")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "asked"),
+    [
+        pytest.param("calls.csv", f"event_time,route\n{T0},chat\n", True, id="nowhere to come from"),
+        pytest.param("calls.csv", f"event_time,route,error\n{T0},chat,\n", False, id="an empty column"),
+        pytest.param("calls.jsonl", '{"event_time": 1700000000, "route": "chat"}', False, id="left out"),
+        pytest.param(
+            "calls.jsonl", '{"event_time": 1700000000, "route": "chat", "x": 1}', True, id="other key"
+        ),
+        pytest.param(
+            "calls.jsonl",
+            '{"event_time": 1700000000, "route": "chat", "x": 1, "error": null}',
+            False,
+            id="null",
+        ),
+    ],
+)
+def test_only_where_errors_come_from_nowhere_it_is_asked_whether_that_is_right(tmp_path, name, text, asked):
+    """Records of our own leave out what is empty, and a healthy file has no error in its column."""
+    (tmp_path / name).write_text(text)
+
+    assert ("no row has an error" in unread_of(tmp_path / name)) is asked
+
+
+def test_a_dotted_path_is_read_from_its_key(tmp_path):
+    """The whole of what lies below counts as read."""
+    file = written(
+        tmp_path / "calls.jsonl", [{"event_time": T0, "route": "c", "usage": {"n": 1}, "error": ""}]
+    )
+
+    assert unread_of(file, maps=["input_tokens=usage.n"]) == ""
+    assert unread_of(file) == "columns that nothing is read from: usage"

@@ -91,6 +91,30 @@ def test_it_is_the_median_of_all_calls_of_a_route_that_counts(calls, told):
     assert len(durations(calls)) == told
 
 
+def test_what_one_route_shows_is_said_of_all():
+    """Milliseconds of a quick route are no longer than seconds may be; those furthest out are named first."""
+    calls = [[{"latency_s": value}] * 100 for value in (150.0, 50.0, 900.0)]
+    (sentence,) = durations(*calls)
+
+    assert sentence.startswith(
+        "the median latency_s of route 'r2' is about 900 s; the median latency_s of route 'r0'"
+    )
+    assert "'r1'" not in sentence
+    assert sentence.endswith("durations are in seconds on all routes: if so, say --duration-unit ms")
+    assert not durations(calls[1])
+
+
+@pytest.mark.parametrize(
+    ("unit", "advice"), [("ms", "say --duration-unit us"), ("us", "divide them before they are read")]
+)
+def test_the_advice_goes_on_from_the_unit_that_was_given(unit, advice):
+    """Whoever said milliseconds is not told to say so."""
+    doubts = Doubts(unit)
+    list(doubts.watch([TelemetryRecord(event_time=T0, route="r", latency_s=900.0)] * 100))
+
+    assert doubts.said()[0].endswith(advice)
+
+
 def test_all_such_durations_are_told_in_one_sentence():
     """The first three by name, the rest by number."""
     (sentence,) = durations(*[[{"latency_s": 900.0, "queue_s": 300.0}] * 100] * 3)

@@ -35,7 +35,7 @@ def contract(tmp_path):
 
 
 def csv(path, times, route="chat"):
-    path.write_text("\n".join(["event_time,route", *(f"{T0 + at},{route}" for at in times)]))
+    path.write_text("\n".join(["event_time,route,error", *(f"{T0 + at},{route}," for at in times)]))
     return path
 
 
