@@ -20,8 +20,19 @@ SettingsFile = Annotated[
 
 
 def read_settings(bootstrap: str | None, topic_prefix: str | None, file: Path | None) -> "Settings":
-    """Flag, then environment, then file; a setting that cannot be used ends the command with exit code 2."""
+    """Flag, then environment, then file; a setting that cannot be used ends the command with exit code 2.
+
+    What clients log stays off the screen, unless the log level is `debug`: verbs say it themselves.
+    """
+    import logging
+
+    from detector.service import logs
+
     settings, _ = read_sources({"bootstrap": bootstrap, "topic_prefix": topic_prefix}, file)
+    if settings.log_level.lower() == "debug":
+        logs.configure("debug")
+    else:
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return settings
 
 
@@ -42,7 +53,14 @@ def read_sources(flags: Mapping[str, Any], file: Path | None) -> "tuple[Settings
         wrong_use(str(error))
 
 
-def unreachable(bootstrap: str, error: BaseException) -> NoReturn:
-    """End the command with exit code 1: there is no broker, or it does not answer."""
-    note(f"detector: no answer from {bootstrap}: {error}")
+def unreachable(settings: "Settings", error: BaseException) -> NoReturn:
+    """End the command with exit code 1 and why: there is no broker, or it does not answer."""
+    from detector.service.reach import find_out, tells_nothing
+
+    if tells_nothing(error):
+        note(f"detector: no answer from {settings.bootstrap}")
+        for sentence in find_out(settings):
+            note(f"detector: {sentence}")
+    else:
+        note(f"detector: no answer from {settings.bootstrap}: {error}")
     raise typer.Exit(FOUND) from None

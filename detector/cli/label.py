@@ -106,4 +106,4 @@ def _from_broker(bootstrap: str | None, topic_prefix: str | None, file: Path | N
     except NothingHereError as error:
         found_wrong(str(error))
     except (KafkaError, OSError) as error:
-        unreachable(settings.bootstrap, error)
+        unreachable(settings, error)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from detector.cli.connect import read_sources
+from detector.cli.connect import read_sources, unreachable
 
 if TYPE_CHECKING:
     from detector.bench.place import Place
@@ -38,6 +38,7 @@ def on_broker(
     from detector.cli.output import FOUND, note
     from detector.service import logs
     from detector.service.kafkajars import LocalKafkaUnavailableError
+    from detector.service.reach import tells_nothing
 
     logs.configure("warning")
     settings, told = read_sources({"bootstrap": bootstrap}, settings_file)
@@ -56,5 +57,7 @@ def on_broker(
                 place.contract.write_bytes(contract)
             return asyncio.run(run(place))
     except (BenchError, LocalKafkaUnavailableError, KafkaError, OSError) as error:
+        if given and isinstance(error, KafkaError) and tells_nothing(error):
+            unreachable(settings, error)
         note(f"detector: {error}")
         raise typer.Exit(FOUND) from None

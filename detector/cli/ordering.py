@@ -45,7 +45,7 @@ def give_order(
     except (NothingHereError, NothingForcedError) as error:
         found_wrong(str(error))
     except (KafkaError, OSError) as error:
-        unreachable(settings.bootstrap, error)
+        unreachable(settings, error)
 
 
 def doubt_of(scope: str, settings: "Settings") -> str | None:

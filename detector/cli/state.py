@@ -50,7 +50,7 @@ def state(
     except NothingHereError as error:
         found_wrong(str(error))
     except (KafkaError, OSError) as error:
-        unreachable(settings.bootstrap, error)
+        unreachable(settings, error)
     if json_output:
         print_json(found)
     else:

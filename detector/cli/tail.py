@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
-from detector.cli.output import found_wrong, print_json
+from detector.cli.output import found_wrong, note, print_json
 from detector.cli.words import whereabouts
 
 if TYPE_CHECKING:
@@ -52,8 +52,12 @@ def tail(
 
     settings = read_settings(bootstrap, topic_prefix, settings_file)
 
+    def told(answers: bool) -> None:
+        how = "answers again" if answers else "does not answer any more; still trying"
+        note(f"detector: {settings.bootstrap} {how}")
+
     async def show() -> None:
-        async for record in follow(settings, from_beginning=from_beginning):
+        async for record in follow(settings, from_beginning=from_beginning, told=told):
             if json_output:
                 print_json(record)
                 continue
@@ -65,4 +69,4 @@ def tail(
         except NothingHereError as error:
             found_wrong(str(error))
         except (KafkaError, OSError) as error:
-            unreachable(settings.bootstrap, error)
+            unreachable(settings, error)

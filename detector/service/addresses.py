@@ -1,15 +1,41 @@
 """Addresses as people write them: what no client could use is refused at once, and nothing is looked up."""
 
 import re
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 _BROKER = re.compile(r"(?:\[(?P<ipv6>[^\[\]]*)\]|(?P<host>[^\[\]:/\s]+))(?::(?P<port>[0-9]{1,5}))?")
 _LIKE_IPV4 = re.compile(r"[0-9.]+")
+_PORT = 9092
 _BROKERS = "expected HOST:PORT, several separated by commas, an IPv6 address in brackets"
 
 
 class AddressError(ValueError):
     """No address; the message says what is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where a broker is; `name`: as in what is said of it."""
+
+    name: str
+    host: str
+    port: int
+
+
+def brokers(text: str) -> list[Broker]:
+    """The brokers of a text that `check_brokers` takes.
+
+    >>> [(each.name, each.host) for each in brokers("kafka, [::1]:9093")]
+    [('kafka:9092', 'kafka'), ('[::1]:9093', '::1')]
+    """
+    found = []
+    for item in filter(None, map(str.strip, text.split(","))):
+        if (parts := _BROKER.fullmatch(item)) is not None:
+            host = parts["host"] if parts["ipv6"] is None else parts["ipv6"]
+            port = int(parts["port"] or _PORT)
+            found.append(Broker(f"{parts['host'] or f'[{host}]'}:{port}", host, port))
+    return found
 
 
 def check_brokers(text: str) -> None:
@@ -20,10 +46,10 @@ def check_brokers(text: str) -> None:
     Raises:
         AddressError: there is none, or one that cannot be an address.
     """
-    brokers = [item.strip() for item in text.split(",") if item.strip()]
-    if not brokers:
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if not items:
         raise AddressError(_BROKERS)
-    for broker in brokers:
+    for broker in items:
         found = _BROKER.fullmatch(broker)
         if found is None:
             raise AddressError(f"{_BROKERS}, got {broker!r}")

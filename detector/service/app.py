@@ -25,6 +25,7 @@ from detector.service.health import Complaints, look_for_topics, readiness, rend
 from detector.service.http import HttpServer
 from detector.service.inputs import InputReader
 from detector.service.logs import logger
+from detector.service.reach import Reach
 from detector.service.settings import Settings, SettingsError
 from detector.service.shell import Shell
 from detector.service.topics_admin import Cluster, TopicMismatchError
@@ -201,7 +202,7 @@ class Service:
 
     async def _cluster(self) -> Cluster:
         """Reach the broker and see to the topics, however long it takes."""
-        attempt = 0
+        attempt, reach = 0, Reach(self.settings)
         while True:
             try:
                 return await self._topics()
@@ -212,13 +213,13 @@ class Service:
                     raise ServiceFailedError(f"the broker refuses: {error!r}") from None
                 wait_s = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
                 attempt += 1
-                more = {"advice": advice} if (advice := topics_admin.advice(error)) else {}
+                advice = topics_admin.advice(error) or await reach.news(error)
                 self._log.warning(
                     "broker_unreachable",
                     bootstrap=self.settings.bootstrap,
                     error=repr(error),
                     retry_in_s=wait_s,
-                    **more,
+                    **({"advice": advice} if advice else {}),
                 )
                 await asyncio.sleep(wait_s)
 

@@ -1,12 +1,14 @@
 """What the topics tell of an installation, without asking its workers: for `detector state` and `tail`."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 from msgspec import to_builtins
 
 from detector.gateway.closing import close_consumer
@@ -22,6 +24,8 @@ from detector.service.topics_admin import partition_count, topic_names
 from topics.control import ControlRecord, OwnerRecord, decode_control
 from topics.errors import DecodeError
 from topics.names import topics
+
+_LOOK_S, _ANSWER_S = 2.0, 5.0
 
 
 class NothingHereError(LookupError):
@@ -219,8 +223,16 @@ async def transitions(settings: Settings) -> list[ControlRecord]:
     return found
 
 
-async def tail(settings: Settings, *, from_beginning: bool = False) -> AsyncIterator[ControlRecord]:
-    """The transitions as they happen, without end; `from_beginning`: those still on the topic first.
+async def tail(
+    settings: Settings, *, from_beginning: bool = False, told: Callable[[bool], None] | None = None
+) -> AsyncIterator[ControlRecord]:
+    """The transitions as they happen, without end.
+
+    Args:
+        settings: where to look.
+        from_beginning: those still on the topic first.
+        told: called with False when the broker does not answer any more, with True when it does again; a
+            consumer waits for it in silence.
 
     Raises:
         KafkaError: the broker cannot be reached.
@@ -235,9 +247,12 @@ async def tail(settings: Settings, *, from_beginning: bool = False) -> AsyncIter
     consumer = AIOKafkaConsumer(
         **settings.client_options(), group_id=None, enable_auto_commit=False, auto_offset_reset=reset
     )
+    watching: asyncio.Task[None] | None = None
     try:
         await consumer.start()
         consumer.assign([place])
+        if told is not None:
+            watching = asyncio.create_task(_watch(consumer, place, told), name="watch-broker")
         if from_beginning:
             await consumer.seek_to_beginning(place)
         else:
@@ -249,4 +264,20 @@ async def tail(settings: Settings, *, from_beginning: bool = False) -> AsyncIter
                 continue
             yield record
     finally:
+        if watching is not None:
+            watching.cancel()
         await close_consumer(consumer)
+
+
+async def _watch(consumer: AIOKafkaConsumer, place: TopicPartition, told: Callable[[bool], None]) -> None:
+    answers = True
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        before = answers
+        try:
+            await asyncio.wait_for(consumer.end_offsets([place]), _ANSWER_S)
+            answers = True
+        except (KafkaError, OSError):  # a TimeoutError is one
+            answers = False
+        if answers != before:
+            told(answers)

@@ -1,10 +1,12 @@
 """The lives of a service: what ends one, and when the next begins."""
 
 import asyncio
+import socket
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from detector.contract.model import Contract
 from detector.service import app
@@ -95,3 +97,28 @@ async def test_a_reload_during_a_reload_is_done_behind_it() -> None:
 
     assert done[-1] is two
     assert not service._refused
+
+
+async def test_the_first_line_of_an_outage_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's own error is the same whatever is wrong; later lines repeat nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        at = f"127.0.0.1:{taken.getsockname()[1]}"
+    service = Service(Settings(bootstrap=at, http_port=0), Contract(), Contract)
+    lines: list[dict[str, Any]] = []
+    tries = iter([KafkaConnectionError(f"Unable to bootstrap from [{at}]")] * 3)
+
+    async def topics() -> Any:
+        if (error := next(tries, None)) is not None:
+            raise error
+        return "cluster"
+
+    service._log = SimpleNamespace(warning=lambda event, **more: lines.append({"event": event} | more))  # type: ignore[assignment]
+    monkeypatch.setattr(service, "_topics", topics)
+
+    assert await service._cluster() == "cluster"
+    assert [line["event"] for line in lines] == ["broker_unreachable"] * 3
+    assert [line.get("advice") for line in lines] == [
+        f"{at} refuses connections: is the port right, is the broker up?",
+        None,
+        None,
+    ]
