@@ -7,22 +7,8 @@ from detector.lab.incidents import Incident
 from detector.lab.settings_grid import grid
 from detector.lab.sweep import sweep_rows
 from detector.lab.sweep_report import as_text
+from tests.unit.lab.test_sweep import CONTRACT, T0
 from topics.telemetry import TelemetryRecord
-
-T0 = 1_700_000_000
-CONTRACT = """
-version: 1
-predicates:
-  errors: {type: rate, field: error, ceiling: 0.01}
-  output.drift: {type: divergence, field: output_tokens, threshold_nats: 0.07, window_s: 10}
-modes:
-  error_spike: {when: errors}
-  token_drift: {when: output.drift}
-fallbacks:
-  rule: {type: rule, p99_ms: 20, share: 1}
-matrix:
-  - {mode: "*", input_class: "*", fallbacks: [rule]}
-"""
 
 
 @pytest.mark.parametrize(
