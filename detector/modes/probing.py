@@ -25,10 +25,11 @@ HARMLESS_S = 10.0
 SLOW_PROBE_S = 2.0
 _SHARE_STEP = 0.01
 _HALVED_AT = 8192  # calls; older ones count half from then on
-# Slow answers of a well primary are told from those of a hanging one: of 40 calls, 15 % of which are slow, 19
-# of 20 routes know that it is so; of routes with 2 % one in a thousand takes it for usual.
+# Slow answers of a well primary are told from those of a hanging one. Where 15 % are slow, 19 of 20 routes
+# know it after 40 calls; where 2 % are, one in twenty takes it for usual then, two in a thousand after 200.
 _USUAL_SLOW_SHARE = 0.06
 _FORGET = 1 / 128
+_LEAST_SAMPLED = 1 - (1 - _FORGET) ** 40  # as if so many had been seen: one slow call of a few says nothing
 _LAST_BAD = 5  # it takes no fewer for a judge to flip
 
 
@@ -64,9 +65,8 @@ class Probing:
         self._judges = judges
         self._harms = [name for name in judges if tells_harm(contract, name)]
         self._slow_s = max(SLOW_PROBE_S, contract.route_rule(route).slo.p99_ms / 1000.0)
-        self._sampled = self._slow = (
-            0.0  # calls, and slow ones, of late; each weighs less with each that follows
-        )
+        # Calls and slow ones of late: each weighs less with each that follows.
+        self._sampled = self._slow = 0.0
         self._met_slow = False
         self.usual_share = 1.0
         self.bad_take_s = 0.0
@@ -152,7 +152,7 @@ class Probing:
 
     def mark_slow(self, segment: Segment, records: Sequence[TelemetryRecord]) -> None:
         """Mark the probes that are bad for being slow, unless a well primary is slow on this route."""
-        if self._slow <= _USUAL_SLOW_SHARE * self._sampled:
+        if self._slow <= _USUAL_SLOW_SHARE * max(self._sampled, _LEAST_SAMPLED):
             segment.columns[SLOW] = [each.probe and self.is_slow(each) for each in records]
 
     def note_slow(self, segment: Segment) -> None:

@@ -185,11 +185,9 @@ class Service:
             return wrong
         self.contract = contract
         self._read_at = time.time()
-        if (shell := self.shell) is not None:
-            self._reloading = asyncio.create_task(
-                self._reload_behind(self._reloading, shell, contract), name="reload"
-            )
-            self._reloading.add_done_callback(shell.ended)
+        if (shell := self.shell) is not None and not shell.stopping:
+            work = self._reload_behind(self._reloading, shell, contract)
+            self._reloading = shell.spawn(work, "reload")
         return []
 
     async def _reload_behind(
@@ -197,7 +195,7 @@ class Service:
     ) -> None:
         if before is not None:
             await asyncio.wait([before])
-        if shell is self.shell:  # else a new life has begun, and with the newest contract
+        if contract is self.contract:  # else another one waits behind it
             await shell.reload(contract)
 
     async def _cluster(self) -> Cluster:

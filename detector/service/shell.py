@@ -113,7 +113,7 @@ class Shell:
         for outbox in self.outboxes.values():
             outbox.start(self.ended)
         self.feed.start(self.ended)
-        self._spawn(self._beat(), "beat")
+        self.spawn(self._beat(), "beat")
 
     async def stop(self) -> None:
         """End everything; what is under way gets a second."""
@@ -126,10 +126,12 @@ class Shell:
             *(box.stop() for box in self.outboxes.values()), self.feed.stop(), return_exceptions=True
         )
 
-    def _spawn(self, work: Any, name: str) -> None:
+    def spawn(self, work: Any, name: str) -> "asyncio.Task[None]":
+        """Begin a task that ends with this shell at the latest."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self.ended)
+        return task
 
     def ended(self, task: "asyncio.Task[Any]") -> None:
         """A task of ours is over; one that failed ends this life of the service."""
@@ -168,7 +170,7 @@ class Shell:
         for partition, worker in workers.items():
             self.desk.assign(partition)
             self.workers[partition] = worker
-        self._spawn(self._claim(list(workers)), "claim")
+        self.spawn(self._claim(list(workers)), "claim")
         found, starts, ends = await self._starts.look(self._reader, inputs)
         for partition, worker in workers.items():
             if self.workers.get(partition) is not worker:
@@ -261,7 +263,7 @@ class Shell:
         asked, self._asked = self._asked, set()
         for partition in asked.intersection(self.desk.yielded(), self.workers):
             if any(tp.partition == partition for tp in offsets):
-                self._spawn(self._begin_again(partition), "begin-again")
+                self.spawn(self._begin_again(partition), "begin-again")
 
     async def revoked(self) -> None:
         """Hand over before the group goes on: cover, mark, commit; then forget."""
@@ -312,7 +314,7 @@ class Shell:
             self.metrics.fenced.inc()
             self._silence(partition)
         elif phase is Phase.READING and partition in self.desk.owners:
-            self._spawn(self._claim([partition]), "claim")
+            self.spawn(self._claim([partition]), "claim")
         worker.look()
 
     async def _claim(self, partitions: Iterable[int]) -> None:

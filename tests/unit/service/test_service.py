@@ -1,12 +1,11 @@
 """The lives of a service: what ends one, and when the next begins."""
 
 import asyncio
-import socket
+from collections.abc import Coroutine
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
 
 from detector.contract.model import Contract
 from detector.service import app
@@ -76,49 +75,59 @@ async def test_a_failure_after_a_good_while_is_a_first_one(monkeypatch: pytest.M
     assert [wait_s for _, wait_s in service.said] == [0.001, 0.002, 0.001, 0.002]
 
 
-async def test_a_reload_during_a_reload_is_done_behind_it() -> None:
-    """Neither is refused, and the contract that was read last is the one in force."""
-    one, two = asyncio.Event(), Contract(version=2)
-    done: list[Contract] = []
+class Slow:
+    """A shell that takes the first contract over when it is let."""
 
-    async def reload(contract: Contract) -> None:
-        if contract is not two:
-            await one.wait()
-        done.append(contract)
+    def __init__(self) -> None:
+        self.let = asyncio.Event()
+        self.stopping = False
+        self.done: list[Contract] = []
 
-    contracts = iter([Contract(), two])
+    def spawn(self, work: Coroutine[Any, Any, None], _: str) -> "asyncio.Task[None]":
+        return asyncio.create_task(work)
+
+    async def reload(self, contract: Contract) -> None:
+        await self.let.wait()
+        self.done.append(contract)
+
+
+async def test_of_reloads_behind_a_reload_the_last_one_is_done() -> None:
+    """None is refused; those between are out of date before their turn comes."""
+    made = [Contract(version=number) for number in range(4)]
+    contracts = iter(made)
     service = Service(Settings(http_port=0), Contract(), lambda: next(contracts))
-    service.shell = SimpleNamespace(reload=reload, ended=lambda _: None)  # type: ignore[assignment]
+    shell = Slow()
+    service.shell = shell  # type: ignore[assignment]
 
     assert service.reload() == []
-    assert service.reload() == []
-    one.set()
-    await until(lambda: len(done) == 2)
+    await asyncio.sleep(0)
+    for _ in made[1:]:
+        assert service.reload() == []
+    shell.let.set()
+    await until(lambda: len(shell.done) == 2)
+    await asyncio.sleep(0)
 
-    assert done[-1] is two
+    assert shell.done == [made[0], made[3]]
     assert not service._refused
 
 
-async def test_the_first_line_of_an_outage_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client's own error is the same whatever is wrong; later lines repeat nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        at = f"127.0.0.1:{taken.getsockname()[1]}"
-    service = Service(Settings(bootstrap=at, http_port=0), Contract(), Contract)
-    lines: list[dict[str, Any]] = []
-    tries = iter([KafkaConnectionError(f"Unable to bootstrap from [{at}]")] * 3)
+async def test_a_reload_that_hangs_ends_with_its_shell() -> None:
+    """The next life begins with the newest contract, and takes another one over."""
+    made = [Contract(version=number) for number in range(3)]
+    contracts = iter(made)
+    service = Service(Settings(http_port=0), Contract(), lambda: next(contracts))
+    first, second = Slow(), Slow()
+    service.shell = first  # type: ignore[assignment]
+    service.reload()
+    hanging = service._reloading
+    await asyncio.sleep(0)
+    first.stopping = True
+    assert service.reload() == []
+    assert service._reloading is hanging  # nothing more is begun in a shell that ends
+    assert hanging is not None
+    hanging.cancel()  # as a shell does when it stops
+    second.let.set()
+    service.shell = second  # type: ignore[assignment]
+    service.reload()
 
-    async def topics() -> Any:
-        if (error := next(tries, None)) is not None:
-            raise error
-        return "cluster"
-
-    service._log = SimpleNamespace(warning=lambda event, **more: lines.append({"event": event} | more))  # type: ignore[assignment]
-    monkeypatch.setattr(service, "_topics", topics)
-
-    assert await service._cluster() == "cluster"
-    assert [line["event"] for line in lines] == ["broker_unreachable"] * 3
-    assert [line.get("advice") for line in lines] == [
-        f"{at} refuses connections: is the port right, is the broker up?",
-        None,
-        None,
-    ]
+    await until(lambda: second.done == [made[2]])
