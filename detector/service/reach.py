@@ -28,7 +28,19 @@ _MOST_BYTES = 1 << 16
 _WRONG_NAME = {62, 64}  # of X509_V_ERR: host, IP address
 _UNKNOWN_CA = {2, 18, 19, 20, 21}
 _SET = "(DETECTOR_SECURITY_PROTOCOL)"
-_PORT = "is the port right, is it a Kafka broker"
+_ASK_PORT = "is the port right, is it a Kafka broker"
+
+# Not every OSError: those of no file descriptor left, or of no route, tell their cause themselves.
+_NO_ANSWER = (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    RequestTimedOutError,
+    NodeNotReadyError,
+    TimeoutError,
+    ConnectionRefusedError,
+    ConnectionResetError,
+    socket.gaierror,
+)
 
 
 class _OtherProtocolError(Exception):
@@ -101,8 +113,8 @@ class _Attempt:
             wanted = "SASL_SSL" if self._with_sasl() else "SSL or SASL_SSL"
             return f"{name} speaks TLS: set security_protocol to {wanted} {_SET}"
         if silent:
-            return f"{name} can be connected to, but says nothing: {_PORT}, does it hang?"
-        return f"{name} can be connected to, but answers neither in Kafka's protocol nor in TLS: {_PORT}?"
+            return f"{name} can be connected to, but says nothing: {_ASK_PORT}, does it hang?"
+        return f"{name} can be connected to, but answers neither in Kafka's protocol nor in TLS: {_ASK_PORT}?"
 
     def _over_tls(self, address: tuple[str, int]) -> str:
         name, context = self.broker.name, self.context
@@ -125,7 +137,7 @@ class _Attempt:
         if shaken:
             # Where the alert is lost with the connection, this is all that is left of a certificate not sent.
             return (
-                f"{name} speaks TLS, but does not answer in Kafka's protocol: {_PORT}, does it want a "
+                f"{name} speaks TLS, but does not answer in Kafka's protocol: {_ASK_PORT}, does it want a "
                 "certificate of ours (ssl_certfile, ssl_keyfile)?"
             )
         try:
@@ -133,8 +145,8 @@ class _Attempt:
                 _ask(plain, _API_VERSIONS, 0)
         except (_OtherProtocolError, OSError):
             if silent:
-                return f"{name} can be connected to, but says nothing: {_PORT}, does it hang?"
-            return f"{name} can be connected to, but speaks no TLS: {_PORT}?"
+                return f"{name} can be connected to, but says nothing: {_ASK_PORT}, does it hang?"
+            return f"{name} can be connected to, but speaks no TLS: {_ASK_PORT}?"
         wanted = "SASL_PLAINTEXT" if self._with_sasl() else "PLAINTEXT or SASL_PLAINTEXT"
         return f"{name} speaks no TLS: set security_protocol to {wanted} {_SET}"
 
@@ -235,8 +247,7 @@ def _offer(told: bytes) -> tuple[int, str]:
 
 def tells_nothing(error: BaseException) -> bool:
     """Whether the error says only that there was no answer, which has many causes."""
-    kinds = (KafkaConnectionError, KafkaTimeoutError, RequestTimedOutError, NodeNotReadyError, OSError)
-    return isinstance(error, kinds)
+    return isinstance(error, _NO_ANSWER)
 
 
 def find_out(settings: Settings, *, within_s: float = WITHIN_S) -> list[str]:
@@ -282,7 +293,7 @@ class Reach:
     ) -> None:
         """Nothing is tried before there is an error; `look` may block, `now`: in s."""
         self._settings, self._look, self._now = settings, look, now
-        self._kind: type[BaseException] | None = None
+        self._kinds: set[type[BaseException]] = set()
         self._looked_at = 0.0
         self._said = ""
 
@@ -292,9 +303,11 @@ class Reach:
             return ""
         # Not by its text, which names the brokers in another order each time.
         now, kind = self._now(), type(error)
-        if kind is self._kind and now - self._looked_at < _AGAIN_S:
+        # One limit for all kinds: in one outage they take turns.
+        if kind in self._kinds and now - self._looked_at < _AGAIN_S:
             return ""
-        self._kind, self._looked_at = kind, now
+        self._kinds.add(kind)
+        self._looked_at = now
         found = "; ".join(await asyncio.to_thread(self._look, self._settings))
         if found == self._said:
             return ""

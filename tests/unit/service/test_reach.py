@@ -1,6 +1,7 @@
 """Why no broker answers: a real listener on loopback for each cause, and the sentence that names it."""
 
 import asyncio
+import errno
 import re
 import socket
 import ssl
@@ -13,9 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+    TopicAuthorizationFailedError,
+)
 
-from detector.service import reach
 from detector.service.reach import Reach, find_out, tells_nothing
 from detector.service.settings import Settings
 
@@ -121,9 +127,28 @@ async def said(bootstrap: str, protocol: str = "PLAINTEXT", *, within_s: float =
     return _PORT.sub("", sentence)
 
 
-async def test_a_name_that_does_not_exist() -> None:
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "there is no such name"),
+        (
+            socket.gaierror(socket.EAI_AGAIN, "Temporary failure"),
+            "the name cannot be looked up (Temporary failure): is it right, does the name server answer?",
+        ),
+    ],
+    ids=["no such name", "no name server"],
+)
+async def test_a_name_that_is_not_found(
+    monkeypatch: pytest.MonkeyPatch, error: socket.gaierror, expected: str
+) -> None:
     """The name alone is said: its port has not come into it."""
-    assert await said("nosuchhost.invalid:9092") == "nosuchhost.invalid: there is no such name"
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+
+    assert await said("kafka:9092") == f"kafka: {expected}"
 
 
 async def test_a_name_server_that_keeps_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +160,7 @@ async def test_a_name_server_that_keeps_silent_is_not_waited_for(monkeypatch: py
         asyncio.run_coroutine_threadsafe(over.wait(), loop).result()  # as long as nobody answers
         raise socket.gaierror(socket.EAI_AGAIN, "try again")
 
-    monkeypatch.setattr(reach.socket, "getaddrinfo", wait)
+    monkeypatch.setattr(socket, "getaddrinfo", wait)
     began = time.monotonic()
     try:
         sentence = await said("kafka:9092", within_s=0.05)
@@ -300,15 +325,37 @@ async def test_a_listener_that_says_nothing_is_left_in_time(protocol: str) -> No
     assert lasted_s < 1.5
 
 
-def test_only_errors_that_tell_nothing_are_looked_into() -> None:
-    """Who is refused by an ACL has reached the broker."""
-    assert tells_nothing(KafkaConnectionError("Unable to bootstrap"))
-    assert tells_nothing(TimeoutError())
-    assert not tells_nothing(TopicAuthorizationFailedError("detector.control"))
+def test_errors_that_say_only_that_nobody_answers() -> None:
+    """Their cause is to be found out."""
+    of_kafka = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError)
+    of_system = (TimeoutError, ConnectionRefusedError, ConnectionResetError, socket.gaierror)
+
+    assert [kind for kind in (*of_kafka, *of_system) if not tells_nothing(kind())] == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TopicAuthorizationFailedError("detector.control"),
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.ENETUNREACH, "Network is unreachable"),
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
+        PermissionError(errno.EACCES, "Permission denied"),
+    ],
+    ids=lambda error: type(error).__name__ + str(getattr(error, "errno", "")),
+)
+async def test_an_error_that_tells_its_cause_is_not_looked_into(error: BaseException) -> None:
+    """Who is refused by an ACL has reached the broker; who has no file left has not tried to."""
+
+    def look(_: Settings) -> list[str]:
+        raise AssertionError("nothing is to be tried")
+
+    assert not tells_nothing(error)
+    assert await Reach(Settings(), look=look).news(error) == ""
 
 
 async def test_advice_is_said_once_and_again_when_it_changes() -> None:
-    """Brokers are asked at the first error, at one of another kind, and now and then where it goes on."""
+    """Brokers are asked at the first error of each kind, and now and then where it goes on."""
     now, asked, answer = 100.0, 0, ["refuses", "and another"]
 
     def look(_: Settings) -> list[str]:
@@ -330,3 +377,22 @@ async def test_advice_is_said_once_and_again_when_it_changes() -> None:
     assert await watch.news(error) == ""
     assert await watch.news(KafkaTimeoutError()) == "speaks TLS"
     assert asked == 3
+
+
+async def test_errors_that_take_turns_do_not_have_brokers_asked_at_each() -> None:
+    """Of one outage there are several kinds: each is looked into at once, then all of them now and then."""
+    now = 100.0
+    looked_at: list[float] = []
+
+    def look(_: Settings) -> list[str]:
+        looked_at.append(now)
+        return ["refuses"]
+
+    watch = Reach(Settings(), look=look, now=lambda: now)
+    while now < 200.0:
+        await watch.news(KafkaConnectionError("Unable to bootstrap"))
+        now += 5.0
+        await watch.news(KafkaTimeoutError())
+        now += 5.0
+
+    assert looked_at == [100.0, 105.0, 135.0, 165.0, 195.0]
