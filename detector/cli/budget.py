@@ -59,7 +59,7 @@ def budget(
         columns = parse_columns(maps or (), sets or (), time_unit, start, duration_unit)
         doubts = Doubts(columns.duration_unit)
         with bytes_read(files, "measure") as progress:
-            rows = doubts.watch(read_rows(files, columns, progress, doubts.tell, doubts.unread))
+            rows = doubts.watch(read_rows(files, columns, progress, doubts.tell, doubts.unread_columns))
             found = made(judged_by, _records(rows, bad, first))
     except (MappingError, FileError, OSError) as error:
         wrong_use(str(error))

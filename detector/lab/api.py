@@ -259,8 +259,9 @@ def _rows(data: Data, options: Mapping[str, Any]) -> tuple[Iterator[Row], str | 
     columns = _columns(options)
     doubts = Doubts(columns.duration_unit)
     if is_frame(data):
-        return rows_of(data, columns, unread=doubts.unread), backend_of(data), doubts
-    return read_rows(_paths(data), columns, tell=doubts.tell, unread=doubts.unread), None, doubts
+        return rows_of(data, columns, unread_columns=doubts.unread_columns), backend_of(data), doubts
+    rows = read_rows(_paths(data), columns, tell=doubts.tell, unread_columns=doubts.unread_columns)
+    return rows, None, doubts
 
 
 def _files(data: Data) -> int:

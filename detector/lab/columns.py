@@ -18,7 +18,7 @@ from detector.lab.coerce import (
     to_seconds,
 )
 from detector.lab.odd_times import check_range
-from detector.lab.unread import Unread
+from detector.lab.unread_columns import UnreadColumns
 from topics.codec import no_json
 from topics.errors import DecodeError
 from topics.telemetry import TelemetryRecord, decode_telemetry
@@ -158,7 +158,7 @@ def build_record(values: dict[str, Any]) -> TelemetryRecord:
 
 
 def row_builder(
-    columns: Columns, header: list[str], *, text: bool, unread: Unread | None = None
+    columns: Columns, header: list[str], *, text: bool, unread_columns: UnreadColumns | None = None
 ) -> Callable[[tuple[Any, ...] | list[Any]], TelemetryRecord]:
     """Build the function from one row (cells in `header` order) to a record.
 
@@ -166,7 +166,7 @@ def row_builder(
         columns: the mapping.
         header: column names of the file.
         text: cells are text (csv) rather than typed (parquet).
-        unread: told of the header, and what of it is read.
+        unread_columns: told of the header, and what of it is read.
 
     Raises:
         MappingError: a mapped column is not there, or a required field comes from nowhere.
@@ -185,8 +185,8 @@ def row_builder(
             )
     constants = _constants(columns)
     cells = [(name, place[column]) for name, column in sources.items() if name not in constants]
-    if unread is not None:
-        unread.header(header, {header[index] for _, index in cells}, {*sources, *constants})
+    if unread_columns is not None:
+        unread_columns.header(header, {header[index] for _, index in cells}, {*sources, *constants})
     read = from_text if text else from_value
     width = len(header)
 
@@ -275,7 +275,7 @@ def _fitted(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def line_builder(
-    columns: Columns, sought: Sought | None = None, unread: Unread | None = None
+    columns: Columns, sought: Sought | None = None, unread_columns: UnreadColumns | None = None
 ) -> Callable[[bytes], TelemetryRecord]:
     """Build the function from one line of JSON to a record; a mapped column may be a dotted path.
 
@@ -285,7 +285,7 @@ def line_builder(
     Args:
         columns: the mapping.
         sought: told of every line, as long as it seeks a column.
-        unread: told of the first lines, and what of them is read.
+        unread_columns: told of the first lines, and what of them is read.
     """
     constants = _constants(columns)
     own = [name for name in FIELD_KINDS if name not in columns.mapped and name not in constants]
@@ -300,8 +300,8 @@ def line_builder(
             raise no_json(line, error) from None
         if sought is not None and sought.columns:
             sought.look(document)
-        if unread is not None and unread.wants_line():
-            unread.line(document, known, given.union(name for name in own if name in document))
+        if unread_columns is not None and unread_columns.wants_line():
+            unread_columns.line(document, known, given.union(name for name in own if name in document))
         values = {name: value for name in own if (value := document.get(name)) is not None}
         if isinstance(features := values.get("features"), dict):
             features = {name: value for name, value in features.items() if value is not None}
@@ -321,7 +321,7 @@ def line_builder(
             return build_record(_fitted(values))  # the fault that is told is one that no file may have
 
     def build_plain(line: bytes) -> TelemetryRecord:
-        if unread is not None and unread.wants_line():
+        if unread_columns is not None and unread_columns.wants_line():
             return build(line)
         try:
             return decode_telemetry(line)

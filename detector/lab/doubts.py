@@ -7,7 +7,7 @@ from statistics import median
 
 from detector.lab.coerce import DURATIONS, DurationUnit
 from detector.lab.files import Malformed, Row
-from detector.lab.unread import Unread
+from detector.lab.unread_columns import UnreadColumns
 from topics.telemetry import TelemetryRecord
 
 _LEAST_CALLS = 100
@@ -60,11 +60,11 @@ class Doubts:
         duration_unit: that durations were read in.
 
     Attributes:
-        unread: for the reader of the files to tell what it leaves aside.
+        unread_columns: for the reader of the files to tell what it leaves aside.
     """
 
     def __init__(self, duration_unit: DurationUnit = "s") -> None:
-        self.unread = Unread()
+        self.unread_columns = UnreadColumns()
         self._duration_unit = duration_unit
         self._told: list[str] = []
         self._calls: dict[str, int] = {}
@@ -95,8 +95,8 @@ class Doubts:
 
     def said(self) -> tuple[str, ...]:
         """All of it, a sentence each."""
-        unread = self.unread.said(failed=bool(self._errors) or not self._calls)
-        told = (*self._told, unread) if unread else self._told
+        aside = self.unread_columns.said(failed=bool(self._errors) or not self._calls)
+        told = (*self._told, aside) if aside else self._told
         return (*told, *self._always_in_error(), *self._too_long())
 
     def _too_long(self) -> Iterator[str]:

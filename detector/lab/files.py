@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from detector.lab.columns import Columns, Sought, line_builder, row_builder
-from detector.lab.unread import Unread
+from detector.lab.unread_columns import UnreadColumns
 from topics.errors import DecodeError
 from topics.telemetry import Evaluation, TelemetryRecord, decode_evaluation
 
@@ -58,7 +58,7 @@ def read_rows(
     columns: Columns,
     progress: Progress | None = None,
     tell: Tell | None = None,
-    unread: Unread | None = None,
+    unread_columns: UnreadColumns | None = None,
 ) -> Iterator[Row]:
     """Yield every row of every file, in the order given; the position in this stream is the row's index.
 
@@ -68,7 +68,7 @@ def read_rows(
         progress: told the bytes read so far, now and then.
         tell: told after the last row of mapped columns that no line of JSON holds. They are no reason to
             refuse a file: healthy traffic may well lack the key that tells of an error.
-        unread: told of each file's columns, and which of them are read.
+        unread_columns: told of each file's columns, and which of them are read.
 
     Raises:
         FileError: a file is missing, or of an unknown kind.
@@ -83,7 +83,7 @@ def read_rows(
     sought = Sought(dict(columns.mapped))
     for path in paths:
         with path.open("rb") as raw:
-            for count, row in enumerate(_rows(path, raw, columns, sought, unread)):
+            for count, row in enumerate(_rows(path, raw, columns, sought, unread_columns)):
                 yield row
                 if progress is not None and count % 1024 == 0:
                     progress(done + raw.tell())
@@ -119,23 +119,23 @@ def read_evaluations(paths: Sequence[Path]) -> Iterator[tuple[int, Evaluation] |
 
 
 def _rows(
-    path: Path, raw: IO[bytes], columns: Columns, sought: Sought, unread: Unread | None
+    path: Path, raw: IO[bytes], columns: Columns, sought: Sought, unread_columns: UnreadColumns | None
 ) -> Iterator[Row]:
     name = str(path)
     if path.name.endswith(".parquet"):
-        yield from _parquet(name, raw, columns, unread)
+        yield from _parquet(name, raw, columns, unread_columns)
         return
     plain: Any = gzip.GzipFile(fileobj=raw) if path.name.endswith(".gz") else raw
     if path.name.removesuffix(".gz").endswith(".csv"):
-        yield from _csv(name, plain, columns, unread)
+        yield from _csv(name, plain, columns, unread_columns)
     else:
-        yield from _jsonl(name, plain, columns, sought, unread)
+        yield from _jsonl(name, plain, columns, sought, unread_columns)
 
 
 def _jsonl(
-    name: str, file: IO[bytes], columns: Columns, sought: Sought, unread: Unread | None
+    name: str, file: IO[bytes], columns: Columns, sought: Sought, unread_columns: UnreadColumns | None
 ) -> Iterator[Row]:
-    build = line_builder(columns, sought, unread)
+    build = line_builder(columns, sought, unread_columns)
     for row, line in enumerate(_guarded(_lines(file))):
         if isinstance(line, DecodeError):
             yield Malformed(name, row, line.path, line.expected)
@@ -159,24 +159,26 @@ def _lines(file: IO[bytes]) -> Iterator[bytes | DecodeError]:
             yield line
 
 
-def _csv(name: str, file: IO[bytes], columns: Columns, unread: Unread | None) -> Iterator[Row]:
+def _csv(name: str, file: IO[bytes], columns: Columns, unread_columns: UnreadColumns | None) -> Iterator[Row]:
     csv.field_size_limit(_LONGEST_ROW)
     # Bytes that are not UTF-8 come through as lone surrogates and are refused where they are used.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
-        yield from _csv_records(name, text, columns, unread)
+        yield from _csv_records(name, text, columns, unread_columns)
     finally:
         text.detach()  # the file is the caller's to close
 
 
-def _csv_records(name: str, text: io.TextIOWrapper, columns: Columns, unread: Unread | None) -> Iterator[Row]:
+def _csv_records(
+    name: str, text: io.TextIOWrapper, columns: Columns, unread_columns: UnreadColumns | None
+) -> Iterator[Row]:
     rows = _guarded(row for row in _csv_rows(text) if row)
     header = next(rows, None)
     if header is None:
         return
     if isinstance(header, DecodeError):
         raise FileError(f"{name}: no header: {header.expected}")
-    build = row_builder(columns, header, text=True, unread=unread)
+    build = row_builder(columns, header, text=True, unread_columns=unread_columns)
     for row, cells in enumerate(rows):
         if isinstance(cells, DecodeError):
             yield Malformed(name, row, cells.path, cells.expected)
@@ -206,7 +208,9 @@ def _guarded(items: Iterator[T | DecodeError]) -> Iterator[T | DecodeError]:
         yield DecodeError("$", f"the file ends here: {error}")
 
 
-def _parquet(name: str, raw: IO[bytes], columns: Columns, unread: Unread | None) -> Iterator[Row]:
+def _parquet(
+    name: str, raw: IO[bytes], columns: Columns, unread_columns: UnreadColumns | None
+) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -215,7 +219,7 @@ def _parquet(name: str, raw: IO[bytes], columns: Columns, unread: Unread | None)
     except pa.ArrowException as error:
         raise FileError(f"{name}: {error}") from None
     header = list(file.schema_arrow.names)
-    build = row_builder(columns, header, text=False, unread=unread)
+    build = row_builder(columns, header, text=False, unread_columns=unread_columns)
     row = 0
     batches = file.iter_batches(batch_size=_PARQUET_BATCH)
     while True:

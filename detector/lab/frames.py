@@ -5,7 +5,7 @@ from typing import Any
 
 from detector.lab.columns import Columns, MappingError, row_builder
 from detector.lab.files import Malformed, Row
-from detector.lab.unread import Unread
+from detector.lab.unread_columns import UnreadColumns
 from topics.errors import DecodeError
 
 BACKENDS = ("pandas", "polars", "pyarrow")
@@ -24,7 +24,9 @@ def backend_of(data: object) -> str | None:
     return type(data).__module__.split(".")[0] if is_frame(data) else None
 
 
-def rows_of(frame: Any, columns: Columns, name: str = "frame", unread: Unread | None = None) -> Iterator[Row]:
+def rows_of(
+    frame: Any, columns: Columns, name: str = "frame", unread_columns: UnreadColumns | None = None
+) -> Iterator[Row]:
     """Yield a frame's rows as records, in its order; a row that is none is handed out as `Malformed`.
 
     A missing value of any kind, NaN included, is "not measured".
@@ -39,7 +41,7 @@ def rows_of(frame: Any, columns: Columns, name: str = "frame", unread: Unread | 
     header = list(frame.column_names if hasattr(frame, "column_names") else frame.columns)
     _check_names(header)
     table = nw.from_native(frame, eager_only=True)
-    build = row_builder(columns, header, text=False, unread=unread)
+    build = row_builder(columns, header, text=False, unread_columns=unread_columns)
     for index, cells in enumerate(table.iter_rows()):
         try:
             yield build([_plain(cell) for cell in cells])

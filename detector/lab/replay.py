@@ -80,7 +80,7 @@ def replay(
     """
     columns = columns or Columns()
     doubts = Doubts(columns.duration_unit)
-    rows = read_rows(files, columns, progress, doubts.tell, doubts.unread)
+    rows = read_rows(files, columns, progress, doubts.tell, doubts.unread_columns)
     verdicts = list(read_evaluations(evaluations))
     return replay_rows(rows, contract, batch=batch, partitions=partitions, verdicts=verdicts, doubts=doubts)
 
@@ -99,12 +99,12 @@ def replay_rows(
     doubts = doubts or Doubts()
     pipelines = [Pipeline(contract, partition=number) for number in range(partitions)]
     late = [each for each in verdicts if not isinstance(each, Malformed)]
-    unread = [each for each in verdicts if isinstance(each, Malformed)]
+    no_verdicts = [each for each in verdicts if isinstance(each, Malformed)]
     feed = Feed.for_contract(pipelines, contract, batch, late)
     unmeasured = Unmeasured(contract.predicates)
     records, malformed, shown = _feed_all(feed, unmeasured.watch(doubts.watch(rows)))
-    malformed += len(unread)
-    shown = (*shown, *unread)[:SHOWN]
+    malformed += len(no_verdicts)
+    shown = (*shown, *no_verdicts)[:SHOWN]
     routes = [pipeline.route(name) for pipeline in pipelines for name in pipeline.routes]
     return ReplayResult(
         records=records,

@@ -109,7 +109,7 @@ def sweep(
     """
     columns = columns or Columns()
     doubts = Doubts(columns.duration_unit)
-    rows = read_rows(files, columns, progress, doubts.tell, doubts.unread)
+    rows = read_rows(files, columns, progress, doubts.tell, doubts.unread_columns)
     verdicts = list(read_evaluations(evaluations))
     return sweep_rows(
         rows,

@@ -100,7 +100,7 @@ def calibrate(
     """
     columns = columns or Columns()
     doubts = Doubts(columns.duration_unit)
-    rows = read_rows(files, columns, progress, doubts.tell, doubts.unread)
+    rows = read_rows(files, columns, progress, doubts.tell, doubts.unread_columns)
     return calibrate_rows(rows, contract, sorted(path.name for path in files), seed=seed, doubts=doubts)
 
 

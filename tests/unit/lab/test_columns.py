@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from detector.lab.coerce import FIELD_KINDS
 from detector.lab.columns import REQUIRED, Columns, MappingError, line_builder, parse_columns
 from detector.lab.files import read_rows
-from detector.lab.unread import Unread
+from detector.lab.unread_columns import UnreadColumns
 from topics.errors import DecodeError
 from topics.telemetry import TelemetryRecord
 
@@ -192,9 +192,9 @@ def test_a_unit_of_durations_alone_is_heeded(tmp_path):
 
 
 def unread_of(file, *, failed=False, **options):
-    unread = Unread()
-    list(read_rows([file], parse_columns(**options), unread=unread))
-    return unread.said(failed=failed)
+    unread_columns = UnreadColumns()
+    list(read_rows([file], parse_columns(**options), unread_columns=unread_columns))
+    return unread_columns.said(failed=failed)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])

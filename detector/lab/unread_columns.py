@@ -7,7 +7,7 @@ _LINES = 100  # of JSON, whose keys are looked at: lines have no header
 _NAMED = 10
 
 
-class Unread:
+class UnreadColumns:
     """What the readers of one command's files leave aside."""
 
     def __init__(self) -> None:
