@@ -1,6 +1,7 @@
 """Which column of a file goes to which field of a record, and what every record has in common."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -214,6 +215,8 @@ def row_builder(
 
 
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_keys = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode  # the values may be anything
+_NO_OBJECT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _ABSENT = object()
 
 
@@ -293,15 +296,19 @@ def line_builder(
     known = {*own, *(part for _, column in mapped for part in (column, column.partition(".")[0]))}
     given = {*constants, *(name for name, _ in mapped)}
 
+    def show(document: Mapping[str, Any], unread_columns: UnreadColumns) -> None:
+        unread_columns.line(document, known, given.union(name for name in own if name in document))
+
     def build(line: bytes) -> TelemetryRecord:
+        wanted = unread_columns is not None and unread_columns.wants_next()
         try:
             document = _decode_object(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except _NO_OBJECT as error:
             raise no_json(line, error) from None
         if sought is not None and sought.columns:
             sought.look(document)
-        if unread_columns is not None and unread_columns.wants_line():
-            unread_columns.line(document, known, given.union(name for name in own if name in document))
+        if unread_columns is not None and wanted:
+            show(document, unread_columns)
         values = {name: value for name in own if (value := document.get(name)) is not None}
         if isinstance(features := values.get("features"), dict):
             features = {name: value for name, value in features.items() if value is not None}
@@ -321,11 +328,13 @@ def line_builder(
             return build_record(_fitted(values))  # the fault that is told is one that no file may have
 
     def build_plain(line: bytes) -> TelemetryRecord:
-        if unread_columns is not None and unread_columns.wants_line():
-            return build(line)
         try:
-            return decode_telemetry(line)
+            record = decode_telemetry(line)
         except DecodeError:
             return build(line)  # more is taken from a file than from a topic, or the fault is told alike
+        if unread_columns is not None and unread_columns.wants_next():
+            with suppress(*_NO_OBJECT):  # it is a record whatever comes of looking at its keys
+                show(_decode_keys(line), unread_columns)
+        return record
 
     return build_plain if columns.plain else build

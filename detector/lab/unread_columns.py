@@ -21,13 +21,13 @@ class UnreadColumns:
         self._header = True
         self._take(header, read, fields)
 
-    def wants_line(self) -> bool:
-        """Whether another line of JSON should be shown."""
-        return self._lines < _LINES
+    def wants_next(self) -> bool:
+        """Whether the next line of JSON should be shown; to be asked once of each, be it a record or not."""
+        self._lines += 1
+        return self._lines <= _LINES
 
     def line(self, document: Mapping[str, Any], read: Collection[str], fields: Collection[str]) -> None:
         """Take the keys of a line, likewise."""
-        self._lines += 1
         self._take(document, read, fields)
 
     def _take(self, header: Iterable[str], read: Collection[str], fields: Collection[str]) -> None:

@@ -14,7 +14,7 @@ from detector.lab.columns import REQUIRED, Columns, MappingError, line_builder, 
 from detector.lab.files import read_rows
 from detector.lab.unread_columns import UnreadColumns
 from topics.errors import DecodeError
-from topics.telemetry import TelemetryRecord
+from topics.telemetry import TelemetryRecord, decode_telemetry
 
 T0 = 1_700_000_000.0
 
@@ -256,3 +256,42 @@ def test_a_dotted_path_is_read_from_its_key(tmp_path):
 
     assert unread_of(file, maps=["input_tokens=usage.n"]) == ""
     assert unread_of(file) == "columns that nothing is read from: usage"
+
+
+def of_lines(path, lines):
+    path.write_bytes(b"\n".join(lines))
+    return path
+
+
+@pytest.mark.parametrize("odd", [b'"\xff"', b"1e999", b"9" * 5000], ids=["no UTF-8", "infinite", "long"])
+def test_a_line_is_judged_alike_whether_its_keys_are_looked_at_or_not(tmp_path, odd):
+    """Production skips a field that it does not know whatever is in it, and so does whoever looks at keys."""
+    plain = b'{"event_time": 1700000000, "route": "chat"}'
+    strange = b'{"event_time": 1700000000, "route": "chat", "x": %s}' % odd
+    lines = [strange if row in (0, 150) else plain for row in range(300)]
+    file = of_lines(tmp_path / "calls.jsonl", lines)
+    unread_columns = UnreadColumns()
+    looked = list(read_rows([file], Columns(), unread_columns=unread_columns))
+
+    assert looked == read(file) == [decode_telemetry(line) for line in lines]
+    assert unread_columns.said(failed=True) == "columns that nothing is read from: x"
+
+
+@pytest.mark.parametrize("maps", [[], ["model=m"]], ids=["plain", "mapped"])
+def test_a_line_that_is_refused_counts_among_the_first(tmp_path, maps):
+    """Whatever its fault, so that looking at keys comes to an end."""
+    faults = [b"no JSON", b'{"event_time": 1}']
+    good = b'{"event_time": 1700000000, "route": "chat", "%s": 1}'
+    file = of_lines(tmp_path / "calls.jsonl", [*faults * 49, good % b"m", good % b"near", good % b"far"])
+
+    assert unread_of(file, maps=maps, failed=True).endswith(": near" if maps else ": m, near")
+
+
+def test_a_record_with_a_key_that_is_no_text_is_one(tmp_path):
+    """Nothing can be said of its keys then."""
+    odd = b'{"event_time": 1700000000, "route": "chat", "\xff": 1}'
+    file = of_lines(tmp_path / "calls.jsonl", [odd])
+    unread_columns = UnreadColumns()
+
+    assert list(read_rows([file], Columns(), unread_columns=unread_columns)) == [decode_telemetry(odd)]
+    assert unread_columns.said(failed=True) == ""
