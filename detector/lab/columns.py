@@ -280,7 +280,7 @@ def _fitted(values: Mapping[str, Any]) -> dict[str, Any]:
 def line_builder(
     columns: Columns, sought: Sought | None = None, unread_columns: UnreadColumns | None = None
 ) -> Callable[[bytes], TelemetryRecord]:
-    """Build the function from one line of JSON to a record; a mapped column may be a dotted path.
+    """Build the function from one line of a file of JSON to a record; a mapped column may be a dotted path.
 
     Null is "not measured" whatever the field, as an empty cell is: who writes files writes every key. What a
     topic would refuse is fitted as the typed cells of other files are, mapped or not.
@@ -290,6 +290,8 @@ def line_builder(
         sought: told of every line, as long as it seeks a column.
         unread_columns: told of the first lines, and what of them is read.
     """
+    if unread_columns is not None:
+        unread_columns.begin_lines()
     constants = _constants(columns)
     own = [name for name in FIELD_KINDS if name not in columns.mapped and name not in constants]
     mapped = [(name, column) for name, column in columns.mapped.items() if name not in constants]
@@ -297,10 +299,10 @@ def line_builder(
     given = {*constants, *(name for name, _ in mapped)}
 
     def show(document: Mapping[str, Any], unread_columns: UnreadColumns) -> None:
-        unread_columns.line(document, known, given.union(name for name in own if name in document))
+        unread_columns.line(document, known, given.union(document.keys() & own))
 
     def build(line: bytes) -> TelemetryRecord:
-        wanted = unread_columns is not None and unread_columns.wants_next()
+        wanted = unread_columns is not None and unread_columns.wants_next(line)
         try:
             document = _decode_object(line)
         except _NO_OBJECT as error:
@@ -332,7 +334,7 @@ def line_builder(
             record = decode_telemetry(line)
         except DecodeError:
             return build(line)  # more is taken from a file than from a topic, or the fault is told alike
-        if unread_columns is not None and unread_columns.wants_next():
+        if unread_columns is not None and unread_columns.wants_next(line):
             with suppress(*_NO_OBJECT):  # it is a record whatever comes of looking at its keys
                 show(_decode_keys(line), unread_columns)
         return record

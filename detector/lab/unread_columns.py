@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-_LINES = 100  # of JSON, whose keys are looked at: lines have no header
+_LINES = 100  # of a file of JSON, whose keys are looked at: lines have no header
 _NAMED = 10
 
 
@@ -14,21 +14,25 @@ class UnreadColumns:
         self._names: dict[str, None] = {}  # in the order of the files
         self._header = False
         self._error = False  # there is somewhere that `error` comes from
-        self._lines = 0
+        self._lines = 0  # of the file that is read
 
     def header(self, header: Iterable[str], read: Collection[str], fields: Collection[str]) -> None:
         """Take the columns of a file, those of them that are read, and the fields that they make."""
         self._header = True
         self._take(header, read, fields)
 
-    def wants_next(self) -> bool:
-        """Whether the next line of JSON should be shown; to be asked once of each, be it a record or not."""
+    def begin_lines(self) -> None:
+        """A file of JSON begins."""
+        self._lines = 0
+
+    def wants_next(self, line: bytes) -> bool:
+        """Whether the next line should be shown; to be asked once of each, be it a record or not."""
         self._lines += 1
-        return self._lines <= _LINES
+        return self._lines <= _LINES or (not self._error and b'"error"' in line)
 
     def line(self, document: Mapping[str, Any], read: Collection[str], fields: Collection[str]) -> None:
-        """Take the keys of a line, likewise."""
-        self._take(document, read, fields)
+        """Take the keys of a line, likewise; of a late one only whether there is `error` among its fields."""
+        self._take(document if self._lines <= _LINES else (), read, fields)
 
     def _take(self, header: Iterable[str], read: Collection[str], fields: Collection[str]) -> None:
         self._names |= dict.fromkeys(name for name in header if name and name not in read)

@@ -191,9 +191,9 @@ def test_a_unit_of_durations_alone_is_heeded(tmp_path):
         parse_columns(duration_unit="iso")
 
 
-def unread_of(file, *, failed=False, **options):
+def unread_of(*files, failed=False, **options):
     unread_columns = UnreadColumns()
-    list(read_rows([file], parse_columns(**options), unread_columns=unread_columns))
+    list(read_rows(files, parse_columns(**options), unread_columns=unread_columns))
     return unread_columns.said(failed=failed)
 
 
@@ -295,3 +295,38 @@ def test_a_record_with_a_key_that_is_no_text_is_one(tmp_path):
 
     assert list(read_rows([file], Columns(), unread_columns=unread_columns)) == [decode_telemetry(odd)]
     assert unread_columns.said(failed=True) == ""
+
+
+def test_the_first_lines_of_every_file_are_looked_at(tmp_path):
+    """However many there are in those before it."""
+    line = '{{"event_time": 1700000000, "route": "chat", "{}": 1}}'
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for file, key in zip(files, ("x", "y"), strict=True):
+        file.write_text("\n".join([line.format(key)] * 100))
+
+    assert unread_of(*files, failed=True) == "columns that nothing is read from: x, y"
+
+
+@pytest.mark.parametrize("maps", [[], ["model=m"]], ids=["plain", "mapped"])
+@pytest.mark.parametrize("before", [0, 150])
+@pytest.mark.parametrize(
+    ("last", "asked"),
+    [('"error": ""', False), ('"error": null', False), ('"y": {"error": ""}', True), ('"y": 1', True)],
+)
+def test_nothing_is_mapped_to_error_only_where_no_file_has_it(tmp_path, maps, before, last, asked):
+    """A key of its own in any line of any file is something; what is deeper in another key is not."""
+    line = '{{"event_time": 1700000000, "route": "chat", {}}}'
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    files[0].write_text("\n".join([line.format('"x": 1')] * 100))
+    files[1].write_text("\n".join([*[line.format('"x": 1')] * before, line.format(last)]))
+
+    assert ("nothing is mapped to it" in unread_of(*files, maps=maps)) is asked
+
+
+def test_a_column_of_one_file_is_where_errors_come_from(tmp_path):
+    """Whichever of the files it is."""
+    (tmp_path / "a.csv").write_text(f"event_time,route\n{T0},chat\n")
+    (tmp_path / "b.csv").write_text(f"event_time,route,error\n{T0},chat,\n")
+
+    for names in ("ab", "ba"):
+        assert unread_of(*(tmp_path / f"{name}.csv" for name in names)) == ""
