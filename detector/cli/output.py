@@ -38,6 +38,13 @@ def note(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def nobody_reads() -> None:
+    """Whoever read stdout has gone, as `head` does: what is left to write goes nowhere, also at the end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def see_that_it_can_be_written(path: Path) -> None:
     """End the command with exit code 2 if a file could not be written there; nothing is made or changed.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
-from detector.cli.output import found_wrong, plain_console, print_json
+from detector.cli.output import found_wrong, note, plain_console, print_json
 from detector.cli.words import judged_meanwhile, names_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def state(
     detector state --bootstrap kafka:9092
     detector state --bootstrap kafka:9092 --json
 
+    Where a worker seems to be silent, or a clock wrong, it listens for a heartbeat for up to 4 s.
+
     Exit code 0: shown. 1: the broker cannot be reached, or no detector has run on it.
     """
     import asyncio
@@ -46,7 +48,7 @@ def state(
 
     settings = read_settings(bootstrap, topic_prefix, settings_file)
     try:
-        found, since = asyncio.run(look(settings))
+        found, since = asyncio.run(look(settings, listening=_listening))
     except NothingHereError as error:
         found_wrong(str(error))
     except (KafkaError, OSError) as error:
@@ -55,6 +57,14 @@ def state(
         print_json(found)
     else:
         _show(found, since)
+
+
+def _listening(partitions: Collection[int]) -> None:
+    """Say why it takes longer."""
+    from detector.service.heartbeats import LISTEN_S
+
+    which = f"partition{'s' if len(partitions) > 1 else ''} {_numbers(partitions)}"
+    note(f"detector: by the clock nobody watches {which}; listening for a heartbeat, up to {LISTEN_S:.0f} s")
 
 
 def _table(title: str, *columns: str) -> "Table":
@@ -93,26 +103,24 @@ def _predicates(found: dict[str, Any]) -> "Table":
 
 
 def _partitions(found: dict[str, Any]) -> "Table":
-    """One row for what an owner holds, and one for what it has let lapse; `--json` has each partition."""
-    table = _table("partitions", "partitions", "owner", "heard", "judged", "armed")
-    rows: dict[tuple[str, bool], dict[str, Any]] = {}
+    """One row each: of those of one owner, one can be stuck while others are busy."""
+    table = _table("partitions", "partition", "owner", "heard", "judged")
     for number, partition in found.items():
-        rows.setdefault((partition["owner"], partition["lapsed"]), {})[number] = partition
-    for (owner, lapsed), row in rows.items():
-        heard = max((each["heard_s_ago"] for each in row.values() if owner), default=None)
-        complete = all(each["complete"] for each in row.values())
-        judged = [each["counts"].get("judged", 0) for each in row.values()]
-        table.add_row(
-            _numbers(row),
-            owner or "nobody",
-            "never" if heard is None else f"{heard:.1f} s ago" + (", lapsed" if lapsed else ""),
-            f"{sum(judged):,}" + ("" if complete else " and counting"),
-            _armed([each["armed"] for each in row.values()], judged),
-        )
+        counts, heard_s = partition["counts"], partition["heard_s_ago"]
+        heard = ("not now" if partition["owner"] else "never") if heard_s is None else f"{heard_s:.1f} s ago"
+        lapsed = ", lapsed" if partition["lapsed"] and partition["owner"] else ""
+        odd = _odd(counts)
+        judged = f"{counts.get('judged', 0):,}" + (f" ({odd})" if odd else "")
+        counting = "" if partition["complete"] else " and counting"
+        table.add_row(number, partition["owner"] or "nobody", heard + lapsed, judged + counting)
     return table
 
 
-def _numbers(partitions: Iterable[str]) -> str:
+def _odd(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{counts[name]:,} {name}" for name in _ODD if counts.get(name))
+
+
+def _numbers(partitions: Iterable[str | int]) -> str:
     """Numbers of partitions, in order.
 
     >>> _numbers(["0", "1", "2", "5", "7", "8"])
@@ -127,8 +135,10 @@ def _numbers(partitions: Iterable[str]) -> str:
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
-def _armed(shares: list[dict[str, float]], judged: list[int]) -> str:
+def _armed(partitions: Collection[dict[str, Any]]) -> str:
     """Share of all records judged while armed, of the predicates that were so at all."""
+    shares = [each["armed"] for each in partitions]
+    judged = [each["counts"].get("judged", 0) for each in partitions]
     weights = judged if any(judged) else [1] * len(shares)
     said = {
         name: sum(each.get(name, 0.0) * weight for each, weight in zip(shares, weights, strict=True))
@@ -247,6 +257,12 @@ def _show(found: dict[str, Any], since: Mapping[str, float] = MappingProxyType({
     console = plain_console()
     if unwatched := _unwatched(found):
         console.print(unwatched, soft_wrap=True)
+    if off_s := found["clock_off_s"]:
+        which = "ahead of" if off_s > 0 else "behind"
+        console.print(
+            f"this machine's clock is {abs(off_s):.0f} s {which} a worker's: times here are off by as much",
+            soft_wrap=True,
+        )
     drifts = {name for name, standing in found["predicates"].items() if standing.get("drift")}
     shown = [scope for scope in found["scopes"] if scope["state"] == "active" or scope["override_until"]]
     if shown:
@@ -266,8 +282,8 @@ def _show(found: dict[str, Any], since: Mapping[str, float] = MappingProxyType({
         console.print("lapsed: the owner is silent and its lease is over, so gateways obey it no more")
     if withheld := found["withheld"]:
         console.print(f"withheld: {', '.join(withheld)}; max_active_share keeps these on their primary")
-    if odd := [f"{found['counts'][name]:,} {name}" for name in _ODD if found["counts"].get(name)]:
-        console.print(f"not judged as they came: {', '.join(odd)} ({_WHERE_TO_LOOK})")
+    if odd := _odd(found["counts"]):
+        console.print(f"not judged as they came: {odd} ({_WHERE_TO_LOOK})")
     calibration = found["calibration"]
     console.print(
         f"calibrated {calibration['age_s'] / 86_400:.1f} days ago ({calibration['made_at']})"
@@ -276,4 +292,6 @@ def _show(found: dict[str, Any], since: Mapping[str, float] = MappingProxyType({
     )
     if found["predicates"]:
         console.print(_predicates(found["predicates"]))
-    console.print(_partitions(found["partitions"]))
+    if partitions := found["partitions"]:
+        console.print(_partitions(partitions))
+        console.print(f"armed on records judged: {_armed(partitions.values())}", soft_wrap=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
-from detector.cli.output import found_wrong, note, print_json
+from detector.cli.output import found_wrong, nobody_reads, note, print_json
 from detector.cli.words import whereabouts
 
 if TYPE_CHECKING:
@@ -39,10 +39,11 @@ def tail(
     detector tail --bootstrap kafka:9092
     detector tail --bootstrap kafka:9092 --from-beginning --json | jq .reason
 
-    Exit code 0: interrupted. 1: the broker cannot be reached, or no detector has run on it.
+    Exit code 0: interrupted, or nobody reads on. 1: the broker cannot be reached, or no detector has run on
+    it.
     """
     import asyncio
-    from contextlib import suppress
+    from contextlib import aclosing, suppress
 
     from aiokafka.errors import KafkaError
 
@@ -57,11 +58,16 @@ def tail(
         note(f"detector: {settings.bootstrap} {how}")
 
     async def show() -> None:
-        async for record in follow(settings, from_beginning=from_beginning, told=told):
-            if json_output:
-                print_json(record)
-                continue
-            print(f"{clock(record.issued_at)} {line(record)}", flush=True)
+        async with aclosing(follow(settings, from_beginning=from_beginning, told=told)) as records:
+            async for record in records:
+                try:
+                    if json_output:
+                        print_json(record)
+                    else:
+                        print(f"{clock(record.issued_at)} {line(record)}", flush=True)
+                except BrokenPipeError:  # an OSError like those that tell of the broker
+                    nobody_reads()
+                    return
 
     with suppress(KeyboardInterrupt):
         try:

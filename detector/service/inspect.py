@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from msgspec import to_builtins
 from detector.gateway.closing import close_consumer
 from detector.gateway.fold import Fold, parse
 from detector.gateway.headernames import tolerate_header_names
+from detector.service.heartbeats import Lease, Leases
 from detector.service.kept import active_since
 from detector.service.marks import Mark, Snapshots
 from detector.service.settings import Settings
@@ -38,8 +39,14 @@ async def inspect(settings: Settings) -> dict[str, Any]:
     return found
 
 
-async def look(settings: Settings) -> tuple[dict[str, Any], dict[str, float]]:
-    """Read control and snapshots to their ends.
+async def look(
+    settings: Settings, *, listening: Callable[[Collection[int]], object] = lambda _: None
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Read control and snapshots to their ends; where a lease seems to have lapsed, listen for a heartbeat.
+
+    Args:
+        settings: where to look.
+        listening: told of such partitions before; it takes `LISTEN_S` at most.
 
     Returns:
         JSON-able: `active` (names of scopes), `scopes` (every record held, active ones first), `lapsed`
@@ -50,6 +57,7 @@ async def look(settings: Settings) -> tuple[dict[str, Any], dict[str, float]]:
         predicate stands on their routes), `counts` (their sums) and `predicates` (over all partitions: on how
         many routes each is armed, learning and so on, and the names of those where it is not simply armed),
         `calibration` (`made_at`, the oldest one that a worker judges by, and `age_s`; null without one).
+        `clock_off_s` is by how much this machine's clock was found to be ahead of a worker's, else null.
         `complete` is false while some judged records are not covered yet, or nothing is owned.
         Beside it, of scopes that were judged active when their snapshots were taken: since when, Unix s.
 
@@ -59,7 +67,6 @@ async def look(settings: Settings) -> tuple[dict[str, Any], dict[str, float]]:
     """
     declared = topics(settings.topic_prefix)
     await see_that_there_is(settings, declared.control.name, declared.snapshots.name)
-    now = time.time()
     fold = Fold()
     owners: dict[int, OwnerRecord] = {}
     for raw in await read_whole(settings, declared.control.name):
@@ -71,9 +78,12 @@ async def look(settings: Settings) -> tuple[dict[str, Any], dict[str, float]]:
             owners[entry.partition] = entry
     snapshots = await _snapshots(settings, declared.snapshots.name)
     marks = {number: each.mark for number, each in snapshots.items() if each.mark is not None}
+    leases = Leases(owners)
+    named = owners.keys() | marks.keys() | {record.partition for record in fold.held.values()}
+    await leases.hear(settings, declared.control.name, named, fold, listening)
     held = sorted(fold.held.values(), key=lambda record: (record.state != "active", record.scope))
     partitions = {
-        str(number): _partition(owners.get(number), marks.get(number), now)
+        str(number): _partition(leases.of(number), marks.get(number))
         for number in sorted(owners.keys() | marks.keys())
     }
     counts: dict[str, int] = {}
@@ -84,7 +94,7 @@ async def look(settings: Settings) -> tuple[dict[str, Any], dict[str, float]]:
     found = {
         "active": [record.scope for record in held if record.state == "active"],
         "scopes": [to_builtins(record) for record in held],
-        "lapsed": [record.scope for record in held if _lapsed(owners.get(record.partition), now)],
+        "lapsed": [record.scope for record in held if leases.of(record.partition).lapsed],
         "withheld": sorted(route for mark in marks.values() for route in mark.withheld),
         "partitions": partitions,
         "counts": counts,
@@ -94,7 +104,8 @@ async def look(settings: Settings) -> tuple[dict[str, Any], dict[str, float]]:
             )
             for name in predicates
         },
-        "calibration": _calibration([mark.calibrated for mark in marks.values()], now),
+        "calibration": _calibration([mark.calibrated for mark in marks.values()], time.time()),
+        "clock_off_s": leases.clock_off_s,
         "complete": bool(partitions) and all(partition["complete"] for partition in partitions.values()),
     }
     return found, _since(held, snapshots)
@@ -122,19 +133,14 @@ def _calibration(made: list[str], now: float) -> dict[str, Any] | None:
     return {"made_at": text, "age_s": round(now - oldest, 1)}
 
 
-def _lapsed(owner: OwnerRecord | None, now: float) -> bool:
-    return owner is None or now - owner.issued_at > owner.lease_s
-
-
-def _partition(owner: OwnerRecord | None, mark: Mark | None, now: float) -> dict[str, Any]:
+def _partition(lease: Lease, mark: Mark | None) -> dict[str, Any]:
+    owner = lease.owner
     return {
         "owner": owner.owner if owner else "",
         "epoch": owner.epoch if owner else 0,
-        "heard_s_ago": round(now - owner.issued_at, 3) if owner else None,
-        "lapsed": _lapsed(owner, now),
-        "lapsed_s": round(now - owner.issued_at - owner.lease_s, 3)
-        if owner and _lapsed(owner, now)
-        else None,
+        "heard_s_ago": lease.heard_s_ago,
+        "lapsed": lease.lapsed,
+        "lapsed_s": lease.lapsed_s,
         "covered": mark.covered if mark else {},
         "position": mark.position if mark else {},
         "complete": mark.complete if mark else False,
@@ -225,7 +231,7 @@ async def transitions(settings: Settings) -> list[ControlRecord]:
 
 async def tail(
     settings: Settings, *, from_beginning: bool = False, told: Callable[[bool], None] | None = None
-) -> AsyncIterator[ControlRecord]:
+) -> AsyncGenerator[ControlRecord]:
     """The transitions as they happen, without end.
 
     Args:

@@ -122,7 +122,7 @@ def test_state_tells_what_is_active_why_and_who_owns_it(bootstrap):
     found = json.loads(out)
 
     assert process.returncode == 0, errors
-    keys = "active scopes lapsed withheld partitions counts predicates calibration complete"
+    keys = "active scopes lapsed withheld partitions counts predicates calibration complete clock_off_s"
     assert set(found) == set(keys.split())
     assert found["active"] == ["chat"]
     assert (found["scopes"][0]["revision"], found["scopes"][0]["reason"]) == (3, "reason 3")
@@ -142,6 +142,9 @@ def test_state_is_readable(bootstrap):
         out, errors = process.communicate(timeout=60)
 
     assert process.returncode == 0, errors
+    assert (
+        errors == "detector: by the clock nobody watches partition 7; listening for a heartbeat, up to 4 s\n"
+    )
     for word in (
         "chat",
         "error_spike",
@@ -184,6 +187,17 @@ def test_tail_gives_one_document_a_line_and_ends_when_interrupted(bootstrap):
 
     assert [json.loads(line)["revision"] for line in lines] == [1, 2, 3]
     assert process.returncode == 0, errors
+
+
+@pytest.mark.parametrize("how", [(), ("--json",)])
+def test_tail_ends_quietly_when_nobody_reads_it_any_more(bootstrap, how):
+    """As in `detector tail | head -1`: the broker has nothing to do with it."""
+    with detector("tail", "--bootstrap", bootstrap, "--from-beginning", *how) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+        process.wait(timeout=30)
+
+    assert (process.returncode, errors) == (0, "")
 
 
 def test_tail_reads_on_behind_a_header_name_that_is_not_utf8():

@@ -55,6 +55,7 @@ def test_state_shows_texts_as_they_are(text, capsys):
             "partitions": {"0": partition},
             "predicates": {f"predicate{text}": standing},
             "calibration": {"age_s": 1.0, "made_at": f"made{text}"},
+            "clock_off_s": None,
         }
     )
     shown = capsys.readouterr().out
@@ -93,7 +94,9 @@ def held(owner="worker-1", lapsed_s=None, **changes):
     } | changes
 
 
-def shown_state(capsys, scopes, *, lapsed=(), counts=(), withheld=(), partitions=(), predicates=()):
+def shown_state(
+    capsys, scopes, *, lapsed=(), counts=(), withheld=(), partitions=(), predicates=(), clock_off_s=None
+):
     state._show(
         {
             "scopes": scopes,
@@ -103,6 +106,7 @@ def shown_state(capsys, scopes, *, lapsed=(), counts=(), withheld=(), partitions
             "partitions": {str(number): each for number, each in enumerate(partitions)},
             "predicates": dict(predicates),
             "calibration": None,
+            "clock_off_s": clock_off_s,
         }
     )
     return capsys.readouterr().out
@@ -247,20 +251,40 @@ def test_only_what_is_said_to_be_a_drift_can_be_accepted(capsys):
     assert "detector accept" not in shown_state(capsys, [scope], predicates={"odd": found})
 
 
-def test_partitions_that_are_well_are_one_row_for_each_owner(capsys):
-    """What nothing was judged by is left out, and what has lapsed is apart."""
-    partitions = [held(), held(counts={"judged": 300}, armed={"errors": 0.5}), held("b"), held("b", 40.0)]
-    lines = shown_state(capsys, [], partitions=partitions).splitlines()
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+def test_each_partition_is_one_row_with_what_was_judged_on_it(capsys):
+    """One that is stuck stands beside busy ones; shares of predicates, of all records, are one line."""
+    partitions = [
+        held(counts={"judged": 1_234_567, "late": 2, "malformed": 7}),
+        held(counts={}, complete=False, armed={"errors": 0.0}),
+        held("b", counts={"judged": 1_234_567}, armed={"errors": 0.5}),
+        held("b", 40.0),
+        held("b", heard_s_ago=None, lapsed=True),
+        held("", heard_s_ago=None, lapsed=True),
+    ]
+    shown = shown_state(capsys, [], partitions=partitions)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "│" in line]
 
     assert rows == [
-        ["0-1", "worker-1", "1.0 s ago", "400", "errors 62%"],
-        ["2", "b", "1.0 s ago", "100", "errors 100%"],
-        ["3", "b", "55.0 s ago, lapsed", "100", "errors 100%"],
+        ["0", "worker-1", "1.0 s ago", "1,234,567 (7 malformed, 2 late)"],
+        ["1", "worker-1", "1.0 s ago", "0 and counting"],
+        ["2", "b", "1.0 s ago", "1,234,567"],
+        ["3", "b", "55.0 s ago, lapsed", "100"],
+        ["4", "b", "not now, lapsed", "100"],
+        ["5", "nobody", "never", "100"],
     ]
+    assert "armed on records judged: errors 75%" in shown.splitlines()
     idle = shown_state(capsys, [], partitions=[held(counts={}, armed={"errors": 0.0})])
-    assert "nothing yet" in idle
+    assert "armed on records judged: nothing yet" in idle
     assert "0%" not in idle
+
+
+@pytest.mark.parametrize(("off_s", "said"), [(20.0, "20 s ahead of"), (-120.4, "120 s behind")])
+def test_state_says_that_clocks_differ(off_s, said, capsys):
+    """All times that it tells are off by as much."""
+    line = f"this machine's clock is {said} a worker's: times here are off by as much"
+
+    assert line in shown_state(capsys, [], partitions=[held()], clock_off_s=off_s).splitlines()
+    assert "clock" not in shown_state(capsys, [], partitions=[held()])
 
 
 def test_headers_are_whole_on_80_columns(capsys, monkeypatch):
@@ -281,7 +305,7 @@ def test_headers_are_whole_on_80_columns(capsys, monkeypatch):
     )
     headers = [line.replace("┃", " ").split() for line in shown.splitlines() if "┃" in line]
 
-    assert headers == [["predicate", "routes", "more"], ["partitions", "owner", "heard", "judged", "armed"]]
+    assert headers == [["predicate", "routes", "more"], ["partition", "owner", "heard", "judged"]]
     assert all(outcome in shown for outcome in outcomes)
 
 
@@ -328,6 +352,7 @@ def test_a_table_in_a_pipe_is_as_wide_as_it_has_to_be(capsys, monkeypatch):
     standing |= {"crept": 0, "crept_named": []}
     state._show(
         {"scopes": [], "lapsed": [], "withheld": [], "counts": {}, "partitions": {}, "calibration": None}
+        | {"clock_off_s": None}
         | {"predicates": {name: standing}}
     )
     (line,) = [line for line in capsys.readouterr().out.splitlines() if name in line]
