@@ -6,9 +6,8 @@ import msgspec
 import pytest
 
 from detector.cli import state
+from tests.unit.cli.test_tables import TEXTS
 from topics.control import ControlRecord, Evidence
-
-TEXTS = ("[/ticket/7]", "[high]", ":bug:")
 
 
 @pytest.fixture(autouse=True)

@@ -8,24 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from detector.cli.main import build
-
-T0 = 1_700_000_000
-CONTRACT = """
-version: 1
-predicates:
-  errors: {type: rate, field: error, ceiling: 0.01}
-  output_drift: {type: divergence, field: output_tokens, threshold_nats: 0.07, window_s: 10}
-modes:
-  error_spike: {when: errors}
-  token_drift: {when: output_drift}
-fallbacks:
-  rule: {type: rule, p99_ms: 20, share: 1}
-matrix:
-  - {mode: "*", input_class: "*", fallbacks: [rule]}
-"""
-JSON_KEYS = set(
-    "records malformed late first_event_time last_event_time elapsed_s activations armed digest".split()
-)
+from tests.unit.lab.test_replay import CONTRACT, JSON_KEYS, T0
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from detector.modes.outlook import attempt
 from detector.modes.probing import Probing, is_input_drift, tells_harm
 from detector.pipeline import Pipeline
 from detector.predicates.base import WayBack
-from tests.builders import T0, contract, in_order, record, run, spec
+from detector.windows.segment import SLOW
+from tests.builders import T0, contract, in_order, record, run, segment, spec
 
 ERRORS = contract([spec("rate", name="errors", field="error")], [Mode(name="errors", when="errors")])
 JUDGED = contract([spec("rate", name="made_up")], [Mode(name="made_up", when="made_up")])
@@ -122,6 +123,54 @@ def test_a_route_that_is_slow_now_and_then_is_so_from_its_first_minute():
     for kept in (after(0.1), after(3.0, well=8)):
         assert "deactivated" not in {each.kind for each in kept}
         assert "probes that take over 2 s to answer are bad, too" in kept[-1].reason
+
+
+def sampled(count, slow_every):
+    """What a route has seen of its calls: every n-th took 3 s."""
+    subject = Probing(ERRORS, "chat", {})
+    for number in range(1, count + 1):
+        subject.sample(record(number, latency_s=3.0 if number % slow_every == 0 else 0.1))
+    return subject
+
+
+def marks(subject):
+    """Whether a slow probe is bad on such a route; the segment is shown to it."""
+    probes = [record(0.0, latency_s=3.0, probe=True)]
+    seen = segment(probes, since=-10.0)
+    subject.mark_slow(seen, probes)
+    subject.note_slow(seen)
+    return SLOW in seen.columns
+
+
+@pytest.mark.parametrize(
+    ("count", "slow_every", "bad"),
+    [
+        pytest.param(0, 1, True, id="nothing known"),
+        pytest.param(10, 9, True, id="one of ten"),
+        pytest.param(40, 8, False, id="an eighth of forty"),
+        pytest.param(500, 33, True, id="3 % of many"),
+        pytest.param(500, 10, False, id="10 % of many"),
+    ],
+)
+def test_slow_probes_are_bad_where_slowness_is_not_known_to_be_usual(count, slow_every, bad):
+    """Over 6 % of calls of late, and three of them at least; a snapshot remembers it."""
+    subject = sampled(count, slow_every)
+    restored = Probing(ERRORS, "chat", {})
+    restored.load(subject.state())
+
+    assert marks(subject) is marks(restored) is bad
+    assert restored.state() == subject.state()
+
+
+def test_slow_probes_are_told_of_until_the_scope_changes_state():
+    """Those of an activation before are no reason of this one; a takeover forgets none."""
+    subject, restored = Probing(ERRORS, "chat", {}), Probing(ERRORS, "chat", {})
+    marks(subject)
+    restored.load(subject.state())
+
+    assert restored.slow_probes() == subject.slow_probes() != ""
+    subject.begin()
+    assert subject.slow_probes() == ""
 
 
 def test_the_time_to_the_first_token_is_the_answer():

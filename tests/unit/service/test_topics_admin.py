@@ -1,5 +1,8 @@
 """Existing topics against the declaration."""
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 from aiokafka.errors import (
     IncompatibleBrokerVersion,
@@ -8,7 +11,14 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from detector.service.topics_admin import TopicMismatchError, advice, copies, is_fatal, mismatches
+from detector.service.topics_admin import (
+    TopicMismatchError,
+    _default_replication,
+    advice,
+    copies,
+    is_fatal,
+    mismatches,
+)
 from topics.names import topics
 
 CONTROL = topics("x.").control
@@ -82,3 +92,23 @@ def test_an_embedded_broker_that_is_taken_for_a_real_one_is_told_of() -> None:
 def test_as_many_copies_as_the_cluster_says(settings: dict[str, str] | None, brokers: int, kept: int) -> None:
     """Where we may not look, a single copy is not what is assumed of a cluster."""
     assert copies(settings, brokers) == kept
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ((0, "", 4, "0", [("default.replication.factor", "2")]), 2),
+        ((31, "Cluster authorization failed.", 4, "0", []), 3),
+    ],
+)
+async def test_a_cluster_is_asked_and_may_refuse_to_tell(answer: tuple[Any, ...], kept: int) -> None:
+    """Without DescribeConfigs on the cluster its default is not known."""
+
+    class Admin:
+        async def describe_cluster(self) -> dict[str, Any]:
+            return {"brokers": [{"node_id": number} for number in range(3)]}
+
+        async def describe_configs(self, _: object) -> list[Any]:
+            return [SimpleNamespace(resources=[answer])]
+
+    assert await _default_replication(cast(Any, Admin())) == kept
