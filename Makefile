@@ -10,6 +10,8 @@ EXTRAS := service,gateway,redis,dev
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+# The release that the plugin was tried with. An environment of its own, as a gateway has: nothing of the service.
+LITELLM := litellm[proxy]==1.106.2
 PYTEST_ARGS ?=
 
 .PHONY: help install demo test check format bench notebooks clean
@@ -26,6 +28,12 @@ $(VENV)/.installed: pyproject.toml
 	@$(PIP) install --quiet -e '.[$(EXTRAS)]'
 	@touch $@
 
+$(VENV)/.litellm: $(VENV)/.installed
+	@echo "installing LiteLLM's proxy into $(VENV)/litellm, to try the plugin in (a minute the first time)"
+	@$(BIN)/python -m venv $(VENV)/litellm
+	@$(VENV)/litellm/bin/python -m pip --disable-pip-version-check --no-input install --quiet -e . '$(LITELLM)' \
+		&& touch $@ || echo "LiteLLM could not be installed: its tests will be skipped"
+
 $(VENV)/.notebooks: $(VENV)/.installed
 	@$(PIP) install --quiet -e '.[$(EXTRAS),notebook]'
 	@touch $@
@@ -33,7 +41,7 @@ $(VENV)/.notebooks: $(VENV)/.installed
 demo: $(VENV)/.installed ## the whole loop on an embedded broker with real traffic
 	@$(BIN)/detector demo
 
-test: $(VENV)/.installed ## all tests; the last lines say which Kafka and Redis they ran on
+test: $(VENV)/.litellm ## all tests; the last lines say which Kafka, Redis and LiteLLM they ran on
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) tests
 
 check: $(VENV)/.installed ## format, lint and types

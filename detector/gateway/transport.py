@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any, Protocol
 
 import aiokafka
@@ -14,6 +13,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnsupportedCodecE
 from detector.gateway.closing import close_consumer, close_producer
 from detector.gateway.headernames import tolerate_header_names
 from detector.gateway.leanfetch import TRIED_WITH, hand_over_whole
+from detector.gateway.options import known_to
 from topics.names import topics
 
 logger = logging.getLogger("detector.gateway")
@@ -72,11 +72,6 @@ class Transport(Protocol):
         """Give everything back."""
 
 
-def _of(kind: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    known = signature(kind).parameters
-    return {name: value for name, value in options.items() if name in known}
-
-
 def _let_it_fail(sent: asyncio.Future[Any]) -> None:
     if not sent.cancelled() and (error := sent.exception()) is not None:
         logger.warning("acknowledgement lost: %r", error)
@@ -105,8 +100,8 @@ class KafkaTransport:
             "retry_backoff_ms": _AGAIN_MS,
         }
         given |= options or {}
-        self._consumer_options = _of(AIOKafkaConsumer, given)
-        self._producer_options = _of(AIOKafkaProducer, given)
+        self._consumer_options = known_to(AIOKafkaConsumer, given)
+        self._producer_options = known_to(AIOKafkaProducer, given)
         if unknown := given.keys() - self._consumer_options.keys() - self._producer_options.keys():
             raise TypeError(f"unknown client options: {', '.join(sorted(unknown))}")
         # It rests on private names: an aiokafka that it was not tried with is read the usual way.

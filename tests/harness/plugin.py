@@ -1,11 +1,13 @@
-"""Fixtures for a broker and a Redis, one of each for the whole run, and the lines that say which they were.
+"""Fixtures for a broker, a Redis and LiteLLM, one each for the run, and the lines that say which they were.
 
-`DETECTOR_TEST_REQUIRE=kafka,redis` turns "none to be had" from a stand-in or a skip into a failure.
+`DETECTOR_TEST_REQUIRE=kafka,redis,litellm` turns "none to be had" from a stand-in or a skip into a failure.
 """
 
 import os
+import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.harness.redises import RedisUnavailableError, TestRedis
 
 _KAFKA = pytest.StashKey[TestKafka]()
 _LINES = pytest.StashKey[dict[str, str]]()
+_REQUIRABLE = {"kafka", "redis", "litellm"}
 
 
 def required() -> set[str]:
@@ -22,12 +25,15 @@ def required() -> set[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    unknown = required() - {"kafka", "redis"}
+    unknown = required() - _REQUIRABLE
     if unknown:
-        raise pytest.UsageError(f"DETECTOR_TEST_REQUIRE names {sorted(unknown)}; it takes kafka and redis")
+        raise pytest.UsageError(
+            f"DETECTOR_TEST_REQUIRE names {sorted(unknown)}; it takes {sorted(_REQUIRABLE)}"
+        )
     config.stash[_LINES] = {
         "Kafka": "not used by the tests that ran",
         "Redis": "not used by the tests that ran",
+        "LiteLLM": "not used by the tests that ran",
     }
 
 
@@ -96,6 +102,28 @@ def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield server.url
     finally:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def litellm_python(request: pytest.FixtureRequest) -> Path:
+    """An interpreter with the bare package and LiteLLM's proxy and nothing of the service, as gateways have.
+
+    `make test` makes one in `.venv/litellm`; `DETECTOR_TEST_LITELLM` names another. Where there is none, the
+    test is skipped.
+    """
+    usual = Path(__file__).parents[2] / ".venv" / "litellm" / "bin" / "python"
+    found = Path(os.environ.get("DETECTOR_TEST_LITELLM") or usual)
+    asked = "from importlib.metadata import version; print(version('litellm'))"
+    try:
+        version = subprocess.check_output([found, "-c", asked], text=True, stderr=subprocess.DEVNULL).strip()
+    except (OSError, subprocess.CalledProcessError):
+        lack = f"{found} has no LiteLLM"
+        request.config.stash[_LINES]["LiteLLM"] = f"NONE, its tests were skipped ({lack})"
+        if "litellm" in required():
+            pytest.fail(f"LiteLLM is required: {lack}", pytrace=False)
+        pytest.skip(lack)
+    request.config.stash[_LINES]["LiteLLM"] = version
+    return found
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,0 +1,162 @@
+"""Where a call of LiteLLM's goes: to the model group asked for, or to one that a fallback's name stands for.
+
+Pure. What was decided travels in the call's own metadata, as plain JSON, to the hooks that come later.
+"""
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from detector.gateway.decision import Decision
+
+NOTE = "detector"  # the key in a call's metadata; LiteLLM leaves it out of what it logs
+
+# The proxy's own metadata of a call, and what newer endpoints leave to the caller.
+_METADATA = ("litellm_metadata", "metadata")
+
+# Calls that ask for text. A fallback's plain name may stand for a group that answers these; that it can embed
+# or draw as well nobody has said, so for other calls only groups made for their route count.
+TEXT = frozenset(
+    "completion acompletion text_completion atext_completion anthropic_messages aanthropic_messages "
+    "responses aresponses".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What was decided about one call.
+
+    Attributes:
+        route: the model group asked for.
+        input_class: of the caller's input.
+        probe: the call goes to the primary although its scope is active.
+        probe_deployment: the deployment that the probe is for, else empty.
+        avoid: deployments to keep off.
+        groups: model groups to go to instead of the route's own, best first; where the call goes to the
+            primary, those for the case that it fails.
+        names: the fallback's name by group.
+        scope, mode, event_id: of the control record obeyed.
+    """
+
+    route: str
+    input_class: str = "default"
+    probe: bool = False
+    probe_deployment: str = ""
+    avoid: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    scope: str = ""
+    mode: str = ""
+    event_id: str = ""
+    primary: bool = True
+
+    def note(self) -> dict[str, Any]:
+        """As JSON, for the metadata of the call."""
+        return {
+            "route": self.route,
+            "input_class": self.input_class,
+            "probe": self.probe,
+            "probe_deployment": self.probe_deployment,
+            "avoid": list(self.avoid),
+            "names": dict(self.names),
+            "scope": self.scope,
+            "mode": self.mode,
+            "event_id": self.event_id,
+        }
+
+
+def course_of(
+    decision: Decision, route: str, input_class: str, call_type: str, existing: Container[str]
+) -> Course:
+    """Decide about one call.
+
+    Args:
+        decision: the client's, for this route and class.
+        route: the model group that the caller asked for.
+        call_type: LiteLLM's word for the kind of call.
+        existing: the proxy's model groups.
+    """
+    found = list(_groups(decision.fallbacks, route, call_type, existing))
+    names = {group: name for name, group in found}
+    active = decision.state == "active"
+    # Where this gateway has none of the fallbacks an impaired answer is better than none.
+    primary = decision.use_primary or not found
+    return Course(
+        route=route,
+        input_class=input_class,
+        probe=decision.probe or (active and primary),
+        probe_deployment=decision.probe_deployment,
+        avoid=decision.avoid,
+        groups=tuple(names),
+        names=names,
+        scope=decision.scope,
+        mode=decision.mode,
+        event_id=decision.event_id,
+        primary=primary,
+    )
+
+
+def _groups(
+    fallbacks: Sequence[str], route: str, call_type: str, existing: Container[str]
+) -> Iterator[tuple[str, str]]:
+    """Each fallback that this proxy has, with its group: `<route>/<name>`, else `<name>`; never the route."""
+    for name in fallbacks:
+        for group in (f"{route}/{name}", *((name,) if call_type in TEXT else ())):
+            if group != route and group in existing:
+                yield name, group
+                break
+
+
+def steer(data: dict[str, Any], course: Course) -> None:
+    """Send a call on its course, in place."""
+    metadata_of(data)[NOTE] = course.note()
+    groups = course.groups
+    if not course.primary:
+        data["model"], groups = groups[0], groups[1:]
+    # The next ones where that one fails, a probe as well: it must cost nobody an answer, nor be tried again.
+    if groups and "fallbacks" not in data:
+        data["fallbacks"] = list(groups)
+        if course.probe:
+            data.setdefault("num_retries", 0)
+
+
+def metadata_of(data: dict[str, Any]) -> dict[str, Any]:
+    """The proxy's own metadata of a call: newer endpoints keep them apart from the caller's."""
+    name = _METADATA[0] if _METADATA[0] in data else _METADATA[1]
+    found = data.get(name)
+    if not isinstance(found, dict):
+        found = data[name] = {}
+    return found
+
+
+def forget(data: Mapping[str, Any]) -> None:
+    """Take out what the caller may have put where `steer` puts its note."""
+    for name in _METADATA:
+        metadata = data.get(name)
+        if isinstance(metadata, dict):
+            metadata.pop(NOTE, None)
+
+
+def note_in(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What `steer` left in the metadata of a call; None where it was not asked."""
+    for name in _METADATA:
+        metadata = data.get(name)
+        note = metadata.get(NOTE) if isinstance(metadata, Mapping) else None
+        if isinstance(note, Mapping):
+            return note
+    return None
+
+
+def allowed(note: Mapping[str, Any] | None, ids: Sequence[str]) -> set[str]:
+    """Which of these deployments a call may go to: never none.
+
+    Args:
+        note: of the call.
+        ids: `model_info.id` of each deployment of a model group.
+    """
+    every = set(ids)
+    if note is None:
+        return every
+    if note["probe_deployment"] in every:
+        return {note["probe_deployment"]}
+    return every.difference(note["avoid"]) or every

@@ -1,0 +1,186 @@
+"""Sends a gateway's telemetry without a call ever waiting for it.
+
+    sender = TelemetrySender("kafka:9092")
+    await sender.start()
+    sender.report(TelemetryRecord(event_time=time.time(), route="chat", latency_s=0.182))
+
+What brokers do not take in time is dropped, the oldest first, and counted: a gateway's memory is worth more
+than its telemetry. One task sends; `report` only puts a record into a queue.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from detector.gateway.closing import close_producer
+from detector.gateway.options import known_to
+from topics.codec import encode
+from topics.names import topics
+from topics.telemetry import TelemetryRecord
+
+logger = logging.getLogger("detector.gateway")
+
+MOST_WAITING = 10_000
+_LINGER_MS = 5
+_BACKOFF_S = (0.1, 5.0)
+_TURN = 100  # records sent before other tasks get their turn
+
+
+class Producer(Protocol):
+    """What the sender needs of Kafka; aiokafka's producer is the real one."""
+
+    async def start(self) -> None:
+        """Connect."""
+
+    async def send(self, topic: str, value: bytes, key: bytes) -> Awaitable[Any]:
+        """Take one message; what is returned ends when the brokers have it, or raises."""
+
+    async def stop(self) -> None:
+        """Send what was taken, within seconds, and close."""
+
+
+@dataclass(slots=True)
+class SenderCounts:
+    """Records since the start: taken by brokers, dropped from the full queue, refused by brokers."""
+
+    sent: int = 0
+    dropped: int = 0
+    failed: int = 0
+
+
+class _Kafka:
+    """aiokafka's producer, closed within seconds whatever the brokers do."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._producer = AIOKafkaProducer(**options)
+
+    async def start(self) -> None:
+        try:
+            await self._producer.start()
+        except BaseException:
+            await close_producer(self._producer)
+            raise
+
+    async def send(self, topic: str, value: bytes, key: bytes) -> Awaitable[Any]:
+        return await self._producer.send(topic, value, key=key)  # type: ignore[no-any-return]  # no types
+
+    async def stop(self) -> None:
+        await close_producer(self._producer)
+
+
+class TelemetrySender:
+    """Writes `llm.telemetry`, each record under its route as key, partitioned as Java's client does.
+
+    Args:
+        bootstrap: Kafka's `host:port`, comma-separated.
+        topic_prefix: of the installation.
+        client_options: for aiokafka's producer, beside options of other clients, which are left out.
+        most_waiting: records that may wait for brokers; of more the oldest is dropped.
+        producer: makes what sends, for tests.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        topic_prefix: str = "",
+        client_options: Mapping[str, Any] | None = None,
+        most_waiting: int = MOST_WAITING,
+        producer: Callable[[], Producer] | None = None,
+    ) -> None:
+        given = {"bootstrap_servers": bootstrap, "linger_ms": _LINGER_MS} | dict(client_options or {})
+        self.counts = SenderCounts()
+        self._options = known_to(AIOKafkaProducer, given)
+        self._topic = topics(topic_prefix).telemetry.name
+        self._most_waiting = most_waiting
+        self._make = producer
+        self._waiting: deque[TelemetryRecord] = deque()
+        self._some = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._producer: Producer | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Records that no broker has been offered yet."""
+        return len(self._waiting)
+
+    async def start(self) -> None:
+        """Begin to send; returns at once, whether a broker answers or not."""
+        if self._task is not None:
+            raise RuntimeError("this sender is started already")
+        self._task = asyncio.create_task(self._send_for_ever(), name="detector-gateway-telemetry")
+
+    async def stop(self) -> None:
+        """End within seconds; what still waits is offered to a broker that was reached, else lost."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                while self._waiting:
+                    await self._send(producer, self._waiting.popleft())
+            except (KafkaError, OSError, TimeoutError) as error:
+                logger.warning("%d records of telemetry lost at the end: %r", len(self._waiting), error)
+            await producer.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def report(self, record: TelemetryRecord) -> None:
+        """Take one record; neither waits nor raises. From the event loop's own thread."""
+        if len(self._waiting) >= self._most_waiting:
+            self._waiting.popleft()
+            self.counts.dropped += 1
+        self._waiting.append(record)
+        self._some.set()
+
+    async def _send_for_ever(self) -> None:
+        delay = _BACKOFF_S[0]
+        while True:
+            try:
+                if self._producer is None:
+                    producer = self._make() if self._make is not None else _Kafka(self._options)
+                    await producer.start()
+                    self._producer, delay = producer, _BACKOFF_S[0]
+                await self._some.wait()
+                self._some.clear()
+                while self._waiting:
+                    for _ in range(min(_TURN, len(self._waiting))):
+                        await self._send(self._producer, self._waiting.popleft())
+                    await asyncio.sleep(0)
+            except (KafkaError, OSError, TimeoutError) as error:
+                logger.warning("telemetry is not taken, again in %.1f s: %r", delay, error)
+            except Exception:
+                # A gateway must not lose its telemetry to a fault of ours.
+                logger.exception("sending telemetry failed, again in %.1f s", delay)
+            else:
+                continue
+            self._some.set()
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _BACKOFF_S[1])
+
+    async def _send(self, producer: Producer, record: TelemetryRecord) -> None:
+        try:
+            taken = await producer.send(self._topic, encode(record), record.route.encode())
+        except BaseException:
+            self.counts.failed += 1
+            raise
+        asyncio.ensure_future(taken).add_done_callback(self._count)
+
+    def _count(self, taken: asyncio.Future[Any]) -> None:
+        if taken.cancelled() or taken.exception() is not None:
+            self.counts.failed += 1
+        else:
+            self.counts.sent += 1

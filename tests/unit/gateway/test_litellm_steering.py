@@ -1,0 +1,135 @@
+"""Where LiteLLM's calls go: laws, whatever the detector says and whatever groups a proxy has."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.gateway.adapters.litellm.steering import allowed, course_of, forget, note_in, steer
+from detector.gateway.decision import Decision
+
+_NAME = st.sampled_from(["rule", "cache", "secondary", "chat"])
+_GROUPS = st.sets(st.sampled_from(["rule", "cache", "secondary", "chat", "chat/rule", "chat/cache", "pool"]))
+_IDS = st.lists(st.sampled_from("abcd"), min_size=1, unique=True)
+_DECISIONS = st.builds(
+    Decision,
+    state=st.sampled_from(["active", "inactive"]),
+    fallbacks=st.lists(_NAME, unique=True).map(tuple),
+    avoid=st.lists(st.sampled_from("abcd"), unique=True).map(tuple),
+    probe=st.booleans(),
+    probe_deployment=st.sampled_from(["", "a"]),
+)
+
+
+def _steered(
+    decision: Decision, groups: set[str], call_type: str = "acompletion", **data: Any
+) -> dict[str, Any]:
+    data = {"model": "chat", **data}
+    steer(data, course_of(decision, "chat", "default", call_type, groups))
+    return data
+
+
+@given(decision=_DECISIONS, groups=_GROUPS)
+def test_a_call_goes_to_its_primary_or_to_a_group_that_exists(decision: Decision, groups: set[str]) -> None:
+    """Never nowhere; away from the primary only where the detector says so, and then to the best there is."""
+    data = _steered(decision, groups)
+    chain = [data["model"], *data.get("fallbacks", [])]
+
+    assert set(chain) <= groups | {"chat"}
+    assert len(set(chain)) == len(chain)
+    if decision.use_primary:
+        assert data["model"] == "chat"
+    else:
+        known = [name for name in decision.fallbacks if {name, f"chat/{name}"} & (groups - {"chat"})]
+        assert (data["model"] == "chat") == (not known)
+        assert [note_in(data)["names"].get(group, "") for group in chain if group != "chat"] == known
+
+
+@given(decision=_DECISIONS, groups=_GROUPS)
+def test_a_call_to_the_primary_of_an_active_scope_is_a_probe(decision: Decision, groups: set[str]) -> None:
+    data = _steered(decision, groups)
+
+    if decision.state == "active" and data["model"] == "chat":
+        assert note_in(data)["probe"]
+
+
+@given(decision=_DECISIONS, groups=_GROUPS, ids=_IDS)
+def test_some_deployment_is_always_left(decision: Decision, groups: set[str], ids: list[str]) -> None:
+    """One to avoid is left out while there is another, and is the only one for a probe of it."""
+    left = allowed(note_in(_steered(decision, groups)), ids)
+
+    assert left
+    assert left <= set(ids)
+    if decision.probe_deployment in ids:
+        assert left == {decision.probe_deployment}
+    elif set(ids) - set(decision.avoid):
+        assert not left & set(decision.avoid)
+
+
+@given(decision=_DECISIONS, groups=_GROUPS)
+def test_what_was_decided_travels_as_json(decision: Decision, groups: set[str]) -> None:
+    """LiteLLM copies and logs the metadata of a call."""
+    note = note_in(_steered(decision, groups))
+
+    assert json.loads(json.dumps(note)) == note
+
+
+def test_a_group_made_for_the_route_comes_before_one_for_all() -> None:
+    decision = Decision(state="active", fallbacks=("rule", "cache"))
+
+    data = _steered(decision, {"rule", "chat/rule", "cache"})
+
+    assert (data["model"], data["fallbacks"]) == ("chat/rule", ["cache"])
+
+
+@pytest.mark.parametrize("call_type", ["aembedding", "aimage_generation", "arerank"])
+def test_other_calls_than_for_text_go_only_to_groups_made_for_their_route(call_type: str) -> None:
+    """A group that answers in text cannot embed."""
+    decision = Decision(state="active", fallbacks=("rule", "cache"))
+
+    assert _steered(decision, {"rule", "cache"}, call_type)["model"] == "chat"
+    assert _steered(decision, {"rule", "chat/cache"}, call_type)["model"] == "chat/cache"
+
+
+def test_a_probe_is_tried_once_and_then_answered_by_a_fallback() -> None:
+    data = _steered(Decision(state="active", fallbacks=("rule",), probe=True), {"rule"})
+
+    assert (data["model"], data["fallbacks"], data["num_retries"]) == ("chat", ["rule"], 0)
+
+
+def test_what_the_caller_asked_for_stands() -> None:
+    """Fallbacks and retries of the request's own are not replaced."""
+    decision = Decision(state="active", fallbacks=("rule", "cache"), probe=True)
+
+    data = _steered(decision, {"rule", "cache"}, fallbacks=["mine"], num_retries=3)
+
+    assert (data["fallbacks"], data["num_retries"]) == (["mine"], 3)
+
+
+def test_healthy_calls_are_left_as_they_are() -> None:
+    data = _steered(Decision(), {"rule"}, temperature=0)
+
+    assert {name: value for name, value in data.items() if name != "metadata"} == {
+        "model": "chat",
+        "temperature": 0,
+    }
+
+
+@pytest.mark.parametrize("name", ["metadata", "litellm_metadata"])
+def test_a_note_that_the_caller_wrote_is_forgotten(name: str) -> None:
+    data = {"model": "chat", "metadata": {}, name: {"detector": {"route": "forged"}, "team": "a"}}
+
+    forget(data)
+
+    assert note_in(data) is None
+    assert data[name] == {"team": "a"}
+
+
+def test_newer_endpoints_keep_the_proxys_metadata_apart() -> None:
+    """The caller's `metadata` goes to the provider there, which may refuse what is no text."""
+    data = _steered(Decision(), set(), metadata={"theirs": "x"}, litellm_metadata={})
+
+    assert data["metadata"] == {"theirs": "x"}
+    assert note_in(data)["route"] == "chat"

@@ -1,0 +1,129 @@
+"""What a gateway reports: all of it in order while brokers take it, and nobody waits while they do not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiokafka.errors import KafkaConnectionError
+
+from detector.gateway.telemetry import TelemetrySender
+from topics.telemetry import TelemetryRecord, decode_telemetry
+
+
+def _call(number: int) -> TelemetryRecord:
+    return TelemetryRecord(event_time=1_800_000_000.0 + number, route="chat", request_id=str(number))
+
+
+class Memory:
+    """A broker in memory; `away` makes it raise, `refusing` takes a message and refuses it later."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, bytes, bytes]] = []
+        self.away = self.refusing = self.stopped = False
+        self.starts = 0
+
+    async def start(self) -> None:
+        self.starts += 1
+        self._see()
+
+    async def send(self, topic: str, value: bytes, key: bytes) -> Awaitable[Any]:
+        self._see()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.refusing:
+            done.set_exception(KafkaConnectionError("too late"))
+        else:
+            self.taken.append((topic, value, key))
+            done.set_result(None)
+        return done
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    def _see(self) -> None:
+        if self.away:
+            raise KafkaConnectionError("away")
+
+    @property
+    def numbers(self) -> list[int]:
+        return [int(decode_telemetry(value).request_id) for _, value, _ in self.taken]
+
+
+def _sender(broker: Memory, **options: Any) -> TelemetrySender:
+    return TelemetrySender("", topic_prefix="p.", producer=lambda: broker, **options)
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 - the sender has no event for every state that a test waits for
+            await asyncio.sleep(0.005)
+
+
+async def test_all_arrives_in_order_under_its_route() -> None:
+    broker = Memory()
+    async with _sender(broker) as sender:
+        for number in range(1000):
+            sender.report(_call(number))
+        await _until(lambda: sender.counts.sent == 1000)
+
+    assert broker.numbers == list(range(1000))
+    assert {(topic, key) for topic, _, key in broker.taken} == {("p.llm.telemetry", b"chat")}
+    assert broker.stopped
+
+
+async def test_of_more_than_may_wait_the_oldest_is_dropped_and_counted() -> None:
+    """While no broker answers `report` neither raises nor grows without bound, and the latest is kept."""
+    broker = Memory()
+    broker.away = True
+    async with _sender(broker, most_waiting=10) as sender:
+        await _until(lambda: broker.starts > 0)
+        for number in range(25):
+            sender.report(_call(number))
+        assert (sender.waiting, sender.counts.dropped) == (10, 15)
+
+        broker.away = False
+        await _until(lambda: sender.counts.sent == 10)
+
+    assert broker.numbers == list(range(15, 25))
+
+
+async def test_a_broker_that_goes_away_between_costs_what_it_did_not_take() -> None:
+    broker = Memory()
+    async with _sender(broker) as sender:
+        sender.report(_call(0))
+        await _until(lambda: sender.counts.sent == 1)
+        broker.away = True
+        sender.report(_call(1))
+        await _until(lambda: sender.counts.failed == 1)
+        broker.away = False
+        sender.report(_call(2))
+        await _until(lambda: sender.counts.sent == 2)
+        broker.refusing = True
+        sender.report(_call(3))
+        await _until(lambda: sender.counts.failed == 2)
+
+    assert broker.numbers == [0, 2]
+
+
+async def test_what_waits_at_the_end_is_sent_where_a_broker_was_reached() -> None:
+    broker = Memory()
+    sender = _sender(broker)
+    await sender.start()
+    await _until(lambda: broker.starts > 0)
+    for number in range(5):
+        sender.report(_call(number))
+    await sender.stop()
+
+    assert broker.numbers == list(range(5))
+    assert broker.stopped
+
+
+async def test_an_error_of_ours_does_not_end_it() -> None:
+    """A record that cannot be encoded is lost, its neighbours are not."""
+    broker = Memory()
+    async with _sender(broker) as sender:
+        sender.report(TelemetryRecord(event_time=1e9, route="\ud800"))
+        sender.report(_call(1))
+        await _until(lambda: sender.counts.sent == 1)
+
+    assert broker.numbers == [1]
+    assert sender.counts.failed == 1
