@@ -31,7 +31,7 @@ $(VENV)/.installed: pyproject.toml
 $(VENV)/.litellm: $(VENV)/.installed
 	@echo "installing LiteLLM's proxy into $(VENV)/litellm, to try the plugin in (a minute the first time)"
 	@$(BIN)/python -m venv $(VENV)/litellm
-	@$(VENV)/litellm/bin/python -m pip --disable-pip-version-check --no-input install --quiet -e . '$(LITELLM)' \
+	@$(VENV)/litellm/bin/python -m pip --disable-pip-version-check --no-input install --quiet -e '.[litellm]' '$(LITELLM)' \
 		&& touch $@ || echo "LiteLLM could not be installed: its tests will be skipped"
 
 $(VENV)/.notebooks: $(VENV)/.installed

@@ -29,6 +29,7 @@ logger = logging.getLogger("detector.gateway")
 MOST_WAITING = 10_000
 _LINGER_MS = 5
 _BACKOFF_S = (0.1, 5.0)
+_END_S = 2.0
 _TURN = 100  # records sent before other tasks get their turn
 
 
@@ -101,7 +102,8 @@ class TelemetrySender:
         self._most_waiting = most_waiting
         self._make = producer
         self._waiting: deque[TelemetryRecord] = deque()
-        self._some = asyncio.Event()
+        self._some, self._none = asyncio.Event(), asyncio.Event()
+        self._none.set()
         self._task: asyncio.Task[None] | None = None
         self._producer: Producer | None = None
 
@@ -117,19 +119,19 @@ class TelemetrySender:
         self._task = asyncio.create_task(self._send_for_ever(), name="detector-gateway-telemetry")
 
     async def stop(self) -> None:
-        """End within seconds; what still waits is offered to a broker that was reached, else lost."""
-        if self._task is not None:
+        """End within seconds: what waits has two of them to be taken, and is lost then."""
+        if self._task is None:
+            return
+        try:
+            await asyncio.wait_for(self._none.wait(), _END_S)
+        except TimeoutError:
+            logger.warning("%d records of telemetry lost: no broker took them", len(self._waiting))
+        finally:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                while self._waiting:
-                    await self._send(producer, self._waiting.popleft())
-            except (KafkaError, OSError, TimeoutError) as error:
-                logger.warning("%d records of telemetry lost at the end: %r", len(self._waiting), error)
-            await producer.stop()
+            self._task, producer, self._producer = None, self._producer, None
+            if producer is not None:
+                await producer.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -144,6 +146,7 @@ class TelemetrySender:
             self._waiting.popleft()
             self.counts.dropped += 1
         self._waiting.append(record)
+        self._none.clear()
         self._some.set()
 
     async def _send_for_ever(self) -> None:
@@ -160,6 +163,7 @@ class TelemetrySender:
                     for _ in range(min(_TURN, len(self._waiting))):
                         await self._send(self._producer, self._waiting.popleft())
                     await asyncio.sleep(0)
+                self._none.set()
             except (KafkaError, OSError, TimeoutError) as error:
                 logger.warning("telemetry is not taken, again in %.1f s: %r", delay, error)
             except Exception:
@@ -173,7 +177,13 @@ class TelemetrySender:
 
     async def _send(self, producer: Producer, record: TelemetryRecord) -> None:
         try:
-            taken = await producer.send(self._topic, encode(record), record.route.encode())
+            value, key = encode(record), record.route.encode()
+        except Exception:  # such as text that is no Unicode; its neighbours are none the worse
+            self.counts.failed += 1
+            logger.exception("a record of telemetry cannot be written")
+            return
+        try:
+            taken = await producer.send(self._topic, value, key)
         except BaseException:
             self.counts.failed += 1
             raise

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -12,10 +13,11 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
+import yaml
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer
 
@@ -27,34 +29,25 @@ from topics.telemetry import TelemetryRecord, decode_telemetry
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a question that is nobody's business"
-CONFIG = """
-model_list:
-  - model_name: chat
-    litellm_params: {{model: openai/primary, api_base: "http://127.0.0.1:{port}/v1", api_key: none}}
-    model_info: {{id: primary-1}}
-  - model_name: secondary
-    litellm_params: {{model: openai/backup, api_base: "http://127.0.0.1:{port}/v1", api_key: none}}
-    model_info: {{id: backup-1}}
-  - model_name: chat/rule
-    litellm_params: {{model: openai/rule, api_key: none, mock_response: "Please call us."}}
-    model_info: {{id: rule-1}}
-  - model_name: pool
-    litellm_params: {{model: openai/pool-a, api_base: "http://127.0.0.1:{port}/v1", api_key: none}}
-    model_info: {{id: pool-a}}
-  - model_name: pool
-    litellm_params: {{model: openai/pool-b, api_base: "http://127.0.0.1:{port}/v1", api_key: none}}
-    model_info: {{id: pool-b}}
-litellm_settings:
-  callbacks: [detector.gateway.adapters.litellm.handler]
-  telemetry: false
-  num_retries: 0
-router_settings:
-  num_retries: 0
-  disable_cooldowns: true
-  model_group_alias: {{swarm: pool}}
-general_settings:
-  master_key: os.environ/LITELLM_MASTER_KEY
-"""
+PAGE = (ROOT / "detector" / "gateway" / "README.md").read_text("utf-8")
+
+
+def _config(port: int) -> dict[str, Any]:
+    """The page's own configuration, its providers on loopback, and a group with two deployments beside."""
+    (shown,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    config = yaml.safe_load(shown)
+    config["model_list"] += [
+        {"model_name": "pool", "litellm_params": {"model": f"openai/{name}"}, "model_info": {"id": name}}
+        for name in ("pool-a", "pool-b")
+    ]
+    for group in config["model_list"]:
+        if "mock_response" not in group["litellm_params"]:
+            group["litellm_params"] |= {"api_base": f"http://127.0.0.1:{port}/v1", "api_key": "none"}
+    config["litellm_settings"] |= {"telemetry": False, "num_retries": 0}
+    config["router_settings"] = {"disable_cooldowns": True, "model_group_alias": {"swarm": "pool"}}
+    config["general_settings"] = {"master_key": "os.environ/LITELLM_MASTER_KEY"}
+    return cast(dict[str, Any], config)
+
 
 Reported = Callable[[int], Awaitable[list[TelemetryRecord]]]
 
@@ -167,7 +160,7 @@ async def _proxy(
 ) -> AsyncIterator[Proxy]:
     config, log = folder / "config.yaml", folder / "proxy.log"
     port, key = _free_port(), f"sk-{secrets.token_hex()}"
-    config.write_text(CONFIG.format(port=upstream))
+    config.write_text(yaml.safe_dump(_config(upstream)))
     environ = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
@@ -221,8 +214,8 @@ def _told(route: str, revision: int, **more: Any) -> Any:
     return str(record["scope"]).encode(), json.dumps(record).encode(), headers
 
 
-def _seen(records: list[TelemetryRecord]) -> list[tuple[str, str, bool, str]]:
-    return [(each.served_by, each.deployment, each.probe, each.error) for each in records]
+def _seen(records: list[TelemetryRecord]) -> list[tuple[str, bool, str]]:
+    return [(each.served_by, each.probe, each.error) for each in records]
 
 
 @pytest.mark.slow
@@ -245,7 +238,7 @@ async def test_a_proxy_obeys_and_reports(
     ):
         text, headers = await proxy.call("chat")
         (record,) = await reported(1)
-        assert (text, headers["course"], headers["mode"]) == ("backup", "fallback", "latency_spike")
+        assert (text, headers["course"], headers["mode"]) == ("gpt-4o-mini", "fallback", "latency_spike")
         assert (record.route, record.served_by, record.input_tokens) == ("chat", "secondary", 11)
         assert (record.output_tokens, record.finish_reason, record.provider) == (5, "stop", "openai")
         assert record.latency_s
@@ -253,36 +246,37 @@ async def test_a_proxy_obeys_and_reports(
         assert record.request_id.startswith("chatcmpl-")
 
         forged = {"detector": {"route": "mail"}, "input_class": "high_risk"}
-        assert (await proxy.call("chat", stream=True, metadata=forged))[0] == "backup"
+        assert (await proxy.call("chat", stream=True, metadata=forged))[0] == "gpt-4o-mini"
         (record,) = await reported(1)
         assert (record.route, record.input_class) == ("chat", "high_risk")
         assert record.ttft_s
         assert record.latency_s
         assert record.ttft_s < record.latency_s
 
-        upstreams.failing = {"backup": 500}
+        upstreams.failing = {"gpt-4o-mini": 500}
         assert (await proxy.call("chat"))[0] == "Please call us."
         assert _seen(await reported(2)) == [
-            ("secondary", "backup-1", False, "InternalServerError"),
-            ("rule", "rule-1", False, ""),
+            ("secondary", False, "InternalServerError"),
+            ("rule", False, ""),
         ]
 
-        upstreams.failing = {"primary": 503}
+        upstreams.failing = {"gpt-4o": 503}
         say(_told("chat", 2, primary_share=1.0))
         await until(lambda: proxy.is_on_course("chat", "probe"), saying="calls are probes")
-        assert (await proxy.call("chat"))[0] == "backup", "a probe that fails costs nobody an answer"
+        assert (await proxy.call("chat"))[0] == "gpt-4o-mini", "a probe that fails costs nobody an answer"
         while not (records := await reported(1))[0].probe:
             pass
         assert _seen([*records, *await reported(1)]) == [
-            ("primary", "primary-1", True, "ServiceUnavailableError"),
-            ("secondary", "backup-1", False, ""),
+            ("primary", True, "ServiceUnavailableError"),
+            ("secondary", False, ""),
         ]
+        assert records[0].deployment == "eu-1"
 
         upstreams.failing = {}
         say(_told("chat", 3, state="inactive", primary_share=1.0))
-        await until(lambda: proxy.answers("chat", "primary"))
+        await until(lambda: proxy.answers("chat", "gpt-4o"))
         text, headers = await proxy.call("chat")
-        assert (text, headers) == ("primary", {})
+        assert (text, headers) == ("gpt-4o", {})
 
         sick = {"scope": "pool@pool-a", "deployment": "pool-a"}
         say(_told("pool", 1, **sick, primary_share=0.0))
@@ -307,7 +301,7 @@ async def test_a_proxy_without_its_broker_serves_from_the_primary(
         _proxy(litellm_python, f"127.0.0.1:{_free_port()}", "", port, tmp_path) as proxy,
     ):
         async with asyncio.timeout(30):
-            assert [(await proxy.call("chat"))[0] for _ in range(20)] == ["primary"] * 20
+            assert [(await proxy.call("chat"))[0] for _ in range(20)] == ["gpt-4o"] * 20
 
 
 @pytest.mark.slow
@@ -331,12 +325,12 @@ async def test_a_fault_behind_a_proxy_is_found_by_a_worker_and_obeyed_by_the_pro
             calls = [asyncio.create_task(traffic()) for _ in range(4)]
             try:
                 await until(lambda: proxy.is_on_course("chat", ""), saying=worker.tail())
-                upstreams.failing = {"primary": 500}
+                upstreams.failing = {"gpt-4o": 500}
                 await until(lambda: proxy.is_on_course("chat", "fallback"), saying=worker.tail())
                 assert await proxy.answers("chat", "Please call us.")
                 upstreams.failing = {}
                 await until(lambda: proxy.is_on_course("chat", ""), within_s=90, saying=worker.tail())
-                assert await proxy.answers("chat", "primary")
+                assert await proxy.answers("chat", "gpt-4o")
             finally:
                 for task in calls:
                     task.cancel()

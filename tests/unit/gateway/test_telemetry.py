@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 from aiokafka.errors import KafkaConnectionError
 
+from detector.gateway import telemetry
 from detector.gateway.telemetry import TelemetrySender
 from topics.telemetry import TelemetryRecord, decode_telemetry
 
@@ -104,17 +106,27 @@ async def test_a_broker_that_goes_away_between_costs_what_it_did_not_take() -> N
     assert broker.numbers == [0, 2]
 
 
-async def test_what_waits_at_the_end_is_sent_where_a_broker_was_reached() -> None:
+async def test_what_waits_at_the_end_is_sent_first() -> None:
+    """Also where the broker had not been reached yet."""
     broker = Memory()
     sender = _sender(broker)
     await sender.start()
-    await _until(lambda: broker.starts > 0)
     for number in range(5):
         sender.report(_call(number))
     await sender.stop()
 
     assert broker.numbers == list(range(5))
     assert broker.stopped
+
+
+async def test_an_end_does_not_wait_for_a_broker_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "_END_S", 0.05)
+    broker = Memory()
+    broker.away = True
+    async with asyncio.timeout(10), _sender(broker) as sender:
+        sender.report(_call(0))
+
+    assert broker.numbers == []
 
 
 async def test_an_error_of_ours_does_not_end_it() -> None:
