@@ -5,6 +5,9 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from detector.contract import example_text
 from tests.harness.brokers import TestKafka
 from tests.integration.kit import read_all
 from topics.names import topics
@@ -13,24 +16,30 @@ from topics.telemetry import decode_telemetry
 PAGE = Path(__file__).parents[2] / "detector" / "gateway" / "README.md"
 
 
-async def test_a_call_is_decided_and_reported_by_the_code_that_is_shown(
-    kafka: TestKafka, topic_prefix: str
+async def test_a_call_is_answered_and_reported_by_the_code_that_is_shown(
+    kafka: TestKafka,
+    topic_prefix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Where nobody has said anything the primary answers, and the record of that is on the topic."""
+    monkeypatch.chdir(tmp_path)
+    Path("contract.yaml").write_text(example_text(), "utf-8")
     declared = topics(topic_prefix)
     kafka.create_topics({each.name: 1 for each in (declared.control, declared.acks, declared.telemetry)})
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     more = "topic_prefix=PREFIX"
     code = code.replace('"kafka:9092", "gateway-1"', f'BOOTSTRAP, "gateway-1", {more}')
     code = code.replace('"kafka:9092"', f"BOOTSTRAP, {more}")
-    body = f"async def main():\n{textwrap.indent(code, '    ')}    return decision, sender\n"
+    body = f"async def main():\n{textwrap.indent(code, '    ')}"
     names: dict[str, Any] = {"BOOTSTRAP": kafka.bootstrap, "PREFIX": topic_prefix}
     exec(compile(body, "README.md", "exec"), names)
 
-    decision, sender = await names["main"]()
+    await names["main"]()
 
     (message,) = await read_all(kafka.bootstrap, declared.telemetry.name)
     record = decode_telemetry(message.value)
-    assert decision.use_primary
-    assert sender.counts.sent == 1
+    assert capsys.readouterr().out == "{'text': '42', 'tokens': 1} primary\n"
     assert (record.route, record.served_by, record.probe) == ("chat", "primary", False)
+    assert (record.input_class, record.output_tokens) == ("high_risk", 1)

@@ -82,6 +82,7 @@ def test_a_group_made_for_the_route_comes_before_one_for_all() -> None:
     data = _steered(decision, {"rule", "chat/rule", "cache"})
 
     assert (data["model"], data["fallbacks"]) == ("chat/rule", ["cache"])
+    assert "num_retries" not in data
 
 
 @pytest.mark.parametrize("call_type", ["aembedding", "aimage_generation", "arerank"])

@@ -95,9 +95,9 @@ async def test_a_broker_that_goes_away_between_costs_what_it_did_not_take() -> N
         await _until(lambda: sender.counts.sent == 1)
         broker.away = True
         sender.report(_call(1))
+        sender.report(_call(2))
         await _until(lambda: sender.counts.failed == 1)
         broker.away = False
-        sender.report(_call(2))
         await _until(lambda: sender.counts.sent == 2)
         broker.refusing = True
         sender.report(_call(3))
