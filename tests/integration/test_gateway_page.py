@@ -25,7 +25,7 @@ async def test_a_call_is_answered_and_reported_by_the_code_that_is_shown(
 ) -> None:
     """Where nobody has said anything the primary answers, and the record of that is on the topic."""
     monkeypatch.chdir(tmp_path)
-    Path("contract.yaml").write_text(example_text(), "utf-8")
+    (tmp_path / "contract.yaml").write_text(example_text(), "utf-8")
     declared = topics(topic_prefix)
     kafka.create_topics({each.name: 1 for each in (declared.control, declared.acks, declared.telemetry)})
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
