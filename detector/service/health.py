@@ -20,7 +20,8 @@ _COMPLAIN_EVERY_S = 30.0
 _MADE_AGAIN = "gone; a restart of a worker makes it again"
 _HINTS = {
     "assignment": "the group has given no partition: are there more workers than partitions, or is Read on "
-    "the group, and Describe on its topics, not allowed?"
+    "the group, and Describe on its topics, not allowed?",
+    "broker": "`detector state` with the same settings says why no broker answers",
 }
 
 
@@ -102,6 +103,7 @@ class Complaints:
 def render_metrics(shell: Shell) -> bytes:
     """Bring gauges and tallies up to date and render all."""
     metrics, active = shell.metrics, shell.desk.active()
+    metrics.foresee(shell.contract.modes.values())
     for by_predicate in (metrics.armed, metrics.predicate_routes):
         by_predicate.clear()  # a reload may have dropped some
     for number, worker in shell.workers.items():

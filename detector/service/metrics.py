@@ -1,11 +1,14 @@
 """What the service counts. Labels are bounded: partitions, kinds, names from the contract; never routes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from detector.contract.model import Mode
+from detector.modes.decision import Kind
 from detector.service.logs import logger
 
 _WORK_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
@@ -224,6 +227,13 @@ class Metrics:
             "When the contract in force was read.",
             registry=registry,
         )
+
+    def foresee(self, modes: Iterable[Mode]) -> None:
+        """Have a series for all that may be decided: no rate tells of an event that a series begins with."""
+        for mode in modes:
+            disposition = "shadow" if mode.shadow else mode.severity
+            for kind in get_args(Kind):
+                self.decisions.labels(kind, mode.name, disposition)
 
     def forget(self, partition: int) -> None:
         """Drop the series of a partition that is no longer ours."""

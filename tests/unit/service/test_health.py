@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
-from detector.contract.model import Contract
+from detector.contract.model import Contract, Mode
 from detector.service.health import Complaints, readiness, render_metrics
 from detector.service.metrics import Metrics
 from detector.service.ownership import Phase
@@ -29,6 +29,13 @@ COUNTS = {
 FOUND = {"errors": Standing(routes={"armed": 4, "unusable": 2}, named={"unusable": ["a", "b"]})}
 
 
+MODES = {
+    "slow": Mode(name="slow", when="errors"),
+    "early": Mode(name="early", when="errors", severity="notice"),
+    "tried": Mode(name="tried", when="errors", shadow=True),
+}
+
+
 def worker(**armed: float) -> Any:
     return SimpleNamespace(
         cover=SimpleNamespace(
@@ -47,7 +54,7 @@ def shell(workers: dict[int, Any], *, generation: int = 1) -> Any:
         workers=workers,
         generation=generation,
         gone=(),
-        contract=SimpleNamespace(predicates=["errors", "silence"]),
+        contract=SimpleNamespace(predicates=["errors", "silence"], modes=dict(MODES)),
         topic_of={"telemetry": "t", "evaluations": "e"},
         seen=lambda name, number: (10, None),
         feed=SimpleNamespace(reached_s=time.monotonic()),
@@ -131,6 +138,16 @@ def test_a_predicate_that_is_gone_leaves_no_series() -> None:
     assert not [name for name in series(render_metrics(known)) if "errors" in name]
 
 
+def test_decisions_are_counted_from_nothing_on() -> None:
+    """No rate tells of an event that a series begins with."""
+    found = series(render_metrics(shell({3: worker()})))
+
+    counted = {key[1:] for key, count in found.items() if key[0] == "detector_decisions_total" and not count}
+    assert ("act", "activated", "slow") in counted
+    assert ("notice", "activated", "early") in counted
+    assert ("shadow", "deactivated", "tried") in counted
+
+
 def test_a_lease_that_has_run_out_is_not_ready() -> None:
     """Gateways have gone back to the primary then, though all is claimed and caught up."""
     assert readiness(shell({3: worker(), 4: worker()}))["missing"] == ["partition 4: heartbeat"]
@@ -203,8 +220,10 @@ def test_what_is_missing_is_said_every_half_minute_until_it_is_there() -> None:
         for second in range(0, 100, 5):
             complaints.look(["assignment"], float(second))
         complaints.look([], 100.0)
-        complaints.look(["broker"], 105.0)
+        for second in (105.0, 135.0):
+            complaints.look(["broker", "outbox control"], second)
 
-    assert [each["for_s"] for each in said] == [30, 60, 90]
+    assert [each["for_s"] for each in said] == [30, 60, 90, 30]
     assert {each["event"] for each in said} == {"not_ready"}
     assert "Read on the group" in said[0]["hint"]
+    assert "detector state" in said[-1]["hint"]
