@@ -10,6 +10,7 @@ than its telemetry. One task sends; `report` only puts a record into a queue.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ logger = logging.getLogger("detector.gateway")
 
 MOST_WAITING = 10_000
 _LINGER_MS = 5
+_TIMEOUT_MS = 10_000  # a partition without a leader keeps all behind it waiting for so long
+_TELL_EVERY_S = 60.0
 _BACKOFF_S = (0.1, 5.0)
 _END_S = 2.0
 _TURN = 100  # records sent before other tasks get their turn
@@ -95,7 +98,8 @@ class TelemetrySender:
         most_waiting: int = MOST_WAITING,
         producer: Callable[[], Producer] | None = None,
     ) -> None:
-        given = {"bootstrap_servers": bootstrap, "linger_ms": _LINGER_MS} | dict(client_options or {})
+        given = {"bootstrap_servers": bootstrap, "linger_ms": _LINGER_MS, "request_timeout_ms": _TIMEOUT_MS}
+        given |= client_options or {}
         self.counts = SenderCounts()
         self._options = known_to(AIOKafkaProducer, given)
         self._topic = topics(topic_prefix).telemetry.name
@@ -105,6 +109,7 @@ class TelemetrySender:
         self._some, self._none = asyncio.Event(), asyncio.Event()
         self._none.set()
         self._task: asyncio.Task[None] | None = None
+        self._told_at = -_TELL_EVERY_S
         self._producer: Producer | None = None
 
     @property
@@ -145,6 +150,9 @@ class TelemetrySender:
         if len(self._waiting) >= self._most_waiting:
             self._waiting.popleft()
             self.counts.dropped += 1
+            if (now := time.monotonic()) - self._told_at >= _TELL_EVERY_S:
+                self._told_at = now
+                logger.warning("telemetry is not taken: %d records dropped so far", self.counts.dropped)
         self._waiting.append(record)
         self._none.clear()
         self._some.set()
@@ -156,22 +164,25 @@ class TelemetrySender:
                 if self._producer is None:
                     producer = self._make() if self._make is not None else _Kafka(self._options)
                     await producer.start()
-                    self._producer, delay = producer, _BACKOFF_S[0]
+                    self._producer = producer
                 await self._some.wait()
                 self._some.clear()
                 while self._waiting:
                     for _ in range(min(_TURN, len(self._waiting))):
                         await self._send(self._producer, self._waiting.popleft())
+                        delay = _BACKOFF_S[0]
                     await asyncio.sleep(0)
                 self._none.set()
+                continue
             except (KafkaError, OSError, TimeoutError) as error:
                 logger.warning("telemetry is not taken, again in %.1f s: %r", delay, error)
             except Exception:
                 # A gateway must not lose its telemetry to a fault of ours.
                 logger.exception("sending telemetry failed, again in %.1f s", delay)
-            else:
-                continue
             self._some.set()
+            failed, self._producer = self._producer, None
+            if failed is not None:
+                await failed.stop()  # one that has failed for good would fail for ever
             await asyncio.sleep(delay)
             delay = min(2 * delay, _BACKOFF_S[1])
 

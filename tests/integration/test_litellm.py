@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -43,8 +44,15 @@ def _config(port: int) -> dict[str, Any]:
     for group in config["model_list"]:
         if "mock_response" not in group["litellm_params"]:
             group["litellm_params"] |= {"api_base": f"http://127.0.0.1:{port}/v1", "api_key": "none"}
-    config["litellm_settings"] |= {"telemetry": False, "num_retries": 0}
-    config["router_settings"] = {"disable_cooldowns": True, "model_group_alias": {"swarm": "pool"}}
+    config["litellm_settings"] |= {"telemetry": False}
+    # Two retries are what LiteLLM does unless told otherwise. Its cooldowns would make calls fail for seconds
+    # after each failure that a test is about.
+    config["router_settings"] = {
+        "num_retries": 2,
+        "retry_after": 0,
+        "disable_cooldowns": True,
+        "model_group_alias": {"swarm": "pool"},
+    }
     config["general_settings"] = {"master_key": "os.environ/LITELLM_MASTER_KEY"}
     return cast(dict[str, Any], config)
 
@@ -57,10 +65,12 @@ class Upstreams:
 
     def __init__(self) -> None:
         self.failing: dict[str, int] = {}
+        self.asked: Counter[str] = Counter()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         model = body["model"]
+        self.asked[model] += 1
         if status := self.failing.get(model):
             error = {"message": "forced", "type": "x", "code": status}
             return web.json_response({"error": error}, status=status)
@@ -263,7 +273,9 @@ async def test_a_proxy_obeys_and_reports(
         upstreams.failing = {"gpt-4o": 503}
         say(_told("chat", 2, primary_share=1.0))
         await until(lambda: proxy.is_on_course("chat", "probe"), saying="calls are probes")
+        upstreams.asked.clear()
         assert (await proxy.call("chat"))[0] == "gpt-4o-mini", "a probe that fails costs nobody an answer"
+        assert upstreams.asked["gpt-4o"] == 1, "nor is it tried again"
         while not (records := await reported(1))[0].probe:
             pass
         assert _seen([*records, *await reported(1)]) == [
@@ -272,8 +284,13 @@ async def test_a_proxy_obeys_and_reports(
         ]
         assert records[0].deployment == "eu-1"
 
+        upstreams.failing = {"gpt-4o-mini": 500}
+        say(_told("chat", 3, primary_share=0.0, fallbacks={"*": ["secondary"]}))
+        await until(
+            lambda: proxy.answers("chat", "gpt-4o"), saying="the primary answers where no fallback can"
+        )
         upstreams.failing = {}
-        say(_told("chat", 3, state="inactive", primary_share=1.0))
+        say(_told("chat", 4, state="inactive", primary_share=1.0))
         await until(lambda: proxy.answers("chat", "gpt-4o"))
         text, headers = await proxy.call("chat")
         assert (text, headers) == ("gpt-4o", {})
@@ -281,10 +298,22 @@ async def test_a_proxy_obeys_and_reports(
         sick = {"scope": "pool@pool-a", "deployment": "pool-a"}
         say(_told("pool", 1, **sick, primary_share=0.0))
         await until(lambda: _all_of(proxy, "pool", "pool-b", 10), saying="only the deployment that is well")
+        upstreams.failing = {"pool-a": 500}
+        upstreams.asked.clear()
         say(_told("pool", 2, **sick, primary_share=0.5))
-        await until(lambda: proxy.answers("pool", "pool-a"), saying="a probe goes to the one that it is for")
+        await until(lambda: _probed(proxy, upstreams), saying="probes go to the one that they are for")
+        assert await _all_of(proxy, "pool", "pool-b", 10), "and are answered by another if they fail"
+        while not (record := (await reported(1))[0]).error or record.route != "pool":
+            pass
+        assert (record.served_by, record.deployment, record.probe) == ("primary", "pool-a", True)
+        upstreams.failing = {}
         say(_told("swarm", 1, scope="swarm@pool-b", deployment="pool-b", primary_share=0.0))
         await until(lambda: _all_of(proxy, "swarm", "pool-a", 10), saying="an alias is a route of its own")
+
+
+async def _probed(proxy: Proxy, upstreams: Upstreams) -> bool:
+    await proxy.call("pool")
+    return upstreams.asked["pool-a"] > 3
 
 
 async def _all_of(proxy: Proxy, model: str, wanted: str, calls: int) -> bool:
@@ -302,6 +331,7 @@ async def test_a_proxy_without_its_broker_serves_from_the_primary(
     ):
         async with asyncio.timeout(30):
             assert [(await proxy.call("chat"))[0] for _ in range(20)] == ["gpt-4o"] * 20
+    assert "control topic not caught up with" in (tmp_path / "proxy.log").read_text()
 
 
 @pytest.mark.slow

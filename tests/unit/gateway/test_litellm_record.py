@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from detector.gateway.adapters.litellm.record import CACHE, record_of
-from detector.gateway.adapters.litellm.steering import course_of
+from detector.gateway.adapters.litellm.steering import course_of, note_in, steer
 from detector.gateway.decision import Decision
 from topics.codec import encode
 from topics.telemetry import TelemetryRecord, decode_telemetry
@@ -52,9 +52,12 @@ def _failure(code: str, kind: str = "InternalServerError", **changed: Any) -> di
     )
 
 
-def _note(**decided: Any) -> dict[str, Any]:
-    decision = Decision(**decided)
-    return course_of(decision, "chat", "high_risk", "acompletion", {"chat/rule", "backup"}).note()
+def _note(*, asked: dict[str, Any] | None = None, **decided: Any) -> dict[str, Any]:
+    data = {"model": "chat", **(asked or {})}
+    steer(data, course_of(Decision(**decided), "chat", "high_risk", "acompletion", {"chat/rule", "backup"}))
+    note = note_in(data)
+    assert note is not None
+    return note
 
 
 def _told(payload: dict[str, Any], note: dict[str, Any] | None = None) -> TelemetryRecord:
@@ -128,20 +131,52 @@ def test_an_answer_from_litellms_cache_is_not_the_primarys() -> None:
     assert (record.served_by, record.probe) == (CACHE, False)
 
 
-def test_a_probe_for_one_deployment_is_one_where_it_got_there() -> None:
-    """The router may have had to take another."""
-    note = _note(avoid=("sick",), probe=True, probe_deployment="sick")
+def test_a_call_to_a_deployment_to_keep_off_is_a_probe_whoever_sent_it_there() -> None:
+    """The router may have had to take another for the probe, or a sick one where no other was left."""
+    note = _note(avoid=("sick",), probe=True, probe_deployment="tried")
 
+    assert _told(_payload(model_id="tried"), note).probe
     assert _told(_payload(model_id="sick"), note).probe
     assert not _told(_payload(model_id="well"), note).probe
 
 
-def test_a_probe_that_was_sent_nowhere_tells_nothing() -> None:
-    """All deployments are in a cooldown of LiteLLM's; other calls that fail by that are failures."""
-    nowhere = _failure("429", "RouterRateLimitError", model_id=None)
+def test_a_primary_that_answered_after_all_was_a_probe() -> None:
+    """No fallback could, and the call went to the primary of an active scope in the end."""
+    record = _told(_payload(), _note(state="active", fallbacks=("rule",)))
 
-    assert record_of(nowhere, _note(state="active", fallbacks=("rule",), probe=True)) is None
+    assert (record.served_by, record.probe) == ("primary", True)
+
+
+@pytest.mark.parametrize("group", ["chat", "backup"])
+def test_what_was_sent_nowhere_while_there_are_fallbacks_tells_nothing(group: str) -> None:
+    """LiteLLM logs it late, under the group that the call went on to."""
+    nowhere = _failure("429", "RouterRateLimitError", model_id=None, model_group=group, cache_hit=True)
+
+    for probe in (True, False):
+        assert record_of(nowhere, _note(state="active", fallbacks=("rule", "backup"), probe=probe)) is None
     assert _told(nowhere, _note()).error == "RouterRateLimitError"
+
+
+@pytest.mark.parametrize("code", ["401", "403", "404", "408"])
+def test_a_caller_with_an_own_way_is_not_believed_about_the_primary(code: str) -> None:
+    """With a time limit of 10 ms, or a key of its own, anybody could have a route diverted."""
+    assert record_of(_failure(code), _note(asked={"timeout": 0.01})) is None
+    assert _told(_failure(code), _note()).error == "InternalServerError"
+    assert _told(_failure("500"), _note(asked={"timeout": 0.01})).error == "InternalServerError"
+
+
+def test_who_leaves_a_stream_half_way_does_not_make_answers_short() -> None:
+    left = {"error_code": "499", "error_class": "ClientDisconnected"}
+
+    record = _told(_payload(stream=True, error_information=left))
+
+    assert (record.error, record.latency_s, record.output_tokens, record.finish_reason) == (
+        "",
+        None,
+        None,
+        "",
+    )
+    assert (record.ttft_s, record.input_tokens) == (pytest.approx(0.1), 11)
 
 
 def test_what_nobody_was_asked_about_is_reported_under_its_group() -> None:

@@ -45,6 +45,7 @@ def test_a_call_goes_to_its_primary_or_to_a_group_that_exists(decision: Decision
         known = [name for name in decision.fallbacks if {name, f"chat/{name}"} & (groups - {"chat"})]
         assert (data["model"] == "chat") == (not known)
         assert [note_in(data)["names"].get(group, "") for group in chain if group != "chat"] == known
+        assert chain[-1] == "chat", "an impaired answer is better than none"
 
 
 @given(decision=_DECISIONS, groups=_GROUPS)
@@ -57,15 +58,17 @@ def test_a_call_to_the_primary_of_an_active_scope_is_a_probe(decision: Decision,
 
 @given(decision=_DECISIONS, groups=_GROUPS, ids=_IDS)
 def test_some_deployment_is_always_left(decision: Decision, groups: set[str], ids: list[str]) -> None:
-    """One to avoid is left out while there is another, and is the only one for a probe of it."""
-    left = allowed(note_in(_steered(decision, groups)), ids)
+    """One to avoid is left out while there is another; a probe of one goes there once, retries elsewhere."""
+    note = note_in(_steered(decision, groups))
+    first, second = allowed(note, ids), allowed(note, ids)
 
-    assert left
-    assert left <= set(ids)
-    if decision.probe_deployment in ids:
-        assert left == {decision.probe_deployment}
-    elif set(ids) - set(decision.avoid):
-        assert not left & set(decision.avoid)
+    assert first
+    assert second
+    assert first | second <= set(ids)
+    tried = decision.probe_deployment
+    off = {*decision.avoid, tried}
+    assert first == ({tried} if tried in ids else (set(ids) - off or set(ids)))
+    assert second == (set(ids) - off or set(ids))
 
 
 @given(decision=_DECISIONS, groups=_GROUPS)
@@ -81,7 +84,7 @@ def test_a_group_made_for_the_route_comes_before_one_for_all() -> None:
 
     data = _steered(decision, {"rule", "chat/rule", "cache"})
 
-    assert (data["model"], data["fallbacks"]) == ("chat/rule", ["cache"])
+    assert (data["model"], data["fallbacks"]) == ("chat/rule", ["cache", "chat"])
     assert "num_retries" not in data
 
 
@@ -95,18 +98,34 @@ def test_other_calls_than_for_text_go_only_to_groups_made_for_their_route(call_t
 
 
 def test_a_probe_is_tried_once_and_then_answered_by_a_fallback() -> None:
-    data = _steered(Decision(state="active", fallbacks=("rule",), probe=True), {"rule"})
+    data = _steered(Decision(state="active", fallbacks=("rule",), probe=True), {"rule"}, num_retries=3)
 
     assert (data["model"], data["fallbacks"], data["num_retries"]) == ("chat", ["rule"], 0)
 
 
-def test_what_the_caller_asked_for_stands() -> None:
-    """Fallbacks and retries of the request's own are not replaced."""
+def test_fallbacks_that_the_caller_names_stand() -> None:
     decision = Decision(state="active", fallbacks=("rule", "cache"), probe=True)
 
     data = _steered(decision, {"rule", "cache"}, fallbacks=["mine"], num_retries=3)
 
-    assert (data["fallbacks"], data["num_retries"]) == (["mine"], 3)
+    assert (data["model"], data["fallbacks"], data["num_retries"]) == ("chat", ["mine"], 3)
+
+
+@pytest.mark.parametrize("asked", [{"fallbacks": []}, {"disable_fallbacks": True}])
+def test_who_wants_no_fallbacks_is_not_probed_with(asked: dict[str, Any]) -> None:
+    """Nobody would answer if it fails; the caller of a steered call has one group, as asked."""
+    decision = Decision(state="active", fallbacks=("rule", "cache"), probe=True)
+
+    data = _steered(decision, {"rule", "cache"}, **asked)
+
+    assert data["model"] == "rule"
+    assert not note_in(data)["probe"]
+
+
+@pytest.mark.parametrize("field", ["timeout", "extra_headers", "previous_response_id"])
+def test_who_has_an_own_way_is_marked(field: str) -> None:
+    assert note_in(_steered(Decision(), set(), **{field: "x"}))["own_way"]
+    assert not note_in(_steered(Decision(), set()))["own_way"]
 
 
 def test_healthy_calls_are_left_as_they_are() -> None:

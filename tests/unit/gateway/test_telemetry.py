@@ -23,6 +23,7 @@ class Memory:
         self.taken: list[tuple[str, bytes, bytes]] = []
         self.away = self.refusing = self.stopped = False
         self.starts = 0
+        self.dead = False
 
     async def start(self) -> None:
         self.starts += 1
@@ -42,16 +43,22 @@ class Memory:
         self.stopped = True
 
     def _see(self) -> None:
-        if self.away:
+        self.dead = self.dead or self.away
+        if self.dead:
             raise KafkaConnectionError("away")
 
     @property
     def numbers(self) -> list[int]:
         return [int(decode_telemetry(value).request_id) for _, value, _ in self.taken]
 
+    def another(self) -> "Memory":
+        """A producer anew: one that has failed is not used again."""
+        self.dead = False
+        return self
+
 
 def _sender(broker: Memory, **options: Any) -> TelemetrySender:
-    return TelemetrySender("", topic_prefix="p.", producer=lambda: broker, **options)
+    return TelemetrySender("", topic_prefix="p.", producer=broker.another, **options)
 
 
 async def _until(true: Callable[[], bool]) -> None:
@@ -106,6 +113,22 @@ async def test_a_broker_that_goes_away_between_costs_what_it_did_not_take() -> N
     assert broker.numbers == [0, 2]
 
 
+async def test_one_failure_a_day_is_no_reason_to_wait_longer_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever was sent in between, the next pause is the shortest again."""
+    monkeypatch.setattr(telemetry, "_BACKOFF_S", (0.001, 1e6))
+    broker = Memory()
+    async with _sender(broker) as sender:
+        await _until(lambda: broker.starts > 0)
+        for failure in range(1, 40):
+            broker.dead = True
+            sender.report(_call(0))
+            await _until(lambda failure=failure: sender.counts.failed == failure)
+            sender.report(_call(1))
+            await _until(lambda failure=failure: sender.counts.sent == failure)
+
+
 async def test_what_waits_at_the_end_is_sent_first() -> None:
     """Also where the broker had not been reached yet."""
     broker = Memory()
@@ -129,8 +152,7 @@ async def test_an_end_does_not_wait_for_a_broker_that_is_away(monkeypatch: pytes
     assert broker.numbers == []
 
 
-async def test_an_error_of_ours_does_not_end_it() -> None:
-    """A record that cannot be encoded is lost, its neighbours are not."""
+async def test_a_record_that_cannot_be_written_is_lost_and_its_neighbours_are_not() -> None:
     broker = Memory()
     async with _sender(broker) as sender:
         sender.report(TelemetryRecord(event_time=1e9, route="\ud800"))

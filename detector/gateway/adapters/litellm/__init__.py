@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import os
 
-    from detector.gateway.adapters.litellm.handler import from_environment
+    from detector.gateway.adapters.litellm.hooks import from_environment
 
     globals()[name] = made = from_environment(os.environ)
     return made

@@ -13,6 +13,10 @@ CACHE = "litellm_cache"  # who served a call that LiteLLM answered from its own 
 
 # Malformed, too long, gone before the answer came: the caller's own fault tells nothing of the primary.
 CALLERS_FAULT = frozenset({"400", "413", "422", "499"})
+# Of a caller with a key, a time limit or an earlier answer of its own.
+_OWN_WAY = CALLERS_FAULT | {"401", "403", "404", "408"}
+_LEFT = "499"
+_NOWHERE = "RouterRateLimitError"  # LiteLLM has all deployments of the group in a cooldown of its own
 
 
 def record_of(payload: Mapping[str, Any], note: Mapping[str, Any] | None) -> TelemetryRecord | None:
@@ -23,20 +27,19 @@ def record_of(payload: Mapping[str, Any], note: Mapping[str, Any] | None) -> Tel
         note: what was decided about the call; None where nobody was asked.
 
     Returns:
-        The record; None for a call that tells nothing: without a model group, its caller's own fault, or a
-        probe that LiteLLM sent nowhere as it had all deployments in a cooldown of its own.
+        The record; None for a call that tells nothing: without a model group, its caller's own fault, or sent
+        nowhere while there were fallbacks to answer it.
     """
     group, ended = payload.get("model_group"), payload.get("endTime")
     failed = payload.get("status") == "failure"
-    if not group or not ended or (failed and _callers_fault(payload)):
+    if not group or not ended or (failed and _tells_nothing(payload, note)):
         return None
     route = note["route"] if note is not None else group
     served_by = _served_by(payload, note, route, group)
-    probe = served_by == PRIMARY and _is_probe(payload, note)
-    if probe and failed and not payload.get("model_id"):
-        return None
     began = payload.get("startTime") or ended
     first = payload.get("completionStartTime") if payload.get("stream") and not failed else None
+    # Who leaves a stream half way is logged as answered: with the tokens and the time until then.
+    cut = failed or _code(payload) == _LEFT
     return TelemetryRecord(
         event_time=float(ended),
         route=_label(route),
@@ -45,28 +48,41 @@ def record_of(payload: Mapping[str, Any], note: Mapping[str, Any] | None) -> Tel
         model=_label(payload.get("model")),
         provider=_label(payload.get("custom_llm_provider")),
         tenant=_tenant(payload.get("metadata")),
-        finish_reason="" if failed else _finish_reason(payload.get("response")),
+        finish_reason="" if cut else _finish_reason(payload.get("response")),
         input_class=_label(note["input_class"]) if note is not None else "default",
         served_by=_label(served_by),
-        probe=probe,
+        probe=served_by == PRIMARY and _is_probe(payload, note),
         # Not its `response_time`: of a stream that is the time to the first token.
-        latency_s=max(0.0, ended - began),
+        latency_s=max(0.0, ended - began) if failed or not cut else None,
         ttft_s=max(0.0, first - began) if first else None,
         # A call that failed has counts of 0, which were not measured.
         input_tokens=None if failed else _count(payload.get("prompt_tokens")),
-        output_tokens=None if failed else _count(payload.get("completion_tokens")),
+        output_tokens=None if cut else _count(payload.get("completion_tokens")),
         error=_error(payload) if failed else "",
     )
 
 
+def _tells_nothing(payload: Mapping[str, Any], note: Mapping[str, Any] | None) -> bool:
+    if note is None:
+        return _code(payload) in CALLERS_FAULT
+    if _code(payload) in (_OWN_WAY if note["own_way"] else CALLERS_FAULT):
+        return True
+    # By the time that it is logged the call may have gone on to a fallback, which would seem to have failed.
+    nowhere = _information(payload).get("error_class") == _NOWHERE
+    return nowhere and (note["probe"] or bool(note["names"]))
+
+
 def _is_probe(payload: Mapping[str, Any], note: Mapping[str, Any] | None) -> bool:
-    if note is None or not note["probe"]:
+    """Whether the primary, or the deployment, was one to keep off."""
+    if note is None:
         return False
-    return not note["probe_deployment"] or note["probe_deployment"] == payload.get("model_id")
+    return bool(note["active"]) or payload.get("model_id") in {note["probe_deployment"], *note["avoid"]} - {
+        ""
+    }
 
 
 def _served_by(payload: Mapping[str, Any], note: Mapping[str, Any] | None, route: str, group: str) -> str:
-    if payload.get("cache_hit"):
+    if payload.get("cache_hit") and payload.get("status") != "failure":
         return CACHE
     if group == route:
         return PRIMARY
@@ -74,8 +90,8 @@ def _served_by(payload: Mapping[str, Any], note: Mapping[str, Any] | None, route
     return str(names.get(group, group))  # a group that LiteLLM's own fallbacks chose has only its own name
 
 
-def _callers_fault(payload: Mapping[str, Any]) -> bool:
-    return str(_information(payload).get("error_code") or "") in CALLERS_FAULT
+def _code(payload: Mapping[str, Any]) -> str:
+    return str(_information(payload).get("error_code") or "")
 
 
 def _error(payload: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ Pure. What was decided travels in the call's own metadata, as plain JSON, to the
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from detector.gateway.decision import Decision
@@ -20,6 +20,17 @@ TEXT = frozenset(
     "completion acompletion text_completion atext_completion anthropic_messages aanthropic_messages "
     "responses aresponses".split()
 )
+# All that is decided about. Whatever else has a `model` is a provider's own body passed through, a batch, or
+# about a call that was made before.
+DECIDED = TEXT | frozenset(
+    "embedding aembedding rerank arerank moderation amoderation image_generation aimage_generation "
+    "transcription atranscription speech aspeech".split()
+)
+# With these a caller has its own way with a provider, and what comes of that tells nothing of the primary.
+_OWN_WAY = frozenset(
+    "timeout request_timeout stream_timeout extra_headers extra_query extra_body previous_response_id "
+    "api_key api_base base_url".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +40,9 @@ class Course:
     Attributes:
         route: the model group asked for.
         input_class: of the caller's input.
-        probe: the call goes to the primary although its scope is active.
+        active: the route's own scope is.
+        primary: the call goes there.
+        probe: it does although the scope is active, or to a deployment that is to be kept off.
         probe_deployment: the deployment that the probe is for, else empty.
         avoid: deployments to keep off.
         groups: model groups to go to instead of the route's own, best first; where the call goes to the
@@ -40,6 +53,8 @@ class Course:
 
     route: str
     input_class: str = "default"
+    active: bool = False
+    primary: bool = True
     probe: bool = False
     probe_deployment: str = ""
     avoid: tuple[str, ...] = ()
@@ -48,13 +63,13 @@ class Course:
     scope: str = ""
     mode: str = ""
     event_id: str = ""
-    primary: bool = True
 
     def note(self) -> dict[str, Any]:
         """As JSON, for the metadata of the call."""
         return {
             "route": self.route,
             "input_class": self.input_class,
+            "active": self.active,
             "probe": self.probe,
             "probe_deployment": self.probe_deployment,
             "avoid": list(self.avoid),
@@ -84,6 +99,8 @@ def course_of(
     return Course(
         route=route,
         input_class=input_class,
+        active=active,
+        primary=primary,
         probe=decision.probe or (active and primary),
         probe_deployment=decision.probe_deployment,
         avoid=decision.avoid,
@@ -92,7 +109,6 @@ def course_of(
         scope=decision.scope,
         mode=decision.mode,
         event_id=decision.event_id,
-        primary=primary,
     )
 
 
@@ -109,15 +125,19 @@ def _groups(
 
 def steer(data: dict[str, Any], course: Course) -> None:
     """Send a call on its course, in place."""
-    metadata_of(data)[NOTE] = course.note()
-    groups = course.groups
+    unaided = bool(data.get("disable_fallbacks")) or data.get("fallbacks") == []
+    if unaided and course.primary and course.groups:
+        course = replace(course, primary=False, probe=False)  # nobody else would answer if the probe fails
+    note = course.note() | {"own_way": not _OWN_WAY.isdisjoint(data)}
+    metadata_of(data)[NOTE] = note
+    chain = list(course.groups)
     if not course.primary:
-        data["model"], groups = groups[0], groups[1:]
-    # The next ones where that one fails, a probe as well: it must cost nobody an answer, nor be tried again.
-    if groups and "fallbacks" not in data:
-        data["fallbacks"] = list(groups)
-        if course.probe:
-            data.setdefault("num_retries", 0)
+        data["model"] = chain.pop(0)
+        chain.append(course.route)  # an impaired answer is better than none
+    if chain and "fallbacks" not in data:
+        data["fallbacks"] = chain
+        if course.primary:
+            data["num_retries"] = 0  # a probe is tried once
 
 
 def metadata_of(data: dict[str, Any]) -> dict[str, Any]:
@@ -137,18 +157,21 @@ def forget(data: Mapping[str, Any]) -> None:
             metadata.pop(NOTE, None)
 
 
-def note_in(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def note_in(data: Mapping[str, Any]) -> dict[str, Any] | None:
     """What `steer` left in the metadata of a call; None where it was not asked."""
     for name in _METADATA:
         metadata = data.get(name)
         note = metadata.get(NOTE) if isinstance(metadata, Mapping) else None
-        if isinstance(note, Mapping):
+        if isinstance(note, dict):
             return note
     return None
 
 
-def allowed(note: Mapping[str, Any] | None, ids: Sequence[str]) -> set[str]:
-    """Which of these deployments a call may go to: never none.
+def allowed(note: dict[str, Any] | None, ids: Sequence[str]) -> set[str]:
+    """Which of these deployments an attempt at a call may go to: never none.
+
+    The first attempt at a probe goes to the deployment that it is for, and the note keeps that it was made:
+    another one is made where all is well, as a probe must cost nobody an answer.
 
     Args:
         note: of the call.
@@ -157,6 +180,8 @@ def allowed(note: Mapping[str, Any] | None, ids: Sequence[str]) -> set[str]:
     every = set(ids)
     if note is None:
         return every
-    if note["probe_deployment"] in every:
-        return {note["probe_deployment"]}
-    return every.difference(note["avoid"]) or every
+    tried = note["probe_deployment"]
+    if tried in every and not note.get("probed"):
+        note["probed"] = True
+        return {tried}
+    return every - {*note["avoid"], tried} or every

@@ -15,14 +15,16 @@ from typing import Any
 from litellm.integrations.custom_logger import CustomLogger
 
 from detector.gateway.adapters.litellm.record import record_of
-from detector.gateway.adapters.litellm.steering import allowed, course_of, forget, note_in, steer
+from detector.gateway.adapters.litellm.steering import DECIDED, allowed, course_of, forget, note_in, steer
 from detector.gateway.client import GatewayClient
 from detector.gateway.options import security_of
 from detector.gateway.telemetry import TelemetrySender
+from topics.types import LONGEST_NAME
 
 logger = logging.getLogger("detector.gateway")
 
 _CLASS = "input_class"
+_REFUSED = "litellm_no_upstream_llm_call"  # by LiteLLM itself: a key over its limits, a guardrail
 
 
 class DetectorHandler(CustomLogger):  # type: ignore[misc]  # LiteLLM is not installed where types are checked
@@ -31,14 +33,14 @@ class DetectorHandler(CustomLogger):  # type: ignore[misc]  # LiteLLM is not ins
     Args:
         client: makes the client that follows the control topic, one for each event loop.
         sender: makes what sends telemetry, likewise.
-        groups: names of the model groups that the proxy has now.
+        groups: the model groups that the proxy has now.
     """
 
     def __init__(
         self,
         client: Callable[[], GatewayClient],
         sender: Callable[[], TelemetrySender],
-        groups: Callable[[], Container[str]],
+        groups: Container[str],
     ) -> None:
         super().__init__()
         self._make_client, self._make_sender, self._groups = client, sender, groups
@@ -48,10 +50,12 @@ class DetectorHandler(CustomLogger):  # type: ignore[misc]  # LiteLLM is not ins
         self._sender: TelemetrySender | None = None
         self._missing: set[str] = set()
         try:
-            # The proxy reads its configuration inside its loop: followed from there on, the first call obeys.
-            self._begin(asyncio.get_running_loop())
+            loop = asyncio.get_running_loop()
         except RuntimeError:
             logger.info("no event loop yet: the control topic is followed from the first call on")
+        else:
+            # The proxy reads its configuration inside its loop: followed from there on, the first call obeys.
+            self._begin(loop)
 
     async def async_pre_call_hook(
         self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
@@ -59,9 +63,9 @@ class DetectorHandler(CustomLogger):  # type: ignore[misc]  # LiteLLM is not ins
         """Send the call where the detector says."""
         try:
             forget(data)
-            client = await self._caught_up()
-            if client is not None and isinstance(route := data.get("model"), str) and route:
-                self._steer(client, data, route, _class_of(data, user_api_key_dict), call_type)
+            client, route = await self._caught_up(), data.get("model")
+            if client is not None and call_type in DECIDED and self._is_route(route):
+                self._steer(client, data, str(route), _class_of(data, user_api_key_dict), call_type)
         except Exception:
             logger.exception("no decision about a call: it goes to the primary")
         return data
@@ -103,8 +107,9 @@ class DetectorHandler(CustomLogger):  # type: ignore[misc]  # LiteLLM is not ins
     async def async_log_failure_event(
         self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        """Report an attempt that failed."""
-        self._report(kwargs)
+        """Report a call of which an attempt failed; of several LiteLLM logs the first."""
+        if not kwargs.get(_REFUSED):
+            self._report(kwargs)
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop, self._client, self._sender = loop, self._make_client(), self._make_sender()
@@ -128,11 +133,19 @@ class DetectorHandler(CustomLogger):  # type: ignore[misc]  # LiteLLM is not ins
             self._starting = None
         return self._client
 
+    def _is_route(self, model: Any) -> bool:
+        """Whether it is one group's name: LiteLLM takes a list with commas, too."""
+        return (
+            isinstance(model, str)
+            and 0 < len(model) <= LONGEST_NAME
+            and ("," not in model or model in self._groups)
+        )
+
     def _steer(
         self, client: GatewayClient, data: dict[str, Any], route: str, input_class: str, call_type: str
     ) -> None:
         decision = client.decide(route, input_class)
-        course = course_of(decision, route, input_class, call_type, self._groups())
+        course = course_of(decision, route, input_class, call_type, self._groups)
         steer(data, course)
         for name in set(decision.fallbacks) - set(course.names.values()) - self._missing:
             self._missing.add(name)
@@ -153,21 +166,23 @@ class DetectorHandler(CustomLogger):  # type: ignore[misc]  # LiteLLM is not ins
 
 
 def _class_of(data: dict[str, Any], key: Any) -> str:
-    """The input class that the request names in its metadata, else the key's own or its team's."""
-    known = (data.get("metadata"), getattr(key, "metadata", None), getattr(key, "team_metadata", None))
+    """The input class that the key has, else its team, else the one that the request's metadata name."""
+    known = (getattr(key, "metadata", None), getattr(key, "team_metadata", None), data.get("metadata"))
     for metadata in known:
         named = metadata.get(_CLASS) if isinstance(metadata, Mapping) else None
         if isinstance(named, str) and named:
-            return named
+            return named[:LONGEST_NAME]
     return "default"
 
 
-def _groups_of_the_proxy() -> Container[str]:
-    from litellm.proxy import proxy_server  # is being imported while it reads the configuration
+class _OfTheProxy:
+    """The model groups of the proxy that this process is."""
 
-    router = proxy_server.llm_router
-    names: Container[str] = router.model_names if router is not None else ()
-    return names
+    def __contains__(self, name: object) -> bool:
+        from litellm.proxy import proxy_server  # is being imported while it reads the configuration
+
+        router = proxy_server.llm_router
+        return router is not None and bool(router.is_recognized_model(name))
 
 
 def from_environment(environ: Mapping[str, str]) -> DetectorHandler:
@@ -180,10 +195,11 @@ def from_environment(environ: Mapping[str, str]) -> DetectorHandler:
     if not bootstrap:
         raise ValueError("DETECTOR_BOOTSTRAP: expected Kafka's host:port, got nothing")
     prefix, options = environ.get("DETECTOR_TOPIC_PREFIX", ""), security_of(environ)
-    # One proxy may be several processes, each of which acknowledges and counts its probes by itself.
-    name = f"{environ.get('DETECTOR_GATEWAY_ID') or socket.gethostname()}/{os.getpid()}"
+    # One proxy may be several processes on several hosts: each acknowledges and counts its probes by itself.
+    given, process = environ.get("DETECTOR_GATEWAY_ID", ""), f"{socket.gethostname()}/{os.getpid()}"
+    name = f"{given}/{process}".strip("/")[-LONGEST_NAME:]
     return DetectorHandler(
         lambda: GatewayClient(bootstrap, name, topic_prefix=prefix, client_options=options),
         lambda: TelemetrySender(bootstrap, topic_prefix=prefix, client_options=options),
-        _groups_of_the_proxy,
+        _OfTheProxy(),
     )
