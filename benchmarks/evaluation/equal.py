@@ -1,7 +1,7 @@
 """Methods at one run length: how long a change takes to be found where false alarms are equally rare.
 
     python -m benchmarks.evaluation.equal                        # one false alarm in 100,000 records
-    python -m benchmarks.evaluation.equal --run-length 1000000   # hours for River's detectors
+    python -m benchmarks.evaluation.equal --run-length 1000000   # 45 minutes, as long as the first
 
 Each method's own knob is turned until healthy streams give one false alarm in so many records, within a tenth
 where the knob allows it; other healthy streams then say what came of it, and fresh ones with a change in them
