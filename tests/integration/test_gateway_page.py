@@ -3,7 +3,7 @@
 import re
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +14,19 @@ from topics.names import topics
 from topics.telemetry import decode_telemetry
 
 PAGE = Path(__file__).parents[2] / "detector" / "gateway" / "README.md"
+
+
+async def _run(what: str, kafka: TestKafka, topic_prefix: str) -> dict[str, Any]:
+    """Run the code of the page that has this in it; returns its names at the end."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (code,) = (block for block in blocks if what in block)
+    more = "topic_prefix=PREFIX"
+    code = code.replace('"kafka:9092", "gateway-1"', f'BOOTSTRAP, "gateway-1", {more}')
+    code = code.replace('"kafka:9092"', f"BOOTSTRAP, {more}")
+    body = f"async def main():\n{textwrap.indent(code, '    ')}    return locals()\n"
+    names: dict[str, Any] = {"BOOTSTRAP": kafka.bootstrap, "PREFIX": topic_prefix}
+    exec(compile(body, "README.md", "exec"), names)
+    return cast(dict[str, Any], await names["main"]())
 
 
 async def test_a_call_is_answered_and_reported_by_the_code_that_is_shown(
@@ -28,18 +41,21 @@ async def test_a_call_is_answered_and_reported_by_the_code_that_is_shown(
     (tmp_path / "contract.yaml").write_text(example_text(), "utf-8")
     declared = topics(topic_prefix)
     kafka.create_topics({each.name: 1 for each in (declared.control, declared.acks, declared.telemetry)})
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    more = "topic_prefix=PREFIX"
-    code = code.replace('"kafka:9092", "gateway-1"', f'BOOTSTRAP, "gateway-1", {more}')
-    code = code.replace('"kafka:9092"', f"BOOTSTRAP, {more}")
-    body = f"async def main():\n{textwrap.indent(code, '    ')}"
-    names: dict[str, Any] = {"BOOTSTRAP": kafka.bootstrap, "PREFIX": topic_prefix}
-    exec(compile(body, "README.md", "exec"), names)
 
-    await names["main"]()
+    await _run("Shim(", kafka, topic_prefix)
 
     (message,) = await read_all(kafka.bootstrap, declared.telemetry.name)
     record = decode_telemetry(message.value)
     assert capsys.readouterr().out == "{'text': '42', 'tokens': 1} primary\n"
     assert (record.route, record.served_by, record.probe) == ("chat", "primary", False)
     assert (record.input_class, record.output_tokens) == ("high_risk", 1)
+
+
+async def test_a_flag_is_asked_by_the_code_that_is_shown(kafka: TestKafka, topic_prefix: str) -> None:
+    declared = topics(topic_prefix)
+    kafka.create_topics({each.name: 1 for each in (declared.control, declared.acks)})
+
+    names = await _run("DetectorProvider(", kafka, topic_prefix)
+
+    assert names["who"] == "primary"
+    names["api"].clear_providers()
