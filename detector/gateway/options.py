@@ -6,6 +6,7 @@ from typing import Any
 
 from aiokafka.helpers import create_ssl_context
 
+_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 
@@ -19,7 +20,8 @@ def security_of(environ: Mapping[str, str]) -> dict[str, Any]:
     """Security for aiokafka's clients from `DETECTOR_SECURITY_PROTOCOL`, `_SASL_*` and `_SSL_*FILE`.
 
     Raises:
-        ValueError: a protocol that Kafka has not, SASL without a user, or a file that cannot be read.
+        ValueError: a protocol or a mechanism that is not known, SASL without a user, or a file that cannot be
+            read.
     """
     protocol = environ.get("DETECTOR_SECURITY_PROTOCOL") or "PLAINTEXT"
     if protocol not in _PROTOCOLS:
@@ -40,8 +42,13 @@ def security_of(environ: Mapping[str, str]) -> dict[str, Any]:
         user = environ.get("DETECTOR_SASL_USERNAME")
         if not user:
             raise ValueError(f"DETECTOR_SASL_USERNAME: needed for {protocol}")
+        mechanism = environ.get("DETECTOR_SASL_MECHANISM") or "PLAIN"
+        if mechanism not in _MECHANISMS:
+            raise ValueError(
+                f"DETECTOR_SASL_MECHANISM: expected one of {', '.join(_MECHANISMS)}, got {mechanism!r}"
+            )
         options |= {
-            "sasl_mechanism": environ.get("DETECTOR_SASL_MECHANISM") or "PLAIN",
+            "sasl_mechanism": mechanism,
             "sasl_plain_username": user,
             "sasl_plain_password": environ.get("DETECTOR_SASL_PASSWORD", ""),
         }

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from detector.gateway.closing import close_producer
 from detector.gateway.options import known_to
@@ -121,16 +121,18 @@ class TelemetrySender:
         """Begin to send; returns at once, whether a broker answers or not."""
         if self._task is not None:
             raise RuntimeError("this sender is started already")
+        if self._waiting:
+            self._some.set()  # what was left when it was stopped
         self._task = asyncio.create_task(self._send_for_ever(), name="detector-gateway-telemetry")
 
     async def stop(self) -> None:
-        """End within seconds: what waits has two of them to be taken, and is lost then."""
+        """End within seconds: what waits has two of them to be taken; a next `start` sends what is left."""
         if self._task is None:
             return
         try:
             await asyncio.wait_for(self._none.wait(), _END_S)
         except TimeoutError:
-            logger.warning("%d records of telemetry lost: no broker took them", len(self._waiting))
+            logger.warning("%d records of telemetry were not taken by a broker", len(self._waiting))
         finally:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -150,15 +152,13 @@ class TelemetrySender:
         if len(self._waiting) >= self._most_waiting:
             self._waiting.popleft()
             self.counts.dropped += 1
-            if (now := time.monotonic()) - self._told_at >= _TELL_EVERY_S:
-                self._told_at = now
-                logger.warning("telemetry is not taken: %d records dropped so far", self.counts.dropped)
+            self._say(f"brokers do not take it, {self.counts.dropped} records dropped so far")
         self._waiting.append(record)
         self._none.clear()
         self._some.set()
 
     async def _send_for_ever(self) -> None:
-        delay = _BACKOFF_S[0]
+        delay, task = _BACKOFF_S[0], asyncio.current_task()
         while True:
             try:
                 if self._producer is None:
@@ -176,6 +176,12 @@ class TelemetrySender:
                 continue
             except (KafkaError, OSError, TimeoutError) as error:
                 logger.warning("telemetry is not taken, again in %.1f s: %r", delay, error)
+            except asyncio.CancelledError:
+                if task is not None and task.cancelling():
+                    raise
+                logger.warning(
+                    "telemetry is not taken, again in %.1f s: the client has cancelled itself", delay
+                )
             except Exception:
                 # A gateway must not lose its telemetry to a fault of ours.
                 logger.exception("sending telemetry failed, again in %.1f s", delay)
@@ -195,13 +201,25 @@ class TelemetrySender:
             return
         try:
             taken = await producer.send(self._topic, value, key)
+        except MessageSizeTooLargeError as error:
+            self.counts.failed += 1
+            self._say(repr(error))
+            return
         except BaseException:
             self.counts.failed += 1
             raise
         asyncio.ensure_future(taken).add_done_callback(self._count)
 
     def _count(self, taken: asyncio.Future[Any]) -> None:
-        if taken.cancelled() or taken.exception() is not None:
-            self.counts.failed += 1
-        else:
+        error = None if taken.cancelled() else taken.exception()
+        if error is None and not taken.cancelled():
             self.counts.sent += 1
+            return
+        self.counts.failed += 1
+        self._say(f"{self.counts.failed} records refused so far, the last one by {error!r}")
+
+    def _say(self, what: str) -> None:
+        """In the log, once a minute."""
+        if (now := time.monotonic()) - self._told_at >= _TELL_EVERY_S:
+            self._told_at = now
+            logger.warning("telemetry is lost: %s", what)

@@ -22,7 +22,7 @@ async def _run(what: str, kafka: TestKafka, topic_prefix: str) -> dict[str, Any]
     (code,) = (block for block in blocks if what in block)
     more = "topic_prefix=PREFIX"
     code = code.replace('"kafka:9092", "gateway-1"', f'BOOTSTRAP, "gateway-1", {more}')
-    code = code.replace('"kafka:9092"', f"BOOTSTRAP, {more}")
+    code = code.replace('"kafka:9092")', f"BOOTSTRAP, {more})")
     body = f"async def main():\n{textwrap.indent(code, '    ')}    return locals()\n"
     names: dict[str, Any] = {"BOOTSTRAP": kafka.bootstrap, "PREFIX": topic_prefix}
     exec(compile(body, "README.md", "exec"), names)

@@ -298,7 +298,7 @@ async def test_a_proxy_obeys_and_reports(
         sick = {"scope": "pool@pool-a", "deployment": "pool-a"}
         say(_told("pool", 1, **sick, primary_share=0.0))
         await until(lambda: _all_of(proxy, "pool", "pool-b", 10), saying="only the deployment that is well")
-        upstreams.failing = {"pool-a": 500}
+        upstreams.failing = {"pool-a": 404}  # which LiteLLM does not try again
         upstreams.asked.clear()
         say(_told("pool", 2, **sick, primary_share=0.5))
         await until(lambda: _probed(proxy, upstreams), saying="probes go to the one that they are for")

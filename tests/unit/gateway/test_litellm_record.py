@@ -157,12 +157,14 @@ def test_what_was_sent_nowhere_while_there_are_fallbacks_tells_nothing(group: st
     assert _told(nowhere, _note()).error == "RouterRateLimitError"
 
 
-@pytest.mark.parametrize("code", ["401", "403", "404", "408"])
-def test_a_caller_with_an_own_way_is_not_believed_about_the_primary(code: str) -> None:
+def test_what_is_forgiven_a_call_is_not_told_and_the_rest_is() -> None:
     """With a time limit of 10 ms, or a key of its own, anybody could have a route diverted."""
-    assert record_of(_failure(code), _note(asked={"timeout": 0.01})) is None
-    assert _told(_failure(code), _note()).error == "InternalServerError"
-    assert _told(_failure("500"), _note(asked={"timeout": 0.01})).error == "InternalServerError"
+    limited = _note(asked={"client_side_timeout": True})
+
+    assert record_of(_failure("408", "Timeout"), limited) is None
+    assert _told(_failure("408", "Timeout"), _note()).error == "Timeout"
+    assert _told(_failure("500"), limited).error == "InternalServerError"
+    assert _told(_failure("401", "AuthenticationError"), limited).error == "AuthenticationError"
 
 
 def test_who_leaves_a_stream_half_way_does_not_make_answers_short() -> None:

@@ -35,7 +35,7 @@ def _steered(
 def test_a_call_goes_to_its_primary_or_to_a_group_that_exists(decision: Decision, groups: set[str]) -> None:
     """Never nowhere; away from the primary only where the detector says so, and then to the best there is."""
     data = _steered(decision, groups)
-    chain = [data["model"], *data.get("fallbacks", [])]
+    chain = [data["model"], *(each for each in data.get("fallbacks", []) if isinstance(each, str))]
 
     assert set(chain) <= groups | {"chat"}
     assert len(set(chain)) == len(chain)
@@ -122,10 +122,58 @@ def test_who_wants_no_fallbacks_is_not_probed_with(asked: dict[str, Any]) -> Non
     assert not note_in(data)["probe"]
 
 
-@pytest.mark.parametrize("field", ["timeout", "extra_headers", "previous_response_id"])
-def test_who_has_an_own_way_is_marked(field: str) -> None:
-    assert note_in(_steered(Decision(), set(), **{field: "x"}))["own_way"]
-    assert not note_in(_steered(Decision(), set()))["own_way"]
+def test_who_wants_no_fallbacks_is_not_probed_with_for_a_deployment_either() -> None:
+    decision = Decision(avoid=("b",), probe=True, probe_deployment="a")
+
+    note = note_in(_steered(decision, set(), disable_fallbacks=True))
+
+    assert (note["probe"], note["course"]) == (False, "avoid")
+    assert allowed(note, ["a", "b", "c"]) == {"c"}
+
+
+def test_a_probe_of_a_deployment_is_tried_once_and_then_answered_by_a_sibling() -> None:
+    """Whatever the router's retries are."""
+    data = _steered(Decision(probe=True, probe_deployment="a"), set(), num_retries=3)
+
+    assert data["fallbacks"] == [{"model": "chat", "_excluded_deployment_ids": ["a"]}]
+    assert data["num_retries"] == 0
+
+
+@pytest.mark.parametrize(
+    ("brought", "forgiven"),
+    [
+        ({}, []),
+        ({"timeout": 600, "request_timeout": 600}, []),  # the proxy's own, from its command line
+        ({"client_side_timeout": True}, ["408"]),
+        ({"api_key": "mine"}, ["401", "403"]),
+        ({"api_key": None}, []),
+        ({"headers": {"authorization": "mine"}}, ["401", "403"]),
+        ({"extra_headers": {"Traceparent": "00-"}}, []),
+        ({"extra_headers": {"traceparent": "00-", "authorization": "mine"}}, ["401", "403"]),
+        ({"previous_response_id": "r1"}, ["404"]),
+        ({"extra_body": {"top_k": 3}}, []),
+    ],
+)
+def test_what_fails_by_what_its_caller_brought_is_forgiven(
+    brought: dict[str, Any], forgiven: list[str]
+) -> None:
+    """And nothing else: a provider that hangs is to be found behind callers of any kind."""
+    assert note_in(_steered(Decision(), set(), **brought))["forgiven"] == forgiven
+
+
+@pytest.mark.parametrize(
+    ("decision", "course"),
+    [
+        (Decision(), ""),
+        (Decision(avoid=("a",)), "avoid"),
+        (Decision(probe=True, probe_deployment="a"), "probe"),
+        (Decision(state="active", fallbacks=("rule",)), "fallback"),
+        (Decision(state="active", fallbacks=("rule",), probe=True), "probe"),
+        (Decision(state="active", fallbacks=("unknown",)), "probe"),
+    ],
+)
+def test_the_course_in_a_word(decision: Decision, course: str) -> None:
+    assert note_in(_steered(decision, {"rule"}))["course"] == course
 
 
 def test_healthy_calls_are_left_as_they_are() -> None:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from detector.gateway import options
 from detector.gateway.options import known_to, security_of
+from detector.service import settings
 from detector.service.settings import Settings
 
 
@@ -45,6 +47,14 @@ def test_tls_checks_whom_it_speaks_to() -> None:
         ({"DETECTOR_SECURITY_PROTOCOL": "TLS"}, "DETECTOR_SECURITY_PROTOCOL: expected one of"),
         ({"DETECTOR_SECURITY_PROTOCOL": "SASL_SSL"}, "DETECTOR_SASL_USERNAME: needed"),
         (
+            {
+                "DETECTOR_SECURITY_PROTOCOL": "SASL_SSL",
+                "DETECTOR_SASL_USERNAME": "gateway",
+                "DETECTOR_SASL_MECHANISM": "SCRAM",
+            },
+            "DETECTOR_SASL_MECHANISM: expected one of PLAIN, SCRAM-SHA-256",
+        ),
+        (
             {"DETECTOR_SECURITY_PROTOCOL": "SSL", "DETECTOR_SSL_CAFILE": "/no/such.pem"},
             "DETECTOR_SSL_CAFILE, _CERTFILE or _KEYFILE: ",
         ),
@@ -60,3 +70,8 @@ def test_a_client_is_given_what_it_knows() -> None:
         def __init__(self, *, one: int) -> None: ...
 
     assert known_to(Client, {"one": 1, "two": 2}) == {"one": 1}
+
+
+def test_the_service_knows_no_other_mechanism() -> None:
+    assert options._MECHANISMS == settings._MECHANISMS
+    assert options._PROTOCOLS == settings._PROTOCOLS

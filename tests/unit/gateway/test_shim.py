@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.contract import example_text, load_contract
-from detector.gateway import Decision, GatewayClient
+from detector.gateway import Decision, GatewayClient, shim
 from detector.gateway.shim import TIMEOUT, Call, Shim
-from topics.telemetry import PRIMARY, TelemetryRecord
+from topics.codec import encode
+from topics.telemetry import PRIMARY, TelemetryRecord, decode_telemetry
+from topics.types import LONGEST_NAME
 
 NAMES = ("secondary", "cache", "rule")  # as the example's matrix has them for any mode
 ACTIVE = Decision(state="active", fallbacks=NAMES, primary_share=0.05)
@@ -43,22 +45,22 @@ class Bench:
         self.acts: dict[str, Callable[[], Awaitable[str]]] = {}
         self.asked: list[str] = []
         self.told: list[TelemetryRecord] = []
-        self.decision = decision
+        self.decision, self.of_deployment = decision, Decision()
         options = {
             "fallbacks": {name: self._by(name) for name in NAMES},
             "describe": lambda answer: {"output_tokens": len(answer)},
+            "error_of": lambda error: "" if isinstance(error, RefusedError) else type(error).__name__,
+            "report": self.told.append,
         } | options
         self.shim: Shim[str] = Shim(
             cast(GatewayClient, self),
             contract,
             primary=lambda call, deployment: self._answer(f"primary {deployment}".strip()),
-            report=self.told.append,
-            error_of=lambda error: "" if isinstance(error, RefusedError) else type(error).__name__,
             **options,
         )
 
-    def decide(self, route: str, input_class: str) -> Decision:
-        return self.decision
+    def decide(self, route: str, input_class: str, deployment: str = "") -> Decision:
+        return self.of_deployment if deployment else self.decision
 
     def _by(self, name: str) -> Callable[[Call], Awaitable[str]]:
         return lambda call: self._answer(name)
@@ -247,25 +249,59 @@ async def test_deployments_that_are_well_take_turns_and_a_probe_has_its_own() ->
         await bench.call(deployments=("a", "b", "c"))
     bench.decision = Decision(probe=True, probe_deployment="b")
     await bench.call(deployments=("a", "b", "c"))
-    bench.decision = Decision(avoid=("a", "b", "c"))
-    await bench.call(deployments=("a", "b", "c"))
 
     assert Counter(bench.asked[:4]) == {"primary a": 2, "primary c": 2}
     assert bench.asked[4] == "primary b"
     assert [(each.deployment, each.probe) for each in bench.told][4] == ("b", True)
-    assert bench.asked[5] in {"primary a", "primary b", "primary c"}
+
+
+@pytest.mark.parametrize("deployments", [(), ("c",)])
+async def test_a_probe_that_this_call_cannot_make_is_none(deployments: tuple[str, ...]) -> None:
+    """The deployment is another gateway's, or another tenant's."""
+    bench = Bench(Decision(avoid=("a",), probe=True, probe_deployment="b"))
+
+    await bench.call(deployments=deployments)
+
+    assert bench.asked == [" ".join(["primary", *deployments])]
+    assert bench.seen() == [("primary", False, "")]
+
+
+@pytest.mark.parametrize("act", [_fails, _hangs])
+async def test_a_probe_of_a_deployment_that_fails_is_answered_by_a_sibling(
+    act: Callable[[], Awaitable[str]],
+) -> None:
+    """Which is better than a fallback."""
+    bench = Bench(Decision(avoid=("a",), probe=True, probe_deployment="b"), HURRIED)
+    bench.acts["primary b"] = act
+
+    assert await bench.call(deployments=("a", "b", "c")) == ("primary c", "primary")
+    assert bench.asked == ["primary b", "primary c"]
+    assert ("primary", False, "") in bench.seen()
+    await bench.shim.close()
+
+
+async def test_where_all_deployments_are_to_be_kept_off_their_own_scope_says_what_to_do() -> None:
+    bench = Bench(Decision(avoid=("a", "b")))
+    bench.of_deployment = Decision(state="active", fallbacks=("rule",))
+    assert await bench.call(deployments=("a",)) == ("rule", "rule")
+
+    bench.of_deployment = Decision(avoid=("a", "b"))
+    assert (await bench.call(deployments=("a",)))[1] == "primary"
+    assert bench.seen() == [("rule", False, ""), ("primary", True, "")]
 
 
 async def test_calls_that_nobody_waits_for_are_few() -> None:
-    """One too many is ended at once."""
+    """One too many is ended at once, and tells nothing of a primary that may be well."""
     bench = Bench(PROBE, HURRIED, most_abandoned=2, abandoned_s=1e6)
     bench.acts["primary"] = _hangs
-    for ended in (0, 0, 1, 2):
+    before = asyncio.all_tasks()
+    for _ in range(4):
         await bench.call()
-        await _until(lambda ended=ended: bench.timeouts() == ended)
+    await _until(lambda: len(asyncio.all_tasks() - before) == 2)
 
     await bench.shim.close()
-    assert bench.timeouts() == 4
+    assert asyncio.all_tasks() == before
+    assert bench.timeouts() == 0
 
 
 async def test_calls_that_nobody_waits_for_end() -> None:
@@ -275,15 +311,87 @@ async def test_calls_that_nobody_waits_for_end() -> None:
     await _until(lambda: bench.timeouts() == 1)
 
 
-async def test_closing_ends_them() -> None:
-    bench = Bench(PROBE, HURRIED)
-    bench.acts["primary"] = _hangs
-    tasks = asyncio.all_tasks()
-    await bench.call()
-    await bench.shim.close()
+async def test_closing_does_not_wait_for_who_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shim, "_CLOSE_S", 0.01)
+    bench, free = Bench(PROBE, HURRIED), asyncio.Event()
 
-    assert asyncio.all_tasks() == tasks
-    assert bench.seen()[-1] == ("primary", True, TIMEOUT)
+    async def goes_on() -> str:
+        while not free.is_set():
+            try:
+                await free.wait()
+            except asyncio.CancelledError:
+                continue
+        return "late"
+
+    bench.acts["primary"] = goes_on
+    await bench.call()
+    async with asyncio.timeout(10):
+        await bench.shim.close()
+    free.set()
+
+
+@pytest.mark.parametrize("decision", [PROBE, ACTIVE])
+async def test_a_client_that_cancels_itself_has_failed(decision: Decision) -> None:
+    """It lost a connection; nobody had cancelled it, and the caller is not to be told so."""
+    bench = Bench(decision)
+
+    async def cancels_itself() -> str:
+        raise asyncio.CancelledError
+
+    bench.acts = dict.fromkeys(("primary", "secondary"), cancels_itself)
+
+    assert await bench.call() == ("cache", "cache")
+    assert {error for _, _, error in bench.seen()} == {"CancelledItselfError", ""}
+
+
+async def test_what_a_client_raises_when_its_caller_leaves_is_not_the_primarys_failure() -> None:
+    bench = Bench(Decision())
+
+    async def tidies_up() -> str:
+        try:
+            return await _hangs()
+        except asyncio.CancelledError:
+            raise OSError("closed") from None
+
+    bench.acts["primary"] = tidies_up
+    before = asyncio.all_tasks()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await bench.call()
+    await _until(lambda: asyncio.all_tasks() == before)
+
+    assert bench.told == []
+
+
+async def test_a_fallback_that_hangs_leaves_those_behind_it_their_time() -> None:
+    """It may take what the call has, less what the contract gives to those behind: here all of it."""
+    slow = {name: replace(each, p99_ms=30_000.0) for name, each in EASY.fallbacks.items()}
+    contract = replace(EASY, fallbacks=slow | {"secondary": EASY.fallbacks["secondary"]})
+    bench = Bench(ACTIVE, contract)
+    bench.acts["secondary"] = _hangs
+
+    async with asyncio.timeout(10):
+        assert await bench.call() == ("cache", "cache")
+
+
+async def test_a_primary_that_answers_while_a_fallback_is_asked_has_answered() -> None:
+    late = asyncio.Event()
+
+    async def answers_late() -> str:
+        await late.wait()
+        return "late"
+
+    async def frees() -> str:
+        late.set()
+        return await _hangs()
+
+    patient = replace(HURRIED.fallbacks["secondary"], p99_ms=60_000.0)
+    bench = Bench(PROBE, replace(HURRIED, fallbacks=HURRIED.fallbacks | {"secondary": patient}))
+    bench.acts = {"primary": answers_late, "secondary": frees}
+
+    async with asyncio.timeout(10):
+        assert await bench.call() == ("late", "primary")
+    assert bench.seen() == [("primary", True, "")]
 
 
 @pytest.mark.parametrize(
@@ -304,11 +412,39 @@ async def test_a_caller_who_leaves_early_tells_nothing_of_the_primary(
     assert bench.seen() == told
 
 
-async def test_what_cannot_be_reported_costs_no_answer() -> None:
-    bench = Bench(Decision(), describe=lambda answer: {"no_such_field": 1})
+async def test_what_describe_gets_wrong_costs_neither_the_answer_nor_the_record() -> None:
+    for wrong in ({"no_such_field": 1}, 7, {"finish_reason": None}):
+        bench = Bench(Decision(), describe=lambda answer, wrong=wrong: wrong)
 
-    assert await bench.call() == ("primary", "primary")
-    assert bench.told == []
+        assert await bench.call() == ("primary", "primary")
+        assert bench.seen() == [("primary", False, "")]
+        assert bench.told[0].finish_reason == ""
+
+
+async def test_what_cannot_be_reported_costs_no_answer() -> None:
+    def fails(record: TelemetryRecord) -> None:
+        raise OSError
+
+    assert await Bench(Decision(), report=fails).call() == ("primary", "primary")
+
+
+async def test_an_error_of_that_fails_itself_costs_no_answer() -> None:
+    def fails(error: Exception) -> str:
+        raise KeyError
+
+    bench = Bench(PROBE, error_of=fails)
+    bench.acts["primary"] = _fails
+
+    assert await bench.call() == ("secondary", "secondary")
+    assert bench.seen()[0] == ("primary", True, "OSError")
+
+
+async def test_what_is_told_can_be_read() -> None:
+    """The detector refuses a record for one text that is too long."""
+    bench = Bench(Decision())
+    await bench.call(request_id="x" * 1000)
+
+    assert decode_telemetry(encode(bench.told[0])).request_id == "x" * LONGEST_NAME
 
 
 def test_a_fallback_that_the_contract_does_not_name_is_refused() -> None:
@@ -334,7 +470,7 @@ async def test_whoever_can_answer_does_and_each_attempt_is_told_once(
     well = [name for name in NAMES if acts[name] is None]
 
     try:
-        answer, by = await bench.call()
+        answer, by = await bench.call(deployments=("a",) if decision.probe_deployment else ())
     except (OSError, RefusedError):
         answer = by = None
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
 from detector.gateway import telemetry
 from detector.gateway.telemetry import TelemetrySender
@@ -127,6 +127,67 @@ async def test_one_failure_a_day_is_no_reason_to_wait_longer_each_time(
             await _until(lambda failure=failure: sender.counts.failed == failure)
             sender.report(_call(1))
             await _until(lambda failure=failure: sender.counts.sent == failure)
+
+
+async def test_what_brokers_refuse_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """Such as for want of the right to write, which nobody may be counting."""
+    broker = Memory()
+    broker.refusing = True
+    async with _sender(broker) as sender:
+        for number in range(50):
+            sender.report(_call(number))
+        await _until(lambda: sender.counts.failed == 50)
+
+    assert caplog.text.count("telemetry is lost: 1 records refused so far, the last one by") == 1
+    assert caplog.text.count("telemetry is lost") == 1
+
+
+async def test_a_record_that_is_too_large_is_lost_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Memory()
+    whole = broker.send
+
+    async def send(topic: str, value: bytes, key: bytes) -> Awaitable[Any]:
+        if b'"7"' in value:
+            raise MessageSizeTooLargeError
+        return await whole(topic, value, key)
+
+    monkeypatch.setattr(broker, "send", send)
+    async with _sender(broker) as sender:
+        for number in range(10):
+            sender.report(_call(number))
+        await _until(lambda: sender.counts.sent == 9)
+
+    assert (broker.starts, sender.counts.failed) == (1, 1)
+
+
+async def test_a_client_that_cancels_itself_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Memory()
+    whole, times = broker.send, iter([True])
+
+    async def send(topic: str, value: bytes, key: bytes) -> Awaitable[Any]:
+        if next(times, False):
+            raise asyncio.CancelledError
+        return await whole(topic, value, key)
+
+    monkeypatch.setattr(broker, "send", send)
+    async with _sender(broker) as sender:
+        sender.report(_call(0))
+        await _until(lambda: sender.counts.failed == 1)
+        sender.report(_call(1))
+        await _until(lambda: sender.counts.sent == 1)
+
+
+async def test_what_is_left_at_the_end_is_sent_after_the_next_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "_END_S", 0.01)
+    broker = Memory()
+    broker.away = True
+    sender = _sender(broker)
+    await sender.start()
+    sender.report(_call(0))
+    await sender.stop()
+    broker.away = False
+    async with sender:
+        await _until(lambda: sender.counts.sent == 1)
 
 
 async def test_what_waits_at_the_end_is_sent_first() -> None:

@@ -90,13 +90,12 @@ class DetectorHandler(CustomLogger):  # type: ignore[misc]  # LiteLLM is not ins
     async def async_post_call_response_headers_hook(
         self, data: dict[str, Any], user_api_key_dict: Any, response: Any, **_: Any
     ) -> dict[str, str] | None:
-        """Tell the caller that a fallback was to answer, or that the call was a probe, and by whose word."""
+        """Tell the caller what the detector had to say about the call."""
         note = note_in(data)
-        if note is None or not note["scope"]:
+        if note is None or not note["course"]:
             return None
-        said = {"scope": note["scope"], "mode": note["mode"], "event-id": note["event_id"]}
-        said["course"] = "probe" if note["probe"] else "fallback"
-        return {f"x-detector-{name}": value for name, value in said.items() if value.isascii()}
+        said = {name: note[name] for name in ("course", "scope", "mode")} | {"event-id": note["event_id"]}
+        return {f"x-detector-{name}": text for name, text in said.items() if text and text.isascii()}
 
     async def async_log_success_event(
         self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any

@@ -13,8 +13,6 @@ CACHE = "litellm_cache"  # who served a call that LiteLLM answered from its own 
 
 # Malformed, too long, gone before the answer came: the caller's own fault tells nothing of the primary.
 CALLERS_FAULT = frozenset({"400", "413", "422", "499"})
-# Of a caller with a key, a time limit or an earlier answer of its own.
-_OWN_WAY = CALLERS_FAULT | {"401", "403", "404", "408"}
 _LEFT = "499"
 _NOWHERE = "RouterRateLimitError"  # LiteLLM has all deployments of the group in a cooldown of its own
 
@@ -65,7 +63,7 @@ def record_of(payload: Mapping[str, Any], note: Mapping[str, Any] | None) -> Tel
 def _tells_nothing(payload: Mapping[str, Any], note: Mapping[str, Any] | None) -> bool:
     if note is None:
         return _code(payload) in CALLERS_FAULT
-    if _code(payload) in (_OWN_WAY if note["own_way"] else CALLERS_FAULT):
+    if _code(payload) in CALLERS_FAULT.union(note["forgiven"]):
         return True
     # By the time that it is logged the call may have gone on to a fallback, which would seem to have failed.
     nowhere = _information(payload).get("error_class") == _NOWHERE

@@ -26,11 +26,19 @@ DECIDED = TEXT | frozenset(
     "embedding aembedding rerank arerank moderation amoderation image_generation aimage_generation "
     "transcription atranscription speech aspeech".split()
 )
-# With these a caller has its own way with a provider, and what comes of that tells nothing of the primary.
-_OWN_WAY = frozenset(
-    "timeout request_timeout stream_timeout extra_headers extra_query extra_body previous_response_id "
-    "api_key api_base base_url".split()
-)
+# What fails by what the caller brought along tells nothing of the primary: which statuses, for which fields.
+_OF_ITS_OWN = {
+    "client_side_timeout": (408,),  # LiteLLM's own mark of a time limit that the caller has set
+    "api_key": (401, 403),
+    "api_base": (401, 403, 404),
+    "base_url": (401, 403, 404),
+    "organization": (401, 403),
+    "headers": (401, 403),
+    "extra_headers": (401, 403),
+    "provider_specific_header": (401, 403),
+    "previous_response_id": (404,),
+}
+_TRACE = frozenset({"traceparent", "tracestate"})  # headers that the proxy itself may add
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +72,20 @@ class Course:
     mode: str = ""
     event_id: str = ""
 
+    @property
+    def course(self) -> str:
+        """In a word: `probe`, `fallback`, `avoid` (some deployments); empty where the detector has no say."""
+        if self.probe:
+            return "probe"
+        return "avoid" if self.primary and self.avoid else "" if self.primary else "fallback"
+
     def note(self) -> dict[str, Any]:
         """As JSON, for the metadata of the call."""
         return {
             "route": self.route,
             "input_class": self.input_class,
             "active": self.active,
+            "course": self.course,
             "probe": self.probe,
             "probe_deployment": self.probe_deployment,
             "avoid": list(self.avoid),
@@ -125,19 +141,42 @@ def _groups(
 
 def steer(data: dict[str, Any], course: Course) -> None:
     """Send a call on its course, in place."""
-    unaided = bool(data.get("disable_fallbacks")) or data.get("fallbacks") == []
-    if unaided and course.primary and course.groups:
-        course = replace(course, primary=False, probe=False)  # nobody else would answer if the probe fails
-    note = course.note() | {"own_way": not _OWN_WAY.isdisjoint(data)}
-    metadata_of(data)[NOTE] = note
-    chain = list(course.groups)
+    if data.get("disable_fallbacks") or data.get("fallbacks") == []:
+        course = _unaided(course)
+    metadata_of(data)[NOTE] = course.note() | {"forgiven": _forgiven(data)}
+    chain: list[Any] = list(course.groups)
     if not course.primary:
         data["model"] = chain.pop(0)
         chain.append(course.route)  # an impaired answer is better than none
+    elif course.probe_deployment and not chain:
+        # LiteLLM's retries do not reach a sibling where there are none of them, nor after a 404.
+        chain = [{"model": course.route, "_excluded_deployment_ids": [course.probe_deployment]}]
     if chain and "fallbacks" not in data:
         data["fallbacks"] = chain
         if course.primary:
             data["num_retries"] = 0  # a probe is tried once
+
+
+def _unaided(course: Course) -> Course:
+    """No probe: nobody else would answer if it failed."""
+    if course.primary and course.groups:
+        return replace(course, primary=False, probe=False)
+    if course.probe_deployment:
+        avoid = (*course.avoid, course.probe_deployment)
+        return replace(course, probe=False, probe_deployment="", avoid=avoid)
+    return course
+
+
+def _forgiven(data: Mapping[str, Any]) -> list[str]:
+    """Statuses by which this call may fail without telling anything of the primary."""
+    found: set[int] = set()
+    for name, statuses in _OF_ITS_OWN.items():
+        brought = data.get(name)
+        if name == "extra_headers" and isinstance(brought, Mapping):
+            brought = {str(header).lower() for header in brought} - _TRACE
+        if brought:
+            found.update(statuses)
+    return sorted(map(str, found))
 
 
 def metadata_of(data: dict[str, Any]) -> dict[str, Any]:
