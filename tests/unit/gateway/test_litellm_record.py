@@ -129,6 +129,7 @@ def test_an_answer_from_litellms_cache_is_not_the_primarys() -> None:
     record = _told(_payload(cache_hit=True), _note(state="active", fallbacks=("rule",), probe=True))
 
     assert (record.served_by, record.probe) == (CACHE, False)
+    assert _told(_failure("500", cache_hit=True)).served_by == "primary", "what failed was not in the cache"
 
 
 def test_a_call_to_a_deployment_to_keep_off_is_a_probe_whoever_sent_it_there() -> None:

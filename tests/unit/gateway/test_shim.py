@@ -1,6 +1,7 @@
 """A gateway's calls: everybody is answered who can be, in time, and what is told of it is true."""
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -235,7 +236,7 @@ async def test_a_late_answer_is_better_than_none() -> None:
         return "late"
 
     async def fails_and_frees() -> str:
-        slow.set()
+        asyncio.get_running_loop().call_later(0.02, slow.set)
         raise OSError
 
     bench.acts = dict.fromkeys(NAMES, _fails) | {"primary": late, "rule": fails_and_frees}
@@ -328,6 +329,47 @@ async def test_closing_does_not_wait_for_who_does_not_end(monkeypatch: pytest.Mo
     async with asyncio.timeout(10):
         await bench.shim.close()
     free.set()
+
+
+async def test_a_call_that_outlives_the_shim_leaves_nothing_behind() -> None:
+    """It was in its fallback when the gateway stopped."""
+    free = asyncio.Event()
+    patient = replace(HURRIED.fallbacks["secondary"], p99_ms=60_000.0)
+    bench = Bench(PROBE, replace(HURRIED, fallbacks=HURRIED.fallbacks | {"secondary": patient}))
+
+    async def answers_late() -> str:
+        await free.wait()
+        return "secondary"
+
+    bench.acts = {"primary": _hangs, "secondary": answers_late}
+    before = asyncio.all_tasks()
+    call = asyncio.create_task(bench.call())
+    await _until(lambda: "secondary" in bench.asked)
+    await bench.shim.close()
+    free.set()
+
+    assert await call == ("secondary", "secondary")
+    await _until(lambda: asyncio.all_tasks() == before)
+
+
+async def test_an_error_that_nobody_waits_for_is_told_and_not_said_again() -> None:
+    said: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: said.append(context))
+    bench, free = Bench(PROBE, HURRIED), asyncio.Event()
+
+    async def fails_late() -> str:
+        await free.wait()
+        raise OSError
+
+    bench.acts["primary"] = fails_late
+    await bench.call()
+    free.set()
+    await _until(lambda: len(bench.told) == 2)
+    await asyncio.sleep(0)
+    gc.collect()
+
+    assert bench.seen()[1] == ("primary", True, "OSError")
+    assert said == []
 
 
 @pytest.mark.parametrize("decision", [PROBE, ACTIVE])

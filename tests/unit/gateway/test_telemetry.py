@@ -104,6 +104,7 @@ async def test_a_broker_that_goes_away_between_costs_what_it_did_not_take() -> N
         sender.report(_call(1))
         sender.report(_call(2))
         await _until(lambda: sender.counts.failed == 1)
+        await _until(lambda: broker.stopped)  # one that has failed is not used again
         broker.away = False
         await _until(lambda: sender.counts.sent == 2)
         broker.refusing = True
@@ -180,14 +181,23 @@ async def test_a_client_that_cancels_itself_does_not_end_it(monkeypatch: pytest.
 async def test_what_is_left_at_the_end_is_sent_after_the_next_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry, "_END_S", 0.01)
     broker = Memory()
-    broker.away = True
+    whole, times = broker.send, iter([True])
+
+    async def send(topic: str, value: bytes, key: bytes) -> Awaitable[Any]:
+        if next(times, False):
+            await asyncio.Event().wait()  # a broker that hangs
+        return await whole(topic, value, key)
+
+    monkeypatch.setattr(broker, "send", send)
     sender = _sender(broker)
     await sender.start()
-    sender.report(_call(0))
+    for number in range(3):
+        sender.report(_call(number))
     await sender.stop()
-    broker.away = False
     async with sender:
-        await _until(lambda: sender.counts.sent == 1)
+        await _until(lambda: sender.counts.sent == 2)
+
+    assert broker.numbers == [1, 2]
 
 
 async def test_what_waits_at_the_end_is_sent_first() -> None:
