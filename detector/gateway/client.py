@@ -279,7 +279,7 @@ class GatewayClient:
             if after.contract not in self._strange_digests and len(self._strange_digests) < _DIGESTS_TOLD:
                 self._strange_digests.add(after.contract)
                 logger.warning(
-                    "the detector's contract is %s, this gateway's is %s: names of fallbacks may differ",
+                    "the detector's contract is %s, this gateway's is %s: budgets may differ, read it anew",
                     after.contract,
                     self._contract_digest,
                 )

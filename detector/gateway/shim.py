@@ -4,8 +4,8 @@
     served = await shim.call(Call(route="chat", request=body, input_class="high_risk"))
 
 A probe has `primary_p99_ms`, as a caller must not pay for it; then a fallback answers, and the probe goes on
-alone, so that its telemetry tells how long it really took. For whole answers: of a stream it would time the
-beginning alone. Needs the extra `gateway`, for the contract.
+alone for a while, so that its telemetry tells how long it really took. For whole answers: of a stream it
+would time the beginning alone. Needs the extra `gateway`, for the contract.
 """
 
 import asyncio
@@ -81,8 +81,9 @@ class Shim(Generic[T]):
             and not reported.
         give_up: whether a primary that takes longer than `primary_p99_ms` is given up on while all is well,
             too. Of a healthy one that is one call in a hundred.
-        abandoned_s: how long a call that was given up on may go on, seconds; `most_abandoned`: how many may,
-            the next ones are ended and not reported.
+        patience: how many times `primary_p99_ms` a call that was given up on may take in all. Then it is
+            ended and reported as a timeout, for a primary that hangs is to be known soon.
+        most_abandoned: how many may go on so; the next ones are ended and not reported.
 
     Raises:
         ValueError: a fallback that the contract does not name.
@@ -99,7 +100,7 @@ class Shim(Generic[T]):
         describe: Callable[[T], Mapping[str, Any]] = lambda answer: {},
         error_of: Callable[[Exception], str] = kind_of,
         give_up: bool = False,
-        abandoned_s: float = 30.0,
+        patience: float = 3.0,
         most_abandoned: int = 1000,
     ) -> None:
         if unknown := fallbacks.keys() - contract.fallbacks.keys():
@@ -110,7 +111,7 @@ class Shim(Generic[T]):
         self._client, self._contract = client, contract
         self._primary, self._fallbacks = primary, fallbacks
         self._report, self._describe, self._kind = report, describe, error_of
-        self._give_up, self._abandoned_s, self._most_abandoned = give_up, abandoned_s, most_abandoned
+        self._give_up, self._patience, self._most_abandoned = give_up, patience, most_abandoned
         self._abandoned: set[Attempt[T]] = set()
         self._turns: Counter[str] = Counter()
         self._closing = self._complained = False
@@ -168,7 +169,7 @@ class Shim(Generic[T]):
                 return await self._at_the_primary(call, usual, chain, deadline)
             return await self._fall_back(call, decision, chain or self._at_will(call), asked, deadline)
         finally:
-            self._leave(asked)
+            self._leave(asked, self._patience * usual_s)
 
     async def _fall_back(
         self, call: Call, decision: Decision, chain: list[str], asked: Attempt[T] | None, deadline: float
@@ -251,15 +252,16 @@ class Shim(Generic[T]):
         chosen = well[self._turns[call.route] % len(well)]
         return chosen, chosen not in off
 
-    def _leave(self, asked: Attempt[T]) -> None:
-        """Let a call to the primary that nobody waits for go on for a while."""
+    def _leave(self, asked: Attempt[T], most_s: float) -> None:
+        """Let a call to the primary that nobody waits for go on until it has taken so long."""
         if asked.task.done():
             return
         if self._closing or len(self._abandoned) >= self._most_abandoned:
             asked.end(End.OURS)
             return
         self._abandoned.add(asked)
-        timer = asyncio.get_running_loop().call_later(self._abandoned_s, asked.end, End.TIME)
+        left_s = max(0.0, most_s - asked.took_s)
+        timer = asyncio.get_running_loop().call_later(left_s, asked.end, End.TIME)
 
         def ended(_: asyncio.Task[T]) -> None:
             timer.cancel()

@@ -48,6 +48,7 @@ class Bench:
         self.told: list[TelemetryRecord] = []
         self.decision, self.of_deployment = decision, Decision()
         options = {
+            "patience": 1e9,
             "fallbacks": {name: self._by(name) for name in NAMES},
             "describe": lambda answer: {"output_tokens": len(answer)},
             "error_of": lambda error: "" if isinstance(error, RefusedError) else type(error).__name__,
@@ -293,7 +294,7 @@ async def test_where_all_deployments_are_to_be_kept_off_their_own_scope_says_wha
 
 async def test_calls_that_nobody_waits_for_are_few() -> None:
     """One too many is ended at once, and tells nothing of a primary that may be well."""
-    bench = Bench(PROBE, HURRIED, most_abandoned=2, abandoned_s=1e6)
+    bench = Bench(PROBE, HURRIED, most_abandoned=2)
     bench.acts["primary"] = _hangs
     before = asyncio.all_tasks()
     for _ in range(4):
@@ -306,7 +307,8 @@ async def test_calls_that_nobody_waits_for_are_few() -> None:
 
 
 async def test_calls_that_nobody_waits_for_end() -> None:
-    bench = Bench(PROBE, HURRIED, abandoned_s=0.01)
+    """A primary that hangs is known to after a few times what it usually takes."""
+    bench = Bench(PROBE, HURRIED, patience=3.0)
     bench.acts["primary"] = _hangs
     await bench.call()
     await _until(lambda: bench.timeouts() == 1)

@@ -192,7 +192,7 @@ def from_environment(environ: Mapping[str, str]) -> DetectorHandler:
     """
     bootstrap = environ.get("DETECTOR_BOOTSTRAP", "")
     if not bootstrap:
-        raise ValueError("DETECTOR_BOOTSTRAP: expected Kafka's host:port, got nothing")
+        raise ValueError("DETECTOR_BOOTSTRAP: expected Kafka's host:port in the environment of the proxy")
     prefix, options = environ.get("DETECTOR_TOPIC_PREFIX", ""), security_of(environ)
     # One proxy may be several processes on several hosts: each acknowledges and counts its probes by itself.
     given, process = environ.get("DETECTOR_GATEWAY_ID", ""), f"{socket.gethostname()}/{os.getpid()}"
