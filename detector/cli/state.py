@@ -200,6 +200,7 @@ def _standing(
 
 def _to_do(scope: dict[str, Any], lapsed: bool, *, drift: bool) -> str:
     """What whoever was woken up can do about a scope, in one line; most often nothing."""
+    from detector.modes.outlook import NO_PROBE
     from topics.scope import split_scope
 
     name = shlex.quote(scope["scope"])
@@ -212,6 +213,9 @@ def _to_do(scope: dict[str, Any], lapsed: bool, *, drift: bool) -> str:
     served = f"calls are served by {names_of(scope['fallbacks']) or 'its fallbacks'}"
     if split_scope(scope["scope"])[1]:
         served = "its calls go to its siblings"
+    if NO_PROBE in scope["reason"]:
+        seen = "see that calls come and are reported: it ends by probes alone, and there was none of late"
+        return f"{seen}; or detector force {name} off --for 30m --reason .."
     said = (
         f"nothing, {served}; if you are sure that it is well: detector force {name} off --for 30m --reason .."
     )

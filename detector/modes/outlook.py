@@ -5,6 +5,8 @@ from typing import Protocol
 
 from detector.predicates.base import WayBack
 
+NO_PROBE = "no probe with a verdict since the last attempt"
+
 
 class Outlook(Protocol):
     """Answers of one route; see `Probing`."""
@@ -104,7 +106,7 @@ def attempt(before: tuple[int, int], now: WayBack, said: str) -> str:
     if now.bad > bad:
         return f"extended: {now.bad - bad} of {fresh} probes bad since the last attempt"
     if not fresh:
-        return "inconclusive: no probe with a verdict since the last attempt"
+        return f"inconclusive: {NO_PROBE}"
     return (
         f"inconclusive: {fresh} probes since the last attempt, none bad, "
         f"of about {math.ceil(now.needed)} that it takes"

@@ -231,6 +231,12 @@ def test_an_order_against_a_fault_tells_of_the_fault(capsys):
             False,
             "unless you are sure that it is well: detector unforce chat",
         ),
+        (
+            {"reason": "Since 09:12: slow. inconclusive: no probe with a verdict since the last attempt"},
+            False,
+            "see that calls come and are reported: it ends by probes alone, and there was none of late; "
+            "or detector force chat off --for 30m --reason ..",
+        ),
         ({}, True, "start a worker: nobody watches this scope"),
     ],
 )
