@@ -152,7 +152,7 @@ class TelemetrySender:
         if len(self._waiting) >= self._most_waiting:
             self._waiting.popleft()
             self.counts.dropped += 1
-            self._say(f"brokers do not take it, {self.counts.dropped} records dropped so far")
+            self._say(f"is not taken, {self.counts.dropped} records dropped so far")
         self._waiting.append(record)
         self._none.clear()
         self._some.set()
@@ -175,13 +175,11 @@ class TelemetrySender:
                 self._none.set()
                 continue
             except (KafkaError, OSError, TimeoutError) as error:
-                logger.warning("telemetry is not taken, again in %.1f s: %r", delay, error)
+                self._say(f"is not taken, {len(self._waiting)} records wait: {error!r}")
             except asyncio.CancelledError:
                 if task is not None and task.cancelling():
                     raise
-                logger.warning(
-                    "telemetry is not taken, again in %.1f s: the client has cancelled itself", delay
-                )
+                self._say(f"is not taken, {len(self._waiting)} records wait: the client has cancelled itself")
             except Exception:
                 # A gateway must not lose its telemetry to a fault of ours.
                 logger.exception("sending telemetry failed, again in %.1f s", delay)
@@ -203,7 +201,7 @@ class TelemetrySender:
             taken = await producer.send(self._topic, value, key)
         except MessageSizeTooLargeError as error:
             self.counts.failed += 1
-            self._say(repr(error))
+            self._say(f"is lost: {error!r}")
             return
         except BaseException:
             self.counts.failed += 1
@@ -216,10 +214,10 @@ class TelemetrySender:
             self.counts.sent += 1
             return
         self.counts.failed += 1
-        self._say(f"{self.counts.failed} records refused so far, the last one by {error!r}")
+        self._say(f"is lost, {self.counts.failed} records refused so far, the last one by {error!r}")
 
     def _say(self, what: str) -> None:
         """In the log, once a minute."""
         if (now := time.monotonic()) - self._told_at >= _TELL_EVERY_S:
             self._told_at = now
-            logger.warning("telemetry is lost: %s", what)
+            logger.warning("telemetry %s", what)

@@ -130,6 +130,21 @@ async def test_one_failure_a_day_is_no_reason_to_wait_longer_each_time(
             await _until(lambda failure=failure: sender.counts.sent == failure)
 
 
+async def test_a_broker_that_is_away_is_said_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried all the time, and the log stays readable."""
+    monkeypatch.setattr(telemetry, "_BACKOFF_S", (0.001, 0.001))
+    broker = Memory()
+    broker.away = True
+    async with _sender(broker) as sender:
+        await _until(lambda: broker.starts > 5)
+        assert caplog.text.count("telemetry is not taken, 0 records wait: KafkaConnectionError") == 1
+        broker.away = False
+        sender.report(_call(0))
+        await _until(lambda: sender.counts.sent == 1)
+
+
 async def test_what_brokers_refuse_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     """Such as for want of the right to write, which nobody may be counting."""
     broker = Memory()
@@ -139,8 +154,8 @@ async def test_what_brokers_refuse_is_said_once_a_minute(caplog: pytest.LogCaptu
             sender.report(_call(number))
         await _until(lambda: sender.counts.failed == 50)
 
-    assert caplog.text.count("telemetry is lost: 1 records refused so far, the last one by") == 1
-    assert caplog.text.count("telemetry is lost") == 1
+    assert caplog.text.count("telemetry is lost, 1 records refused so far, the last one by") == 1
+    assert caplog.text.count("telemetry is") == 1
 
 
 async def test_a_record_that_is_too_large_is_lost_alone(monkeypatch: pytest.MonkeyPatch) -> None:
