@@ -87,6 +87,19 @@ async def test_a_call_goes_where_the_client_says_and_its_answer_says_so(handler:
     }
 
 
+@pytest.mark.parametrize(
+    "forged", [{"course": "probe\r\nx-evil: 1"}, {"course": 7}, {"course": "fallback", "scope": ["x"]}, {}]
+)
+async def test_no_note_makes_a_header_that_is_none(handler: Any, forged: dict[str, Any]) -> None:
+    """Where LiteLLM asks no hook before a call the note may be the caller's own."""
+    data = {"metadata": {"detector": forged}}
+
+    headers = await handler.async_post_call_response_headers_hook(data, None, None)
+
+    assert all(value.isprintable() for value in (headers or {}).values())
+    assert "x-detector-scope" not in (headers or {})
+
+
 async def test_what_a_call_was_decided_to_do_is_what_is_reported(handler: Any, memory: Memory) -> None:
     memory.decision = ACTIVE
     data = await _call(handler)

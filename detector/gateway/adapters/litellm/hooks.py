@@ -92,10 +92,11 @@ class DetectorHandler(CustomLogger):  # type: ignore[misc]  # LiteLLM is not ins
     ) -> dict[str, str] | None:
         """Tell the caller what the detector had to say about the call."""
         note = note_in(data)
-        if note is None or not note["course"]:
+        if note is None or not note.get("course"):
             return None
-        said = {name: note[name] for name in ("course", "scope", "mode")} | {"event-id": note["event_id"]}
-        return {f"x-detector-{name}": text for name, text in said.items() if text and text.isascii()}
+        said = {name: note.get(name.replace("-", "_")) for name in ("course", "scope", "mode", "event-id")}
+        # The note may be a caller's own, where LiteLLM asks no hook before a call.
+        return {f"x-detector-{name}": str(text) for name, text in said.items() if _is_plain(text)}
 
     async def async_log_success_event(
         self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any
@@ -162,6 +163,10 @@ class DetectorHandler(CustomLogger):  # type: ignore[misc]  # LiteLLM is not ins
                 self._sender.report(record)
         except Exception:
             logger.exception("a call is not reported")
+
+
+def _is_plain(text: Any) -> bool:
+    return isinstance(text, str) and bool(text) and text.isascii() and text.isprintable()
 
 
 def _class_of(data: dict[str, Any], key: Any) -> str:
