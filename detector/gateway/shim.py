@@ -22,7 +22,6 @@ from detector.gateway.attempt import Attempt, End, first_answer
 from detector.gateway.client import GatewayClient
 from detector.gateway.decision import Decision
 from topics.telemetry import PRIMARY, TelemetryRecord
-from topics.types import LONGEST_NAME
 
 logger = logging.getLogger("detector.gateway")
 
@@ -280,9 +279,6 @@ class Shim(Generic[T]):
         except Exception as wrong:
             self._complain("an answer is reported without what `describe` says of it", wrong)
             record = TelemetryRecord(**told)
-        for name in record.__struct_fields__:
-            if isinstance(text := getattr(record, name), str) and len(text) > LONGEST_NAME:
-                setattr(record, name, text[:LONGEST_NAME])  # the detector would refuse the whole record
         try:
             self._report(record)
         except Exception as wrong:

@@ -18,12 +18,14 @@ from typing import Any, Protocol, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from msgspec.structs import replace
 
 from detector.gateway.closing import close_producer
-from detector.gateway.options import known_to
+from detector.gateway.options import known_to, refuse_unknown
 from topics.codec import encode
 from topics.names import topics
 from topics.telemetry import TelemetryRecord
+from topics.types import LONGEST_NAME
 
 logger = logging.getLogger("detector.gateway")
 
@@ -84,9 +86,13 @@ class TelemetrySender:
     Args:
         bootstrap: Kafka's `host:port`, comma-separated.
         topic_prefix: of the installation.
-        client_options: for aiokafka's producer, beside options of other clients, which are left out.
+        client_options: for aiokafka's producer; what a consumer alone knows is left out, so that a
+            `GatewayClient` can be given the same.
         most_waiting: records that may wait for brokers; of more the oldest is dropped.
         producer: makes what sends, for tests.
+
+    Raises:
+        TypeError: an option that no client knows.
     """
 
     def __init__(
@@ -100,6 +106,7 @@ class TelemetrySender:
     ) -> None:
         given = {"bootstrap_servers": bootstrap, "linger_ms": _LINGER_MS, "request_timeout_ms": _TIMEOUT_MS}
         given |= client_options or {}
+        refuse_unknown(given)
         self.counts = SenderCounts()
         self._options = known_to(AIOKafkaProducer, given)
         self._topic = topics(topic_prefix).telemetry.name
@@ -192,7 +199,7 @@ class TelemetrySender:
 
     async def _send(self, producer: Producer, record: TelemetryRecord) -> None:
         try:
-            value, key = encode(record), record.route.encode()
+            value, key = encode(_cut(record)), record.route.encode()
         except Exception:  # such as text that is no Unicode; its neighbours are none the worse
             self.counts.failed += 1
             logger.exception("a record of telemetry cannot be written")
@@ -221,3 +228,13 @@ class TelemetrySender:
         if (now := time.monotonic()) - self._told_at >= _TELL_EVERY_S:
             self._told_at = now
             logger.warning("telemetry %s", what)
+
+
+def _cut(record: TelemetryRecord) -> TelemetryRecord:
+    """Cut texts to what the detector takes: for one that is longer it would refuse the whole record."""
+    long = {
+        name: text[:LONGEST_NAME]
+        for name in record.__struct_fields__
+        if isinstance(text := getattr(record, name), str) and len(text) > LONGEST_NAME
+    }
+    return replace(record, **long) if long else record

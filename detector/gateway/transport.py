@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnsupportedCodecE
 from detector.gateway.closing import close_consumer, close_producer
 from detector.gateway.headernames import tolerate_header_names
 from detector.gateway.leanfetch import TRIED_WITH, hand_over_whole
-from detector.gateway.options import known_to
+from detector.gateway.options import known_to, refuse_unknown
 from topics.names import topics
 
 logger = logging.getLogger("detector.gateway")
@@ -102,8 +102,7 @@ class KafkaTransport:
         given |= options or {}
         self._consumer_options = known_to(AIOKafkaConsumer, given)
         self._producer_options = known_to(AIOKafkaProducer, given)
-        if unknown := given.keys() - self._consumer_options.keys() - self._producer_options.keys():
-            raise TypeError(f"unknown client options: {', '.join(sorted(unknown))}")
+        refuse_unknown(given)
         # It rests on private names: an aiokafka that it was not tried with is read the usual way.
         self.whole_fetches = aiokafka.__version__.startswith(TRIED_WITH) and _DIFFERENT.isdisjoint(given)
         declared = topics(topic_prefix)

@@ -14,13 +14,12 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 from detector.contract.grammar import HEARTBEAT_S, REBALANCE_AND_CLAIM_S
+from detector.gateway.options import Security, SecurityError
 from detector.service.addresses import AddressError, check_brokers, check_host
 from topics.names import DEFAULT_PARTITIONS, topics
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 _LEVELS = ("debug", "info", "warning", "error")
-_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]*")
 _TOPIC_CHARACTERS = 249  # Kafka allows a name no more
 ENVIRONMENT_PREFIX = "DETECTOR_"
@@ -134,12 +133,10 @@ class Settings:
         return chosen
 
     def _check(self) -> None:
-        if self.security_protocol not in _PROTOCOLS:
-            raise SettingsError(f"security_protocol: expected one of {', '.join(_PROTOCOLS)}")
-        if self.sasl_mechanism not in _MECHANISMS:
-            raise SettingsError(f"sasl_mechanism: expected one of {', '.join(_MECHANISMS)}")
-        if self.security_protocol.startswith("SASL") and not self.sasl_username:
-            raise SettingsError(f"sasl_username: needed for {self.security_protocol}")
+        try:
+            self._security.check()
+        except SecurityError as error:
+            raise SettingsError(str(error)) from None
         for name, check in (("bootstrap", check_brokers), ("http_host", check_host)):
             try:
                 check(getattr(self, name))
@@ -186,37 +183,28 @@ class Settings:
         """The consumer group; two installations on one cluster differ by their prefix."""
         return self.group or f"{self.topic_prefix}detector"
 
+    @property
+    def _security(self) -> Security:
+        return Security(**{item.name: getattr(self, item.name) for item in fields(Security)})
+
     def ssl_context(self) -> ssl.SSLContext | None:
         """The TLS context, None where the protocol has no TLS.
 
         Raises:
             SettingsError: a certificate file cannot be read.
         """
-        if not self.security_protocol.endswith("SSL"):
-            return None
         try:
-            context = ssl.create_default_context(cafile=self.ssl_cafile or None)
-            if self.ssl_certfile:
-                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile or None)
-        except OSError as error:
-            raise SettingsError(f"ssl_cafile, ssl_certfile or ssl_keyfile: {error}") from None
-        return context
+            return self._security.ssl_context()
+        except SecurityError as error:
+            raise SettingsError(str(error)) from None
 
     def client_options(self) -> dict[str, Any]:
         """Keyword arguments for every aiokafka client: brokers and security, nothing else."""
-        options: dict[str, Any] = {
-            "bootstrap_servers": [item.strip() for item in self.bootstrap.split(",") if item.strip()],
-            "security_protocol": self.security_protocol,
-        }
-        if context := self.ssl_context():
-            options["ssl_context"] = context
-        if self.security_protocol.startswith("SASL"):
-            options |= {
-                "sasl_mechanism": self.sasl_mechanism,
-                "sasl_plain_username": self.sasl_username,
-                "sasl_plain_password": self.sasl_password,
-            }
-        return options
+        servers = [item.strip() for item in self.bootstrap.split(",") if item.strip()]
+        try:
+            return {"bootstrap_servers": servers} | self._security.client_options()
+        except SecurityError as error:
+            raise SettingsError(str(error)) from None
 
     def librdkafka_options(self) -> dict[str, Any]:
         """The same for every client of librdkafka."""

@@ -84,7 +84,7 @@ class Upstreams:
             choice = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": reason}
             data = json.dumps(_chunk(model, "chat.completion.chunk", choices=[choice]))
             await response.write(f"data: {data}\n\n".encode())
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # an answer's first part comes before its last, as its times are to tell
         await response.write(b"data: [DONE]\n\n")
         return response
 

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 from detector.gateway import telemetry
 from detector.gateway.telemetry import TelemetrySender
 from topics.telemetry import TelemetryRecord, decode_telemetry
+from topics.types import LONGEST_NAME
 
 
 def _call(number: int) -> TelemetryRecord:
@@ -129,6 +130,8 @@ async def test_one_failure_a_day_is_no_reason_to_wait_longer_each_time(
             sender.report(_call(1))
             await _until(lambda failure=failure: sender.counts.sent == failure)
 
+    assert broker.starts == 40, "each failure had a producer made anew, and that soon"
+
 
 async def test_a_broker_that_is_away_is_said_once_a_minute(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -191,6 +194,20 @@ async def test_a_client_that_cancels_itself_does_not_end_it(monkeypatch: pytest.
         await _until(lambda: sender.counts.failed == 1)
         sender.report(_call(1))
         await _until(lambda: sender.counts.sent == 1)
+
+    assert broker.numbers == [1]
+
+
+async def test_a_text_that_is_too_long_is_cut_so_that_the_record_can_be_read() -> None:
+    """The detector would refuse all of it; the caller's own record stays as it was."""
+    broker = Memory()
+    whole = TelemetryRecord(event_time=1.8e9, route="chat", model="m" * 1000, tenant="t")
+    async with _sender(broker) as sender:
+        sender.report(whole)
+        await _until(lambda: sender.counts.sent == 1)
+
+    record = decode_telemetry(broker.taken[0][1])
+    assert (record.model, record.tenant, len(whole.model)) == ("m" * LONGEST_NAME, "t", 1000)
 
 
 async def test_what_is_left_at_the_end_is_sent_after_the_next_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from litellm.integrations.custom_logger import CustomLogger
 from detector.gateway.adapters.litellm.record import record_of
 from detector.gateway.adapters.litellm.steering import DECIDED, allowed, course_of, forget, note_in, steer
 from detector.gateway.client import GatewayClient
-from detector.gateway.options import security_of
+from detector.gateway.options import Security
 from detector.gateway.telemetry import TelemetrySender
 from topics.types import LONGEST_NAME
 
@@ -198,7 +198,8 @@ def from_environment(environ: Mapping[str, str]) -> DetectorHandler:
     bootstrap = environ.get("DETECTOR_BOOTSTRAP", "")
     if not bootstrap:
         raise ValueError("DETECTOR_BOOTSTRAP: expected Kafka's host:port in the environment of the proxy")
-    prefix, options = environ.get("DETECTOR_TOPIC_PREFIX", ""), security_of(environ)
+    prefix = environ.get("DETECTOR_TOPIC_PREFIX", "")
+    options = Security.from_environment(environ).client_options()
     # One proxy may be several processes on several hosts: each acknowledges and counts its probes by itself.
     given, process = environ.get("DETECTOR_GATEWAY_ID", ""), f"{socket.gethostname()}/{os.getpid()}"
     name = f"{given}/{process}".strip("/")[-LONGEST_NAME:]

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from topics.telemetry import PRIMARY, TelemetryRecord
-from topics.types import LONGEST_NAME
 
 CACHE = "litellm_cache"  # who served a call that LiteLLM answered from its own cache
 
@@ -40,15 +39,15 @@ def record_of(payload: Mapping[str, Any], note: Mapping[str, Any] | None) -> Tel
     cut = failed or _code(payload) == _LEFT
     return TelemetryRecord(
         event_time=float(ended),
-        route=_label(route),
-        request_id=_label(payload.get("id") or payload.get("litellm_call_id")),
-        deployment=_label(payload.get("model_id")),
-        model=_label(payload.get("model")),
-        provider=_label(payload.get("custom_llm_provider")),
+        route=_text(route),
+        request_id=_text(payload.get("id") or payload.get("litellm_call_id")),
+        deployment=_text(payload.get("model_id")),
+        model=_text(payload.get("model")),
+        provider=_text(payload.get("custom_llm_provider")),
         tenant=_tenant(payload.get("metadata")),
         finish_reason="" if cut else _finish_reason(payload.get("response")),
-        input_class=_label(note["input_class"]) if note is not None else "default",
-        served_by=_label(served_by),
+        input_class=_text(note["input_class"]) if note is not None else "default",
+        served_by=_text(served_by),
         probe=served_by == PRIMARY and _is_probe(payload, note),
         # Not its `response_time`: of a stream that is the time to the first token.
         latency_s=max(0.0, ended - began) if failed or not cut else None,
@@ -74,9 +73,8 @@ def _is_probe(payload: Mapping[str, Any], note: Mapping[str, Any] | None) -> boo
     """Whether the primary, or the deployment, was one to keep off."""
     if note is None:
         return False
-    return bool(note["active"]) or payload.get("model_id") in {note["probe_deployment"], *note["avoid"]} - {
-        ""
-    }
+    deployment = payload.get("model_id")
+    return bool(note["active"] or (deployment and deployment in (note["probe_deployment"], *note["avoid"])))
 
 
 def _served_by(payload: Mapping[str, Any], note: Mapping[str, Any] | None, route: str, group: str) -> str:
@@ -94,7 +92,7 @@ def _code(payload: Mapping[str, Any]) -> str:
 
 def _error(payload: Mapping[str, Any]) -> str:
     information = _information(payload)
-    return _label(information.get("error_class") or information.get("error_code")) or "_OTHER"
+    return _text(information.get("error_class") or information.get("error_code")) or "_OTHER"
 
 
 def _information(payload: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -106,18 +104,18 @@ def _tenant(metadata: Any) -> str:
     """Whose call it was: the team, else the key, of which LiteLLM keeps a hash."""
     if not isinstance(metadata, Mapping):
         return ""
-    return _label(metadata.get("user_api_key_team_id") or metadata.get("user_api_key_hash"))
+    return _text(metadata.get("user_api_key_team_id") or metadata.get("user_api_key_hash"))
 
 
 def _finish_reason(response: Any) -> str:
     choices = response.get("choices") if isinstance(response, Mapping) else None
     first = choices[0] if isinstance(choices, list) and choices else None
-    return _label(first.get("finish_reason")) if isinstance(first, Mapping) else ""
+    return _text(first.get("finish_reason")) if isinstance(first, Mapping) else ""
 
 
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _label(value: Any) -> str:
-    return value[:LONGEST_NAME] if isinstance(value, str) else ""
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
