@@ -139,6 +139,9 @@ def test_a_call_to_a_deployment_to_keep_off_is_a_probe_whoever_sent_it_there() -
     assert _told(_payload(model_id="tried"), note).probe
     assert _told(_payload(model_id="sick"), note).probe
     assert not _told(_payload(model_id="well"), note).probe
+    assert not _told(_payload(model_id=""), _note()).probe, (
+        "where no deployment has a name none is to be kept off"
+    )
 
 
 def test_a_primary_that_answered_after_all_was_a_probe() -> None:
