@@ -163,13 +163,22 @@ class ControlView:
         self.generation += 1
         return changes
 
+    def obeyed_until(self, record: ControlRecord) -> float:
+        """Until when, on our clock, an active record counts if its owner is heard no more."""
+        end = self._lease_end.get(record.partition, -inf)
+        return end + min(record.hold_max_s, self._hold_max_s) if record.on_expiry == "hold" else end
+
+    @property
+    def heard_until(self) -> float:
+        """Until when, on our clock, the last lease of any partition lasts; minus infinity without owners."""
+        return max(self._lease_end.values(), default=-inf)
+
     def in_force(self, record: ControlRecord, now: float) -> tuple[bool, bool, float]:
         """Say whether a held record counts now, whether its lease has lapsed, and until when that is so."""
         end = self._lease_end.get(record.partition, -inf)
         if now < end:
             return True, False, end
-        hold_until = end + min(record.hold_max_s, self._hold_max_s)
-        if record.on_expiry == "hold" and now < hold_until:
+        if now < (hold_until := self.obeyed_until(record)):
             return True, True, hold_until
         return False, True, inf
 

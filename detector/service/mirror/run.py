@@ -1,0 +1,85 @@
+"""What `detector mirror` does once it is told where: follow the control topic, keep targets like it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from detector.gateway.client import GatewayClient
+from detector.service.http import HttpServer
+from detector.service.logs import logger
+from detector.service.mirror.keeper import Keeper
+from detector.service.mirror.metrics import MirrorMetrics
+from detector.service.mirror.picture import Target
+from detector.service.settings import Settings
+
+BEHIND_S = 10.0
+_FOR_EVER_S = 1e7  # before the end of the topic there is nothing to do
+
+
+def mirror_id() -> str:
+    """Names this process."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+
+
+def serve(settings: Settings, targets: Sequence[Target]) -> int:
+    """Keep the targets until SIGTERM or SIGINT.
+
+    Returns:
+        0 after a signal, 1 if no port could be had.
+    """
+    return asyncio.run(_serve(settings, targets))
+
+
+async def _serve(settings: Settings, targets: Sequence[Target]) -> int:
+    metrics = MirrorMetrics([target.name for target in targets])
+    keeper = Keeper(targets, metrics)
+    client = GatewayClient(
+        settings.bootstrap,
+        "mirror",  # names nobody: it acknowledges nothing, as it obeys nothing
+        topic_prefix=settings.topic_prefix,
+        client_options=settings.client_options() | {"fetch_max_wait_ms": 50 if settings.embedded else 500},
+        catch_up_timeout_s=_FOR_EVER_S,
+        acks=False,
+        on_change=keeper.changed,
+    )
+
+    def ready() -> dict[str, Any]:
+        behind = keeper.behind(time.monotonic(), BEHIND_S)
+        well = client.connected and client.caught_up and not behind
+        return {"ready": well, "connected": client.connected, "caught_up": client.caught_up, "behind": behind}
+
+    http = HttpServer(ready=ready, metrics=metrics.text, reload=lambda: ["a mirror has no contract to read"])
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await http.start(settings.http_host, settings.http_port)
+    except OSError as error:
+        logger().error("http_not_listening", error=str(error))
+        return 1
+    logger().info("mirror_started", targets=[target.name for target in targets], brokers=settings.bootstrap)
+    keeping = asyncio.create_task(_keep(keeper, client))
+    try:
+        await asyncio.wait(
+            {keeping, waiting := asyncio.create_task(stop.wait())}, return_when="FIRST_COMPLETED"
+        )
+        waiting.cancel()
+        logger().info("mirror_stopped")
+        return 0
+    finally:
+        keeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeping
+        await http.stop()
+
+
+async def _keep(keeper: Keeper, client: GatewayClient) -> None:
+    async with client:
+        await keeper.run(client)

@@ -1,0 +1,175 @@
+"""When targets are written: not before the end of the topic, changes at once, all after a failure."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import pytest
+
+from detector.gateway.client import GatewayClient
+from detector.gateway.view import ControlView
+from detector.service.mirror import keeper as module
+from detector.service.mirror.keeper import Keeper
+from detector.service.mirror.metrics import MirrorMetrics
+from detector.service.mirror.picture import Picture
+from tests.unit.gateway.builders import MemoryTransport, owner_message, scope_message, tombstone
+from topics.control import decode_control
+
+_Write = tuple[frozenset[str] | None, dict[str, float]]
+
+
+class _Target:
+    """Notes what it is asked to write; `failing` and `hanging` do what they say."""
+
+    period_s = 3600.0
+
+    def __init__(self, name: str = "t") -> None:
+        self.name = name
+        self.writes: list[_Write] = []
+        self.failing = self.hanging = self.closed = False
+
+    async def write(self, picture: Picture, changed: frozenset[str] | None) -> Mapping[str, int]:
+        self.writes.append((changed, dict(picture.left_s)))
+        if self.hanging:
+            await asyncio.Event().wait()
+        if self.failing:
+            raise OSError("no")
+        return {"written": len(picture.held if changed is None else changed)}
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def _until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not true():  # noqa: ASYNC110 - a fake has no event for every state that a test waits for
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def _kept(
+    transport: MemoryTransport, *targets: _Target, metrics: MirrorMetrics | None = None
+) -> AsyncIterator[Keeper]:
+    keeper = Keeper(targets, metrics or MirrorMetrics([target.name for target in targets]))
+    client = GatewayClient(
+        "", "m", acks=False, on_change=keeper.changed, transport=transport, catch_up_timeout_s=0.05
+    )
+    async with client:
+        task = asyncio.create_task(keeper.run(client))
+        try:
+            yield keeper
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_all_is_written_at_the_end_of_the_topic_and_a_change_at_once() -> None:
+    transport, target = MemoryTransport(owner_message(), scope_message()), _Target()
+    async with _kept(transport, target):
+        await _until(lambda: target.writes)
+        transport.append(scope_message("embed"))
+        await _until(lambda: len(target.writes) == 2)
+
+    (first, left), (second, later) = target.writes
+    assert first is None
+    assert left.keys() == {"chat"}
+    assert 10 < left["chat"] <= 15
+    assert second == frozenset({"embed"})
+    assert later.keys() == {"chat", "embed"}
+    assert target.closed
+
+
+class _Follower:
+    """In a client's place: whether it has caught up, how often that was asked, and what it holds."""
+
+    def __init__(self) -> None:
+        self.view = ControlView()
+        self.at_end = False
+        self.asked = 0
+
+    @property
+    def caught_up(self) -> bool:
+        self.asked += 1
+        return self.at_end
+
+
+async def test_nothing_is_written_before_the_end_of_the_topic_nor_while_all_is_read_again() -> None:
+    """What the old view holds then may be over."""
+    target, follower = _Target(), _Follower()
+    keeper = Keeper([target], MirrorMetrics(["t"]))
+    task = asyncio.create_task(keeper.run(follower))
+    await _until(lambda: follower.asked >= 3)
+    assert target.writes == []
+
+    follower.at_end = True
+    await _until(lambda: target.writes)
+    follower.view.begin_reread()
+    keeper.changed(None, decode_control(scope_message().value))
+    asked = follower.asked
+    await _until(lambda: follower.asked >= asked + 3)
+    assert len(target.writes) == 1
+
+    follower.view.finish_reread()
+    await _until(lambda: len(target.writes) == 2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_the_end_of_a_scope_is_asked_for_by_its_name() -> None:
+    transport, target = MemoryTransport(owner_message(), scope_message()), _Target()
+    async with _kept(transport, target):
+        await _until(lambda: target.writes)
+        transport.append(tombstone("chat", 1, 2))
+        await _until(lambda: len(target.writes) == 2)
+
+    assert target.writes[1] == (frozenset({"chat"}), {})
+
+
+async def test_what_is_in_force_is_written_again_in_time_and_what_is_not_is_left() -> None:
+    ended = scope_message("embed", state="inactive")
+    transport, target = MemoryTransport(owner_message(), scope_message(), ended), _Target()
+    target.period_s = 0.05
+    async with _kept(transport, target):
+        await _until(lambda: len(target.writes) == 3)
+
+    assert [changed for changed, _ in target.writes] == [None, frozenset({"chat"}), frozenset({"chat"})]
+
+
+async def test_all_is_written_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WHOLE_S", 0.05)
+    transport, target = MemoryTransport(owner_message(), scope_message()), _Target()
+    async with _kept(transport, target):
+        await _until(lambda: len(target.writes) == 3)
+
+    assert [changed for changed, _ in target.writes] == [None, None, None]
+
+
+async def test_after_a_failure_all_is_written_and_the_others_have_not_waited() -> None:
+    transport, bad, good = MemoryTransport(owner_message(), scope_message()), _Target("bad"), _Target("good")
+    bad.failing = True
+    metrics = MirrorMetrics(["bad", "good"])
+    async with _kept(transport, bad, good, metrics=metrics) as keeper:
+        await _until(lambda: len(bad.writes) == 2 and good.writes)
+        now = time.monotonic()
+        assert keeper.behind(now, 10.0) == ["bad"]
+        assert keeper.behind(now + 3700.0, 10.0) == ["bad", "good"]
+        bad.failing = False
+        count = len(bad.writes)
+        await _until(lambda: len(bad.writes) == count + 1 and keeper.behind(now, 10.0) == [])
+
+    assert {changed for changed, _ in bad.writes} == {None}
+    assert metrics.registry.get_sample_value("detector_mirror_failures_total", {"target": "bad"}) == count
+    written = {"target": "bad", "outcome": "written"}
+    assert metrics.registry.get_sample_value("detector_mirror_scopes_total", written) == 1
+
+
+async def test_a_target_that_hangs_is_given_up_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_S", 0.05)
+    transport, target = MemoryTransport(owner_message(), scope_message()), _Target()
+    target.hanging = True
+    async with _kept(transport, target) as keeper:
+        await _until(lambda: len(target.writes) == 2)
+        assert keeper.behind(time.monotonic(), 10.0) == ["t"]
+        target.hanging = False
+        await _until(lambda: keeper.behind(time.monotonic(), 10.0) == [])
