@@ -1,5 +1,7 @@
 """`detector mirror`: the state of the control topic where others read it."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +20,14 @@ def mirror(
     redis: Annotated[
         str | None, typer.Option(envvar="DETECTOR_REDIS", show_envvar=False, help="redis://HOST:PORT/DB")
     ] = None,
+    flags: Annotated[
+        Path | None,
+        typer.Option(envvar="DETECTOR_FLAGS", show_envvar=False, help="File of feature flags, for flagd."),
+    ] = None,
+    alertmanager: Annotated[
+        str | None,
+        typer.Option(envvar="DETECTOR_ALERTMANAGER", show_envvar=False, help="http://HOST:PORT"),
+    ] = None,
     http_port: Annotated[int | None, typer.Option(help="Health and metrics; 0 is any free port.")] = None,
     http_host: Annotated[str | None, typer.Option(help="Address of health and metrics.")] = None,
     topic_prefix: TopicPrefix = None,
@@ -28,38 +38,56 @@ def mirror(
 
     \b
     detector mirror --bootstrap kafka:9092 --redis redis://redis:6379/0
+    detector mirror --bootstrap kafka:9092 --flags /flags/llm.json --alertmanager http://alertmanager:9093
 
-    Redis has the record of each scope that is active under {detector}:scope:SCOPE, no longer than its lease
+    --redis: the record of each scope that is active is under {detector}:scope:SCOPE, no longer than its lease
     lasts: no key, use the primary. A password belongs in DETECTOR_REDIS, not on the command line.
+    --flags: flags llm.fallback.ROUTE and llm.avoid.SCOPE, whose rules end with the lease too.
+    --alertmanager: an alert LLMFallbackActive for each scope that is active.
 
-    Several processes may mirror to the same places.
+    Several processes may mirror to the same places; each file of flags has one.
 
     Exit code 0: told to stop. 1: no port for health and metrics. 2: wrong use.
     """
     from detector.service import logs
-    from detector.service.mirror.run import mirror_id, serve
+    from detector.service.mirror.alertmanager import AlertmanagerMirror
+    from detector.service.mirror.flagd import FlagFile
+    from detector.service.mirror.run import serve
 
-    flags = {
+    given = {
         "bootstrap": bootstrap,
         "http_port": http_port,
         "http_host": http_host,
         "topic_prefix": topic_prefix,
         "log_level": log_level,
     }
-    settings, told = read_sources(flags, settings_file)
+    settings, told = read_sources(given, settings_file)
     if "bootstrap" not in told:
         wrong_use("where are the brokers? --bootstrap HOST:PORT")
-    targets: list[Target] = []
+    makers: dict[str, Callable[[], Target]] = {}
     if redis:
+        makers["--redis"] = lambda: _redis(redis, settings.topic_prefix)
+    if flags:
+        makers["--flags"] = lambda: FlagFile(flags)
+    if alertmanager:
+        makers["--alertmanager"] = lambda: AlertmanagerMirror(alertmanager)
+    targets = []
+    for option, make in makers.items():
         try:
-            from detector.service.mirror.redis import RedisMirror
-        except ModuleNotFoundError:
-            wrong_use(_NEEDS_REDIS)
-        try:
-            targets.append(RedisMirror(redis, topic_prefix=settings.topic_prefix, mirror_id=mirror_id()))
+            targets.append(make())
         except ValueError as error:
-            wrong_use(f"--redis: {error}")
+            wrong_use(f"{option}: {error}")
     if not targets:
-        wrong_use("mirror to what? --redis URL")
+        wrong_use("mirror to what? --redis, --flags or --alertmanager, or several of them")
     logs.configure(settings.log_level)
     raise typer.Exit(serve(settings, targets))
+
+
+def _redis(url: str, topic_prefix: str) -> "Target":
+    try:
+        from detector.service.mirror.redis import RedisMirror
+    except ModuleNotFoundError:
+        wrong_use(_NEEDS_REDIS)
+    from detector.service.mirror.run import mirror_id
+
+    return RedisMirror(url, topic_prefix=topic_prefix, mirror_id=mirror_id())

@@ -15,7 +15,7 @@ from jsonschema.validators import validator_for
 from detector.contract import check_text
 
 ROOT = Path(__file__).parents[2]
-SERVICES = ("broker", "redis", "detector", "producer", "prometheus", "grafana")
+SERVICES = ("broker", "redis", "detector", "mirror", "producer", "prometheus", "grafana")
 OBSERVING = {"prometheus", "grafana"}
 
 

@@ -20,6 +20,8 @@ from typer.main import get_command
 from detector.cli.main import build
 from detector.modes.decision import Kind
 from detector.service.metrics import Metrics, Tally
+from detector.service.mirror.metrics import OUTCOMES as MIRROR_OUTCOMES
+from detector.service.mirror.metrics import MirrorMetrics
 from detector.service.settings import Settings
 from detector.service.survey import OUTCOMES
 from topics.control import Disposition
@@ -32,7 +34,7 @@ NOT_OURS = {"up": set[str](), "ALERTS": {"alertname", "alertstate", "severity"}}
 VALUES = {
     "kind": set(get_args(Kind)),
     "disposition": set(get_args(Disposition)),
-    "outcome": set(OUTCOMES),
+    "outcome": {*OUTCOMES, *MIRROR_OUTCOMES},
     "outbox": {"control", "bulk", "snapshots"},
 }
 PATHS = {"/healthz", "/readyz", "/metrics", "/-/reload"}
@@ -45,8 +47,8 @@ MATCHED = re.compile(r"\b(?:on|ignoring|group_left|group_right) \(([^)]*)\)")
 
 
 def families() -> Iterator[tuple[str, Any, Metric]]:
-    """Of each metric of the service: its attribute, itself, and what a registry is told of it."""
-    for attribute, metric in vars(Metrics()).items():
+    """Of each metric of service and mirror: its attribute, itself, and what a registry is told of it."""
+    for attribute, metric in [*vars(Metrics()).items(), *vars(MirrorMetrics(["redis"])).items()]:
         if isinstance(metric, MetricWrapperBase | Tally):
             described = metric.collect() if isinstance(metric, Tally) else metric.describe()
             yield attribute, metric, next(iter(described))
@@ -156,7 +158,7 @@ def test_a_name_that_is_not_exported_is_found(expr: str) -> None:
 
 def test_what_is_asked_for_is_set_somewhere() -> None:
     """A metric that is declared and never set exports nothing but 0, and its rule never fires."""
-    files = (ROOT / "detector" / "service").glob("*.py")
+    files = (ROOT / "detector" / "service").rglob("*.py")
     source = "".join(path.read_text("utf-8") for path in files)
     declared = {family.name: attribute for attribute, _, family in families()}
     asked = {name for param in EXPRESSIONS for name in METRIC.findall(str(param.values[0]))} - NOT_OURS.keys()
@@ -231,7 +233,7 @@ def test_rules_fire_when_they_should_and_no_takeover_sets_one_off() -> None:
 
 def logged() -> Iterator[str]:
     """Events that the service logs: the first word of each call of a logger."""
-    for path in (ROOT / "detector" / "service").glob("*.py"):
+    for path in (ROOT / "detector" / "service").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
                 first = node.args[0]
@@ -278,19 +280,20 @@ def test_an_action_that_names_something_else_is_found(said: str) -> None:
     assert len(unknown(said)) == 1
 
 
-def test_prometheus_loads_the_rules_and_scrapes_the_detector_of_the_compose_file() -> None:
-    """The job that a rule names, the service, and the port that it listens on."""
+def test_prometheus_loads_the_rules_and_scrapes_what_the_compose_file_starts() -> None:
+    """The job that a rule names, the services, and the ports that they listen on."""
     config = yaml.safe_load((PROMETHEUS / "prometheus.yaml").read_text("utf-8"))
-    detector = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]["detector"]
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
     (job,) = config["scrape_configs"]
-    (found,) = job["dns_sd_configs"]
     named = {name for rule in RULES for name in re.findall(r'job="(\w+)"', rule["expr"])}
 
     assert config["rule_files"] == ["alerts.yaml"]
     assert named == {job["job_name"]}
-    assert found["names"] == ["detector"]
-    assert str(found["port"]) == detector["command"][detector["command"].index("--http-port") + 1]
-    assert detector["environment"]["DETECTOR_HTTP_HOST"] == "0.0.0.0"
+    assert [found["names"] for found in job["dns_sd_configs"]] == [["detector"], ["mirror"]]
+    for found in job["dns_sd_configs"]:
+        service = services[found["names"][0]]
+        assert str(found["port"]) == service["command"][service["command"].index("--http-port") + 1]
+        assert service["environment"]["DETECTOR_HTTP_HOST"] == "0.0.0.0"
     assert "http_host" in {field.name for field in fields(Settings)}
 
 

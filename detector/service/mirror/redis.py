@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from redis.asyncio import Redis
@@ -91,6 +92,9 @@ class RedisMirror:
     period_s = 3.0
 
     def __init__(self, url: str, *, topic_prefix: str = "", mirror_id: str = "") -> None:
+        parts = urlsplit(url)  # redis-py takes `redis:6379` for a Redis on this machine
+        if not (parts.scheme in ("redis", "rediss") and parts.hostname) and not url.startswith("unix:///"):
+            raise ValueError("expected redis://HOST:PORT/DB, rediss:// or unix:///PATH")
         self._client: Any = Redis.from_url(  # its types differ from version to version
             url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
         )

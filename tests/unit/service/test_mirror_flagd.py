@@ -1,0 +1,172 @@
+"""What flagd's own evaluator makes of the file of flags: who answers, which calls probe, when that ends."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openfeature.contrib.tools.flagd.core import FlagdCore
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import FlagNotFoundError
+
+from detector.gateway.view import ControlView
+from detector.service.mirror.flagd import FlagFile, flags
+from detector.service.mirror.picture import Picture
+from tests.unit.gateway.builders import Message, owner_message, scope_message, tombstone
+
+CALLS = 4000
+
+
+def _picture(*messages: Message, at: float | None = None) -> Picture:
+    view = ControlView()
+    for message in messages:
+        view.apply(message.key, message.value, message.headers, now=0.0)
+    return Picture.of(view, now=0.0, at=time.time() if at is None else at)
+
+
+class _Flags:
+    """Asks the flags of a picture."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.core = FlagdCore()
+        self.core.set_flags(json.dumps(flags(picture)))
+
+    def fallback(self, route: str = "chat", key: str | None = "call-1", **attributes: str) -> tuple[str, Any]:
+        context = EvaluationContext(targeting_key=key, attributes=attributes)
+        found = self.core.resolve_string_value(f"llm.fallback.{route}", "?", context)
+        return found.value, found.variant
+
+    def avoid(self, scope: str, key: str | None = "call-1") -> tuple[bool, Any]:
+        context = EvaluationContext(targeting_key=key)
+        found = self.core.resolve_boolean_value(f"llm.avoid.{scope}", False, context)
+        return found.value, found.variant
+
+
+def _active(**fields: Any) -> Message:
+    return scope_message(**({"primary_share": 0.0} | fields))
+
+
+def test_the_first_fallback_for_the_input_class_answers() -> None:
+    named = {"*": ["secondary", "rule"], "high_risk": ["cache", "rule"], "batch": ["rule"]}
+    found = _Flags(_picture(owner_message(), _active(fallbacks=named)))
+
+    assert found.fallback() == ("secondary", "fallback/secondary")
+    assert found.fallback(input_class="high_risk") == ("cache", "fallback/cache")
+    assert found.fallback(input_class="batch") == ("rule", "fallback/rule")
+    assert found.fallback(input_class="default") == ("secondary", "fallback/secondary")
+
+
+def test_where_there_is_no_fallback_the_primary_answers_as_a_probe() -> None:
+    found = _Flags(_picture(owner_message(), _active(fallbacks={"*": [], "high_risk": ["rule"]})))
+
+    assert found.fallback() == ("primary", "probe")
+    assert found.fallback(input_class="high_risk") == ("rule", "fallback/rule")
+
+
+@pytest.mark.parametrize("name", ["primary", "probe"])
+def test_a_fallback_may_have_any_name(name: str) -> None:
+    found = _Flags(_picture(owner_message(), _active(fallbacks={"*": [name]})))
+
+    assert found.fallback() == (name, f"fallback/{name}")
+
+
+def test_an_inactive_route_has_its_primary_and_an_unknown_one_no_flag() -> None:
+    found = _Flags(_picture(owner_message(), scope_message(state="inactive")))
+
+    assert found.fallback() == ("primary", "primary")
+    with pytest.raises(FlagNotFoundError):
+        found.fallback("embed")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.25, 1.0])
+def test_the_share_of_probes_is_the_share_of_calls_whatever_their_keys(share: float) -> None:
+    """Within four standard deviations of chance, and a key asked again gets the same answer."""
+    found = _Flags(_picture(owner_message(), _active(primary_share=share)))
+    said = [found.fallback(key=f"call-{number}") for number in range(CALLS)]
+
+    assert set(said) <= {("primary", "probe"), ("rule", "fallback/rule")}
+    probes = sum(variant == "probe" for _, variant in said)
+    assert abs(probes - share * CALLS) <= 4 * (share * (1 - share) * CALLS) ** 0.5
+    assert said == [found.fallback(key=f"call-{number}") for number in range(CALLS)]
+
+
+def test_without_a_key_there_are_no_probes() -> None:
+    """A fallback, where flagd would take the default by itself: the primary."""
+    found = _Flags(_picture(owner_message(), _active(primary_share=0.9)))
+
+    assert found.fallback(key=None) == ("rule", "fallback/rule")
+    assert found.fallback(key="") == ("rule", "fallback/rule")
+
+
+def test_a_rule_ends_with_the_lease_though_nobody_writes_any_more() -> None:
+    """Of the file that was written a lease ago every flag says primary; `hold` says it later."""
+    held = _active(route="embed", on_expiry="hold", hold_max_s=100.0)
+    sick = _active(deployment="eu-1")
+    messages = (owner_message(lease_s=15.0), _active(), held, _active(route="x"), sick)
+    now = time.time()
+    fresh, late = _Flags(_picture(*messages, at=now)), _Flags(_picture(*messages, at=now - 17))
+
+    assert fresh.fallback() == fresh.fallback("embed") == ("rule", "fallback/rule")
+    assert fresh.avoid("chat@eu-1") == (True, "avoid")
+    assert late.fallback() == ("primary", "primary")
+    assert late.avoid("chat@eu-1") == (False, "well")
+    assert late.fallback("embed") == ("rule", "fallback/rule")
+    assert _Flags(_picture(*messages, at=now - 120)).fallback("embed") == ("primary", "primary")
+
+
+def test_a_deployment_is_avoided_but_for_its_probes() -> None:
+    sick = _active(deployment="eu-1", primary_share=0.25)
+    well = scope_message(deployment="us@2", state="inactive")
+    found = _Flags(_picture(owner_message(), sick, well))
+    said = [found.avoid("chat@eu-1", f"call-{number}") for number in range(CALLS)]
+
+    assert set(said) == {(True, "avoid"), (False, "probe")}
+    assert abs(sum(avoid for avoid, _ in said) - 0.75 * CALLS) <= 4 * (0.75 * 0.25 * CALLS) ** 0.5
+    assert found.avoid("chat@us%402") == (False, "well")
+
+
+def test_what_was_decided_and_why_comes_along() -> None:
+    record = _active(mode="error_spike", reason="more calls fail", event_id="e1")
+    told = flags(_picture(owner_message(), record))["flags"]["llm.fallback.chat"]["metadata"]
+
+    assert told == {
+        "scope": "chat",
+        "mode": "error_spike",
+        "reason": "more calls fail",
+        "event_id": "e1",
+        "epoch": 1,
+        "revision": 1,
+    }
+
+
+async def test_the_file_is_replaced_whole_and_only_when_something_is_new(tmp_path: Path) -> None:
+    file = FlagFile(tmp_path / "llm.json")
+    now = time.time()
+    await file.write(_picture(owner_message(), _active(), at=now), None)
+    first = (tmp_path / "llm.json").stat()
+    await file.write(_picture(owner_message(), _active(), at=now), frozenset())
+    assert (tmp_path / "llm.json").stat().st_ino == first.st_ino
+
+    await file.write(
+        _picture(owner_message(), _active(), tombstone("chat", 1, 2), at=now), frozenset({"chat"})
+    )
+    assert json.loads((tmp_path / "llm.json").read_text())["flags"] == {}
+    assert (tmp_path / "llm.json").stat().st_ino != first.st_ino
+    assert os.listdir(tmp_path) == ["llm.json"]
+
+
+async def test_a_file_that_somebody_takes_away_is_there_again_with_the_next_whole(tmp_path: Path) -> None:
+    file, now = FlagFile(tmp_path / "llm.json"), _picture(owner_message(), _active())
+    await file.write(now, None)
+    (tmp_path / "llm.json").unlink()
+    await file.write(now, None)
+
+    assert (tmp_path / "llm.json").exists()
+
+
+@pytest.mark.parametrize("path", ["none/llm.json", ""])
+def test_where_no_file_can_be_is_told_at_once(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ValueError, match="expected a file in a folder"):
+        FlagFile(tmp_path / path)
