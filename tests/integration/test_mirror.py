@@ -66,7 +66,7 @@ async def test_an_activation_is_in_redis_and_the_flags_and_is_gone_a_lease_after
     with workers(worker, mirror):
         await worker.ready()
         state = await mirror.ready()
-        assert state == {"ready": True, "connected": True, "caught_up": True, "behind": []}
+        assert state == {"ready": True, "missing": []}
         async with producer(real_kafka.bootstrap) as to:
             await publish(to, topic_prefix, [call("bad") for _ in range(500)])
             await publish(to, topic_prefix, [call("bad", error="timeout") for _ in range(300)])
@@ -115,7 +115,7 @@ async def test_a_redis_that_is_away_keeps_nothing_else_waiting(
         assert said["target"] == "redis"
         answer = mirror.get("/readyz")
         assert answer is not None
-        assert (answer[0], json.loads(answer[1])["behind"]) == (503, ["redis"])
+        assert (answer[0], json.loads(answer[1])["missing"]) == (503, ["target redis"])
 
 
 async def test_a_signal_ends_it_within_seconds_also_without_a_broker(tmp_path: Path) -> None:
@@ -124,7 +124,8 @@ async def test_a_signal_ends_it_within_seconds_also_without_a_broker(tmp_path: P
     with workers(mirror):
         await until(lambda: mirror.events("http_listening"))
         answer = await until(lambda: mirror.get("/readyz"))
-        assert (answer[0], json.loads(answer[1])["connected"]) == (503, False)
+        missing = json.loads(answer[1])["missing"]
+        assert (answer[0], missing) == (503, ["broker", "end of detector.control", "target flags"])
         mirror.send(signal.SIGTERM)
         assert await asyncio.to_thread(mirror.process.wait, 5) == 0
         assert not (tmp_path / "llm.json").exists()

@@ -17,6 +17,7 @@ from detector.service.mirror.keeper import Keeper
 from detector.service.mirror.metrics import MirrorMetrics
 from detector.service.mirror.picture import Target
 from detector.service.settings import Settings
+from topics.names import topics
 
 BEHIND_S = 10.0
 _FOR_EVER_S = 1e7  # before the end of the topic there is nothing to do
@@ -50,9 +51,11 @@ async def _serve(settings: Settings, targets: Sequence[Target]) -> int:
     )
 
     def ready() -> dict[str, Any]:
-        behind = keeper.behind(time.monotonic(), BEHIND_S)
-        well = client.connected and client.caught_up and not behind
-        return {"ready": well, "connected": client.connected, "caught_up": client.caught_up, "behind": behind}
+        missing = [] if client.connected else ["broker"]
+        if not client.caught_up or client.view.rereading:
+            missing.append(f"end of {topics(settings.topic_prefix).control.name}")
+        missing += [f"target {name}" for name in keeper.behind(time.monotonic(), BEHIND_S)]
+        return {"ready": not missing, "missing": missing}
 
     http = HttpServer(ready=ready, metrics=metrics.text, reload=lambda: ["a mirror has no contract to read"])
     stop = asyncio.Event()
