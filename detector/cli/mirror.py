@@ -1,6 +1,7 @@
 """`detector mirror`: the state of the control topic where others read it."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,9 +26,14 @@ def mirror(
         typer.Option(envvar="DETECTOR_FLAGS", show_envvar=False, help="File of feature flags, for flagd."),
     ] = None,
     alertmanager: Annotated[
-        str | None,
-        typer.Option(envvar="DETECTOR_ALERTMANAGER", show_envvar=False, help="http://HOST:PORT"),
+        list[str] | None,
+        typer.Option(
+            envvar="DETECTOR_ALERTMANAGER", show_envvar=False, help="http://HOST:PORT, each of a cluster."
+        ),
     ] = None,
+    hold_max_s: Annotated[
+        float, typer.Option(min=0.0, max=86_400.0, help="The most that `on_expiry: hold` outlives a lease.")
+    ] = 86_400.0,
     http_port: Annotated[int | None, typer.Option(help="Health and metrics; 0 is any free port.")] = None,
     http_host: Annotated[str | None, typer.Option(help="Address of health and metrics.")] = None,
     topic_prefix: TopicPrefix = None,
@@ -43,7 +49,7 @@ def mirror(
     --redis: the record of each scope that is active is under {detector}:scope:SCOPE, no longer than its lease
     lasts: no key, use the primary. A password belongs in DETECTOR_REDIS, not on the command line.
     --flags: flags llm.fallback.ROUTE and llm.avoid.SCOPE, whose rules end with the lease too.
-    --alertmanager: an alert LLMFallbackActive for each scope that is active.
+    --alertmanager: an alert LLMFallbackActive for each scope that is active; may be given several times.
 
     Several processes may mirror to the same places; each file of flags has one.
 
@@ -64,23 +70,24 @@ def mirror(
     settings, told = read_sources(given, settings_file)
     if "bootstrap" not in told:
         wrong_use("where are the brokers? --bootstrap HOST:PORT")
-    makers: dict[str, Callable[[], Target]] = {}
+    targets: list[Target] = []
     if redis:
-        makers["--redis"] = lambda: _redis(redis, settings.topic_prefix)
+        targets.append(_made("--redis", lambda: _redis(redis, settings.topic_prefix)))
     if flags:
-        makers["--flags"] = lambda: FlagFile(flags)
-    if alertmanager:
-        makers["--alertmanager"] = lambda: AlertmanagerMirror(alertmanager)
-    targets = []
-    for option, make in makers.items():
-        try:
-            targets.append(make())
-        except ValueError as error:
-            wrong_use(f"{option}: {error}")
+        targets.append(_made("--flags", lambda: FlagFile(flags)))
+    urls = dict.fromkeys(alertmanager or ())
+    targets += [_made("--alertmanager", partial(AlertmanagerMirror, url)) for url in urls]
     if not targets:
         wrong_use("mirror to what? --redis, --flags or --alertmanager, or several of them")
     logs.configure(settings.log_level)
-    raise typer.Exit(serve(settings, targets))
+    raise typer.Exit(serve(settings, targets, hold_max_s=hold_max_s))
+
+
+def _made(option: str, make: "Callable[[], Target]") -> "Target":
+    try:
+        return make()
+    except ValueError as error:
+        wrong_use(f"{option}: {error}")
 
 
 def _redis(url: str, topic_prefix: str) -> "Target":

@@ -166,7 +166,8 @@ class ControlView:
     def obeyed_until(self, record: ControlRecord) -> float:
         """Until when, on our clock, an active record counts if its owner is heard no more."""
         end = self._lease_end.get(record.partition, -inf)
-        return end + min(record.hold_max_s, self._hold_max_s) if record.on_expiry == "hold" else end
+        hold_s = min(record.hold_max_s, self._hold_max_s) if record.on_expiry == "hold" else 0.0
+        return end + max(0.0, hold_s)
 
     @property
     def heard_until(self) -> float:

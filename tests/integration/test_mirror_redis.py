@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
+from detector.contract.grammar import HEARTBEAT_S
 from detector.gateway.view import ControlView
+from detector.service.mirror.flagd import FlagFile
 from detector.service.mirror.picture import Picture
 from detector.service.mirror.redis import RedisMirror
 from tests.unit.gateway.builders import NOW, Message, owner_message, scope_message, tombstone
@@ -113,6 +115,77 @@ async def test_a_lease_that_has_lapsed_gives_no_time(place: _Place) -> None:
     assert await place.version() is None
 
 
+async def test_who_writes_late_gives_no_time(place: _Place) -> None:
+    """Redis hangs until the lease is over, and then does what it was told to before."""
+    mirror = place.mirror()
+    await mirror.write(_picture(owner_message()), None)
+    await place.client.execute_command("CLIENT", "PAUSE", 1200, "ALL")
+    short = scope_message(lease_s=1.0)
+    await mirror.write(_picture(owner_message(lease_s=1.0), short), frozenset({"chat"}))
+
+    assert await place.version() is None
+
+
+async def test_a_script_that_comes_after_the_end_gives_no_time(place: _Place) -> None:
+    """As one does that lay in a network which had been cut."""
+    mirror, held = place.mirror(), _picture(owner_message(), scope_message())
+    await mirror.write(_picture(owner_message()), None)
+    seconds, _ = await place.client.time()
+    late = mirror._call(held, "chat", (seconds - 16) * 1000)
+
+    assert await mirror._run([late]) == [1]
+    assert await place.version() is None
+
+
+async def test_a_time_that_nobody_gave_is_put_right(place: _Place) -> None:
+    """Such as a clock that was set back leaves: the next write takes all off that no lease has."""
+    mirror, now = place.mirror(), _picture(owner_message(), scope_message())
+    await mirror.write(now, None)
+    await place.client.pexpire(place.key("scope:chat"), 3_600_000)
+    await mirror.write(now, frozenset({"chat"}))
+
+    assert await place.left_s() <= 15
+
+
+async def test_a_newer_state_without_time_takes_away_the_one_before(place: _Place) -> None:
+    mirror, held = place.mirror(), scope_message(on_expiry="hold", hold_max_s=100.0)
+    await mirror.write(_picture(owner_message(), held), None)
+    lapsed = _picture(owner_message(), held, scope_message(revision=2), later_s=16.0)
+    await mirror.write(lapsed, frozenset({"chat"}))
+
+    assert await place.version() is None
+
+
+async def test_a_redis_that_is_full_loses_the_scope_all_the_same(place: _Place) -> None:
+    """It refuses what the script writes, which is told; what the script takes away is gone by then."""
+    mirror, start = place.mirror(), (owner_message(), scope_message())
+    await mirror.write(_picture(*start), None)
+    ended = _picture(*start, scope_message(revision=2, state="inactive"))
+    await place.client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(ResponseError, match="maxmemory"):
+            await mirror.write(ended, frozenset({"chat"}))
+    finally:
+        await place.client.config_set("maxmemory", 0)
+
+    assert await place.version() is None
+
+
+async def test_an_entry_that_nobody_can_read_keeps_no_other_scope_waiting(place: _Place) -> None:
+    await place.client.hset(place.key("versions"), "r1", "garbage")
+    messages = [scope_message(f"r{number}") for number in range(3)]
+
+    assert await place.mirror().write(_picture(owner_message(), *messages), None) == {"written": 3}
+    assert await place.version("r1") == (1, 1)
+
+
+async def test_only_what_has_changed_is_written(place: _Place) -> None:
+    held = _picture(owner_message(), scope_message(), scope_message("embed"))
+
+    assert await place.mirror().write(held, frozenset({"chat"})) == {"written": 1}
+    assert await place.version("embed") is None
+
+
 async def test_a_heartbeat_renews_and_who_has_not_heard_it_shortens_nothing(place: _Place) -> None:
     ahead, behind = place.mirror(), place.mirror()
     early = (owner_message(lease_s=3.0), scope_message())
@@ -143,6 +216,23 @@ async def test_a_zombie_s_scope_is_refused_by_the_fence_of_its_partition(place: 
     assert await place.mirror().write(behind, None) == {"refused": 1, "written": 1}
     assert await place.version() is None
     assert await place.version("embed") == (1, 1)
+
+
+async def test_a_record_raises_the_fence_before_its_owner_is_written(place: _Place) -> None:
+    """A mirror may end between the two."""
+    held = {"chat": decode_control(scope_message(epoch=7).value)}
+    await place.mirror().write(Picture(held, {"chat": 9.0}, {}, 9.0, NOW), None)
+    behind = _picture(owner_message(epoch=6), scope_message("embed", epoch=6))
+
+    assert await place.mirror().write(behind, None) == {"refused": 1}
+
+
+async def test_every_partition_has_its_own_fence(place: _Place) -> None:
+    owners = [owner_message(number, 7 + number) for number in range(3)]
+    await place.mirror().write(_picture(*owners), None)
+
+    fence = await place.client.hgetall(place.key("fence"))
+    assert fence == {b"0": b"7", b"1": b"8", b"2": b"9"}
 
 
 async def test_what_was_held_before_a_claim_is_renewed_by_the_claim(place: _Place) -> None:
@@ -178,6 +268,7 @@ async def test_a_tombstone_takes_the_scope_away_and_a_newer_state_is_kept(place:
 
     assert await place.version() == (1, 5)
     assert await place.client.hkeys(place.key("versions")) == [b"chat"]
+    assert await mirror.write(gone, None) == {}
 
 
 async def test_what_ended_while_nobody_mirrored_is_forgotten_when_its_lease_has_ended(place: _Place) -> None:
@@ -221,12 +312,13 @@ async def test_who_listens_is_told_of_a_change_and_of_no_renewal(place: _Place) 
         await mirror.write(now, None)
         await mirror.write(now, None)
         await mirror.write(_picture(owner_message(), scope_message(revision=2)), None)
+        await mirror.write(_picture(owner_message()), frozenset({"chat"}))
         heard = []
         async with asyncio.timeout(10):
-            while len(heard) < 2:
+            while len(heard) < 3:
                 if (message := await listener.get_message(timeout=1.0)) is not None:
                     heard.append(message["data"])
-        assert heard == [b"chat", b"chat"]
+        assert heard == [b"chat", b"chat", b"chat"]
         assert await listener.get_message(timeout=0.05) is None
 
 
@@ -248,6 +340,31 @@ async def test_more_scopes_than_fit_into_one_round_trip(place: _Place) -> None:
 
     assert outcomes == {"written": 1001}
     assert await place.version("r1000") == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis:6379",
+        "redis://u:s3cr/et@redis:6379/0",
+        "redis://h:s3cret/0",
+        "redis://h:6379/s3cret",
+        "redis://h:6379/0?s3cret=1",
+        "http://h:6379/0",
+        "",
+    ],
+)
+def test_what_is_no_url_is_told_at_once_and_not_repeated(url: str) -> None:
+    """It may have a password in it."""
+    with pytest.raises(ValueError, match="expected redis://HOST:PORT/DB") as told:
+        RedisMirror(url)
+    assert "s3cr" not in str(told.value)
+
+
+def test_what_is_in_force_is_written_as_often_as_its_owner_is_heard() -> None:
+    """More seldom, a lease could end between two writes."""
+    assert RedisMirror.period_s <= HEARTBEAT_S
+    assert FlagFile.period_s <= HEARTBEAT_S
 
 
 _Step = tuple[int, int]  # which of two mirrors writes, and how many more messages it reads before

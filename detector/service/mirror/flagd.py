@@ -5,7 +5,10 @@ time at which it is asked with the end of the lease, and says `primary` after it
 """
 
 import asyncio
+import contextlib
 import os
+import stat
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,41 +26,59 @@ _WHOLE = 1_000_000  # shares are whole numbers of it
 class FlagFile:
     """Keeps one file; a new one takes the place of `path`, so its folder has to be there and writable.
 
+    Where there is no file yet one without flags is made: flagd does not start without.
+
     Raises:
-        ValueError: a path at which no file can be written.
+        ValueError: a path at which no file can be written, or whose name does not say that it is JSON.
     """
 
     name = "flags"
-    period_s = 3.0
+    period_s, least_s = 3.0, 0.5
 
     def __init__(self, path: Path) -> None:
+        if path.suffix != ".json":
+            raise ValueError(f"{path}: expected a name that ends in .json, flagd goes by it")
         if not path.parent.is_dir() or path.is_dir() or not os.access(path.parent, os.W_OK):
             raise ValueError(f"{path}: expected a file in a folder that is there and may be written to")
         self._path = path
         self._written = b""
+        self._writing = threading.Lock()
+        if not path.exists():
+            self._replace(_text({}))
 
     async def write(self, picture: Picture, changed: frozenset[str] | None) -> Mapping[str, int]:
         """See `Target`; a file is always written whole, and not for nothing."""
-        text = msgspec.json.format(msgspec.json.encode(flags(picture)), indent=1) + b"\n"
+        text = _text(flags(picture))
         if text != self._written or changed is None:
             await asyncio.to_thread(self._replace, text)
             self._written = text
         return {"written": len(picture.held if changed is None else changed)}
 
     def _replace(self, text: bytes) -> None:
+        # A disk may hang, and a thread that waits for it cannot be cut off: nobody writes beside it.
+        if not self._writing.acquire(blocking=False):
+            raise BlockingIOError("the write before has not ended yet")
         draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
             draft.write_bytes(text)
+            with contextlib.suppress(FileNotFoundError):
+                draft.chmod(stat.S_IMODE(self._path.stat().st_mode))  # as somebody may have set it
             draft.replace(self._path)
         finally:
             draft.unlink(missing_ok=True)
+            self._writing.release()
 
     async def close(self) -> None:
         """Leave the file: its rules end by themselves."""
 
 
+def _text(made: dict[str, Any]) -> bytes:
+    content = {"$schema": _SCHEMA, "flags": made}
+    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
+
+
 def flags(picture: Picture) -> dict[str, Any]:
-    """The file's content: two kinds of flags, in the order of their names.
+    """Two kinds of flags, in the order of their names.
 
     `llm.fallback.<route>`: text, who is to answer: `primary`, or the name of the first fallback for the
     context's `input_class`. Its variant is `primary`, `probe` or `fallback/<name>`. Which calls are probes
@@ -68,12 +89,12 @@ def flags(picture: Picture) -> dict[str, Any]:
     made = {}
     for scope, record in sorted(picture.held.items()):
         left_s = picture.left_s.get(scope)
-        until = None if left_s is None else round(picture.at + left_s)
+        until = None if left_s is None else int(picture.at + left_s)
         if record.deployment:
             made[f"llm.avoid.{scope}"] = _avoid(record, until)
         else:
             made[f"llm.fallback.{record.route}"] = _fallback(record, until)
-    return {"$schema": _SCHEMA, "flags": made}
+    return made
 
 
 def _fallback(record: ControlRecord, until: int | None) -> dict[str, Any]:

@@ -8,10 +8,11 @@ import contextlib
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 from detector.gateway.client import GatewayClient
 from detector.service.logs import logger
-from detector.service.mirror.metrics import MirrorMetrics
+from detector.service.mirror.metrics import REFUSED, MirrorMetrics
 from detector.service.mirror.picture import Picture, Target
 from topics.control import ControlRecord
 
@@ -19,7 +20,7 @@ WHOLE_S = 30.0
 _GATED_S = 0.1
 _MOST_S = 10.0  # for one write; a target that hangs must not stand as written
 _BACKOFF_S = (0.1, 5.0)
-_SAID_AGAIN_S = 60.0
+_SAID_AGAIN_S, _SAID_CHARACTERS = 60.0, 500
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class _Kept:
     changed: set[str] = field(default_factory=set)
     whole_at: float = 0.0
     renew_at: float = 0.0
+    not_before: float = 0.0
     written_at: float | None = None
     delay: float = _BACKOFF_S[0]
     said_at: float = float("-inf")
@@ -77,7 +79,11 @@ class Keeper:
             if not client.caught_up or client.view.rereading:
                 await asyncio.sleep(_GATED_S)
                 continue
-            due = min(kept.whole_at, kept.renew_at) - time.monotonic()
+            now = time.monotonic()
+            if now < kept.not_before:
+                await asyncio.sleep(kept.not_before - now)
+                continue
+            due = min(kept.whole_at, kept.renew_at) - now
             if due > 0 and not kept.changed:
                 kept.waiting.clear()
                 with contextlib.suppress(TimeoutError):
@@ -93,6 +99,7 @@ class Keeper:
         changed, kept.changed = kept.changed, set()
         scopes = None if whole else frozenset(changed.union(picture.left_s if renewing else ()))
         target = kept.target
+        kept.not_before = now + target.least_s
         try:
             async with asyncio.timeout(_MOST_S):
                 outcomes = await target.write(picture, scopes)
@@ -100,20 +107,31 @@ class Keeper:
             # Whatever it was, the others go on, and here all is written once it works again.
             kept.whole_at = kept.renew_at = 0.0
             self._metrics.failures.labels(target.name).inc()
-            if now - kept.said_at >= _SAID_AGAIN_S:
-                kept.said_at = now
-                logger().warning("mirror_not_written", target=target.name, error=repr(error))
+            # A library's own representation may leave out what happened, as redis-py's does.
+            self._say(
+                kept, now, "mirror_not_written", error=f"{type(error).__name__}: {error}"[:_SAID_CHARACTERS]
+            )
             await asyncio.sleep(kept.delay)
             kept.delay = min(2 * kept.delay, _BACKOFF_S[1])
             return
-        if kept.said_at > float("-inf"):
-            kept.said_at = float("-inf")
-            logger().info("mirror_written_again", target=target.name)
+        for outcome, count in outcomes.items():
+            self._metrics.scopes.labels(target.name, outcome).inc(count)
         if whole:
             kept.whole_at = now + WHOLE_S
         if whole or renewing:
             kept.renew_at = now + target.period_s
-        kept.delay, kept.written_at = _BACKOFF_S[0], now
-        for outcome, count in outcomes.items():
-            self._metrics.scopes.labels(target.name, outcome).inc(count)
+        kept.delay = _BACKOFF_S[0]
+        if refused := outcomes.get(REFUSED, 0):
+            # Another mirror may be ahead for a moment; for longer nobody can be: what is there is wrong.
+            self._say(kept, now, "mirror_refused", scopes=refused)
+            return
+        if kept.said_at > float("-inf"):
+            kept.said_at = float("-inf")
+            logger().info("mirror_written_again", target=target.name)
+        kept.written_at = now
         self._metrics.written.labels(target.name).set(picture.at)
+
+    def _say(self, kept: _Kept, now: float, event: str, **told: Any) -> None:
+        if now - kept.said_at >= _SAID_AGAIN_S:
+            kept.said_at = now
+            logger().warning(event, target=kept.target.name, **told)

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-OUTCOMES = ("written", "refused")
+WRITTEN, REFUSED = OUTCOMES = ("written", "refused")
 
 
 class MirrorMetrics:

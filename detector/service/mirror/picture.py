@@ -33,7 +33,7 @@ class Picture:
         active = (record for record in view.held.values() if record.state == "active")
         left = ((record.scope, view.obeyed_until(record) - now) for record in active)
         left_s = {scope: seconds for scope, seconds in left if seconds > 0}
-        return cls(dict(view.held), left_s, view.fence, max(0.0, view.heard_until - now), at)
+        return cls(dict(view.held), left_s, dict(view.fence), max(0.0, view.heard_until - now), at)
 
 
 class Target(Protocol):
@@ -42,10 +42,12 @@ class Target(Protocol):
     Attributes:
         name: for logs and metrics.
         period_s: what is in force is written again so often, though nothing has changed.
+        least_s: from the beginning of one write to that of the next; what changes meanwhile comes together.
     """
 
     name: str
     period_s: float
+    least_s: float
 
     async def write(self, picture: Picture, changed: frozenset[str] | None) -> Mapping[str, int]:
         """Make it like the picture, at once or not at all for each scope; may be cut off anywhere.

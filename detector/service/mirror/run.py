@@ -28,16 +28,21 @@ def mirror_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
 
 
-def serve(settings: Settings, targets: Sequence[Target]) -> int:
+def serve(settings: Settings, targets: Sequence[Target], *, hold_max_s: float) -> int:
     """Keep the targets until SIGTERM or SIGINT.
+
+    Args:
+        settings: where to connect.
+        targets: each of another name.
+        hold_max_s: the most that scopes that say `hold` outlive their lease there.
 
     Returns:
         0 after a signal, 1 if no port could be had.
     """
-    return asyncio.run(_serve(settings, targets))
+    return asyncio.run(_serve(settings, targets, hold_max_s))
 
 
-async def _serve(settings: Settings, targets: Sequence[Target]) -> int:
+async def _serve(settings: Settings, targets: Sequence[Target], hold_max_s: float) -> int:
     metrics = MirrorMetrics([target.name for target in targets])
     keeper = Keeper(targets, metrics)
     client = GatewayClient(
@@ -48,6 +53,7 @@ async def _serve(settings: Settings, targets: Sequence[Target]) -> int:
         catch_up_timeout_s=_FOR_EVER_S,
         acks=False,
         on_change=keeper.changed,
+        hold_max_s=hold_max_s,
     )
 
     def ready() -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """What flagd's own evaluator makes of the file of flags: who answers, which calls probe, when that ends."""
 
+import asyncio
 import json
 import os
+import stat
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,7 @@ class _Flags:
 
     def __init__(self, picture: Picture) -> None:
         self.core = FlagdCore()
-        self.core.set_flags(json.dumps(flags(picture)))
+        self.core.set_flags(json.dumps({"flags": flags(picture)}))
 
     def fallback(self, route: str = "chat", key: str | None = "call-1", **attributes: str) -> tuple[str, Any]:
         context = EvaluationContext(targeting_key=key, attributes=attributes)
@@ -129,7 +132,7 @@ def test_a_deployment_is_avoided_but_for_its_probes() -> None:
 
 def test_what_was_decided_and_why_comes_along() -> None:
     record = _active(mode="error_spike", reason="more calls fail", event_id="e1")
-    told = flags(_picture(owner_message(), record))["flags"]["llm.fallback.chat"]["metadata"]
+    told = flags(_picture(owner_message(), record))["llm.fallback.chat"]["metadata"]
 
     assert told == {
         "scope": "chat",
@@ -166,7 +169,76 @@ async def test_a_file_that_somebody_takes_away_is_there_again_with_the_next_whol
     assert (tmp_path / "llm.json").exists()
 
 
-@pytest.mark.parametrize("path", ["none/llm.json", ""])
+async def test_a_file_is_there_from_the_start_and_one_that_is_there_stays(tmp_path: Path) -> None:
+    """Without one flagd does not start; what another mirror has written may still be so."""
+    FlagFile(tmp_path / "llm.json")
+    assert json.loads((tmp_path / "llm.json").read_text())["flags"] == {}
+    (tmp_path / "llm.json").write_text("what was there")
+    FlagFile(tmp_path / "llm.json")
+    assert (tmp_path / "llm.json").read_text() == "what was there"
+
+
+async def test_who_may_read_the_file_is_left_as_it_was(tmp_path: Path) -> None:
+    file = FlagFile(tmp_path / "llm.json")
+    (tmp_path / "llm.json").chmod(0o604)
+    await file.write(_picture(owner_message(), _active()), None)
+
+    assert stat.S_IMODE((tmp_path / "llm.json").stat().st_mode) == 0o604
+
+
+async def test_a_write_that_hangs_has_no_other_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that write to one draft would leave a file that is none."""
+    file, now = FlagFile(tmp_path / "llm.json"), _picture(owner_message(), _active())
+    began, go_on = threading.Event(), threading.Event()
+    write_bytes = Path.write_bytes
+
+    def hang(path: Path, text: bytes) -> int:
+        began.set()
+        assert go_on.wait(20)
+        return write_bytes(path, text)
+
+    monkeypatch.setattr(Path, "write_bytes", hang)
+    first = asyncio.create_task(file.write(now, None))
+    assert await asyncio.to_thread(began.wait, 20)
+    with pytest.raises(BlockingIOError, match="has not ended"):
+        await file.write(now, None)
+    go_on.set()
+    await first
+    assert "llm.fallback.chat" in json.loads((tmp_path / "llm.json").read_text())["flags"]
+
+
+async def test_a_draft_that_cannot_be_used_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = FlagFile(tmp_path / "llm.json")
+
+    def fail(*_: object) -> None:
+        raise OSError("disk")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk"):
+        await file.write(_picture(owner_message(), _active()), None)
+    assert os.listdir(tmp_path) == ["llm.json"]
+
+
+def test_flags_choose_their_probes_each_by_itself() -> None:
+    """Else the same calls would be the probes of every route."""
+    both = (_active(primary_share=0.5), _active(route="embed", primary_share=0.5))
+    found = _Flags(_picture(owner_message(), *both))
+    keys = [f"call-{number}" for number in range(200)]
+
+    assert [found.fallback(key=key) for key in keys] != [found.fallback("embed", key=key) for key in keys]
+
+
+@pytest.mark.parametrize("path", ["none/llm.json", "folder.json"])
 def test_where_no_file_can_be_is_told_at_once(tmp_path: Path, path: str) -> None:
+    (tmp_path / "folder.json").mkdir()
     with pytest.raises(ValueError, match="expected a file in a folder"):
         FlagFile(tmp_path / path)
+
+
+def test_a_name_that_flagd_would_not_read_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ends in \.json"):
+        FlagFile(tmp_path / "flags.txt")

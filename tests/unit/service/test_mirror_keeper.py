@@ -22,20 +22,23 @@ _Write = tuple[frozenset[str] | None, dict[str, float]]
 class _Target:
     """Notes what it is asked to write; `failing` and `hanging` do what they say."""
 
-    period_s = 3600.0
+    period_s, least_s = 3600.0, 0.0
 
     def __init__(self, name: str = "t") -> None:
         self.name = name
         self.writes: list[_Write] = []
+        self.began: list[float] = []
+        self.outcomes: dict[str, int] | None = None
         self.failing = self.hanging = self.closed = False
 
     async def write(self, picture: Picture, changed: frozenset[str] | None) -> Mapping[str, int]:
         self.writes.append((changed, dict(picture.left_s)))
+        self.began.append(time.monotonic())
         if self.hanging:
             await asyncio.Event().wait()
         if self.failing:
             raise OSError("no")
-        return {"written": len(picture.held if changed is None else changed)}
+        return self.outcomes or {"written": len(picture.held if changed is None else changed)}
 
     async def close(self) -> None:
         self.closed = True
@@ -147,21 +150,86 @@ async def test_all_is_written_now_and_then(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_after_a_failure_all_is_written_and_the_others_have_not_waited() -> None:
     transport, bad, good = MemoryTransport(owner_message(), scope_message()), _Target("bad"), _Target("good")
-    bad.failing = True
     metrics = MirrorMetrics(["bad", "good"])
     async with _kept(transport, bad, good, metrics=metrics) as keeper:
-        await _until(lambda: len(bad.writes) == 2 and good.writes)
+        await _until(lambda: bad.writes and good.writes and not keeper.behind(time.monotonic(), 0.0))
+        bad.failing = True
+        began = time.time()
+        transport.append(scope_message("embed"))
+        await _until(lambda: len(bad.writes) == 3 and len(good.writes) == 2)
         now = time.monotonic()
-        assert keeper.behind(now, 10.0) == ["bad"]
+        assert keeper.behind(now + 3000.0, 10.0) == []
         assert keeper.behind(now + 3700.0, 10.0) == ["bad", "good"]
         bad.failing = False
         count = len(bad.writes)
-        await _until(lambda: len(bad.writes) == count + 1 and keeper.behind(now, 10.0) == [])
+        await _until(lambda: len(bad.writes) == count + 1 and _sample(metrics, "written", "bad") >= began)
 
-    assert {changed for changed, _ in bad.writes} == {None}
-    assert metrics.registry.get_sample_value("detector_mirror_failures_total", {"target": "bad"}) == count
-    written = {"target": "bad", "outcome": "written"}
-    assert metrics.registry.get_sample_value("detector_mirror_scopes_total", written) == 1
+    assert [changed for changed, _ in bad.writes[:3]] == [None, frozenset({"embed"}), None]
+    assert bad.writes[-1][0] is None
+    assert _sample(metrics, "failures_total", "bad") == count - 1
+    assert _sample(metrics, "scopes_total", "bad", outcome="written") == 3
+    assert _sample(metrics, "failures_total", "good") == 0
+
+
+def _sample(metrics: MirrorMetrics, name: str, target: str, **labels: str) -> float:
+    name = f"detector_mirror_{name}" + "_timestamp_seconds" * (name == "written")
+    found = metrics.registry.get_sample_value(name, {"target": target} | labels)
+    assert found is not None
+    return found
+
+
+async def test_what_is_refused_is_not_written() -> None:
+    """A fence that is too high by mistake would else look like health, with nothing there."""
+    transport, target = MemoryTransport(owner_message(), scope_message()), _Target()
+    target.outcomes = {"written": 1, "refused": 1}
+    target.period_s = 0.02
+    metrics = MirrorMetrics(["t"])
+    async with _kept(transport, target, metrics=metrics) as keeper:
+        await _until(lambda: _sample(metrics, "scopes_total", "t", outcome="refused") >= 2)
+        assert keeper.behind(time.monotonic(), 10.0) == ["t"]
+        assert _sample(metrics, "written", "t") == 0
+        target.outcomes = {"written": 2}
+        await _until(lambda: not keeper.behind(time.monotonic(), 10.0))
+        assert _sample(metrics, "written", "t") > 0
+
+
+async def test_what_changes_often_comes_together_where_a_target_wants_it() -> None:
+    transport, target = MemoryTransport(owner_message(), scope_message()), _Target()
+    target.least_s = 0.5
+    async with _kept(transport, target):
+        await _until(lambda: target.writes)
+        for number in range(10):
+            transport.append(scope_message(f"r{number}"))
+            await asyncio.sleep(0)
+        await _until(lambda: len(target.writes) == 2)
+
+    assert target.writes[1][0] == frozenset(f"r{number}" for number in range(10))
+    assert target.began[1] - target.began[0] >= 0.5
+
+
+async def test_a_fault_that_lasts_is_told_once_and_so_is_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BACKOFF_S", (0.0, 0.0))
+    said: list[tuple[str, str]] = []
+    monkeypatch.setattr(module, "logger", lambda: _Log(said))
+    transport, target = MemoryTransport(owner_message(), scope_message()), _Target()
+    target.failing = True
+    async with _kept(transport, target):
+        await _until(lambda: len(target.writes) >= 4)
+        target.failing = False
+        await _until(lambda: len(said) == 2)
+
+    assert said == [("mirror_not_written", "OSError: no"), ("mirror_written_again", "")]
+
+
+class _Log:
+    def __init__(self, said: list[tuple[str, str]]) -> None:
+        self._said = said
+
+    def warning(self, event: str, *, error: str = "", **_: object) -> None:
+        self._said.append((event, error))
+
+    def info(self, event: str, **_: object) -> None:
+        self._said.append((event, ""))
 
 
 async def test_a_target_that_hangs_is_given_up_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
