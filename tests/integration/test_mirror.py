@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,6 +41,16 @@ async def redis(redis_url: str, topic_prefix: str) -> AsyncIterator[Any]:
         yield client
         if names := [name async for name in client.scan_iter(match=f"{{{topic_prefix}*")]:
             await client.delete(*names)
+
+
+def test_without_redis_the_page_s_reader_takes_the_primary() -> None:
+    """Where nothing listens, and where somebody does who answers nothing."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        for port in (1, listening.getsockname()[1]):
+            course = _page_s_course(f"redis://127.0.0.1:{port}/0", "")
+            assert course("chat") == ("primary", False, "", [])
 
 
 def _page_s_course(redis_url: str, topic_prefix: str) -> Any:
@@ -81,6 +92,10 @@ async def test_an_activation_is_in_redis_and_the_flags_and_is_gone_a_lease_after
         asked = [course("bad")[:2] for _ in range(400)]
         assert set(asked) == {("rule", False), ("primary", True)}
         assert course("good", "default", ["eu-1"]) == ("primary", False, "", [])
+        await redis.set(
+            key.replace("bad", "a%2540b@c%25d"), json.dumps(record | {"primary_share": 0.0}), px=5000
+        )
+        assert course("a%40b", "default", ["c%d", "e"]) == ("primary", False, "", ["c%d"])
         told = await until(lambda: json.loads(flags.read_text())["flags"].get("llm.fallback.bad"))
         assert told["variants"] == {"primary": "primary", "probe": "primary", "fallback/rule": "rule"}
         metrics = mirror.get("/metrics")
@@ -110,7 +125,8 @@ async def test_a_redis_that_is_away_keeps_nothing_else_waiting(
     mirror = Mirror(tmp_path, *brokers, "--flags", str(flags), "--redis", "redis://127.0.0.1:1/0")
     with workers(worker, mirror):
         await worker.ready()
-        await until(flags.exists)
+        unwritten = b'detector_mirror_written_timestamp_seconds{target="flags"} 0.0'
+        await until(lambda: (found := mirror.get("/metrics")) and unwritten not in found[1])
         (said,) = await until(lambda: mirror.events("mirror_not_written"))
         assert said["target"] == "redis"
         answer = mirror.get("/readyz")
@@ -128,7 +144,7 @@ async def test_a_signal_ends_it_within_seconds_also_without_a_broker(tmp_path: P
         assert (answer[0], missing) == (503, ["broker", "end of detector.control", "target flags"])
         mirror.send(signal.SIGTERM)
         assert await asyncio.to_thread(mirror.process.wait, 5) == 0
-        assert not (tmp_path / "llm.json").exists()
+        assert json.loads((tmp_path / "llm.json").read_text())["flags"] == {}
 
 
 @pytest.mark.parametrize(
@@ -137,6 +153,7 @@ async def test_a_signal_ends_it_within_seconds_also_without_a_broker(tmp_path: P
         ((), "mirror to what? --redis, --flags or --alertmanager"),
         (("--redis", "redis:6379"), "--redis: expected redis://HOST:PORT/DB"),
         (("--flags", "/nowhere/llm.json"), "--flags: /nowhere/llm.json: expected a file in a folder"),
+        (("--flags", "flags.txt"), "--flags: flags.txt: expected a name that ends in .json"),
         (("--alertmanager", "alertmanager:9093"), "--alertmanager: expected http://HOST:PORT"),
     ],
 )

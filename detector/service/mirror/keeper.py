@@ -8,7 +8,6 @@ import contextlib
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
 
 from detector.gateway.client import GatewayClient
 from detector.service.logs import logger
@@ -108,9 +107,9 @@ class Keeper:
             kept.whole_at = kept.renew_at = 0.0
             self._metrics.failures.labels(target.name).inc()
             # A library's own representation may leave out what happened, as redis-py's does.
-            self._say(
-                kept, now, "mirror_not_written", error=f"{type(error).__name__}: {error}"[:_SAID_CHARACTERS]
-            )
+            told = f"{type(error).__name__}: {error}"[:_SAID_CHARACTERS]
+            if _may_be_said(kept, now):
+                logger().warning("mirror_not_written", target=target.name, error=told)
             await asyncio.sleep(kept.delay)
             kept.delay = min(2 * kept.delay, _BACKOFF_S[1])
             return
@@ -123,7 +122,8 @@ class Keeper:
         kept.delay = _BACKOFF_S[0]
         if refused := outcomes.get(REFUSED, 0):
             # Another mirror may be ahead for a moment; for longer nobody can be: what is there is wrong.
-            self._say(kept, now, "mirror_refused", scopes=refused)
+            if _may_be_said(kept, now):
+                logger().warning("mirror_refused", target=target.name, scopes=refused)
             return
         if kept.said_at > float("-inf"):
             kept.said_at = float("-inf")
@@ -131,7 +131,10 @@ class Keeper:
         kept.written_at = now
         self._metrics.written.labels(target.name).set(picture.at)
 
-    def _say(self, kept: _Kept, now: float, event: str, **told: Any) -> None:
-        if now - kept.said_at >= _SAID_AGAIN_S:
-            kept.said_at = now
-            logger().warning(event, target=kept.target.name, **told)
+
+def _may_be_said(kept: _Kept, now: float) -> bool:
+    """A fault that lasts is told of once a minute."""
+    if now - kept.said_at < _SAID_AGAIN_S:
+        return False
+    kept.said_at = now
+    return True
