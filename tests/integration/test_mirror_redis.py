@@ -186,15 +186,22 @@ async def test_only_what_has_changed_is_written(place: _Place) -> None:
     assert await place.version("embed") is None
 
 
-async def test_a_heartbeat_renews_and_who_has_not_heard_it_shortens_nothing(place: _Place) -> None:
+@pytest.mark.parametrize("hold", [{}, {"on_expiry": "hold", "hold_max_s": 100.0}])
+async def test_a_heartbeat_renews_and_who_has_not_heard_it_shortens_nothing(
+    place: _Place, hold: dict[str, Any]
+) -> None:
+    """Nor does one take anything away for whom the lease is over."""
     ahead, behind = place.mirror(), place.mirror()
-    early = (owner_message(lease_s=3.0), scope_message())
+    early = (owner_message(lease_s=3.0), scope_message(**hold))
+    held_s = hold.get("hold_max_s", 0.0)
     await ahead.write(_picture(*early), None)
-    assert await place.left_s() <= 3
+    assert await place.left_s() <= 3 + held_s
     await ahead.write(_picture(*early, owner_message(lease_s=15.0)), frozenset({"chat"}))
     await behind.write(_picture(*early), None)
+    assert 13 < await place.left_s() - held_s <= 15
+    await behind.write(_picture(*early, later_s=200.0), frozenset({"chat"}))
 
-    assert 13 < await place.left_s() <= 15
+    assert 13 < await place.left_s() - held_s <= 15
 
 
 async def test_a_mirror_that_is_behind_changes_nothing(place: _Place) -> None:
@@ -301,6 +308,10 @@ async def test_readers_can_tell_whether_a_detector_is_heard(place: _Place) -> No
     assert 13_000 < await place.client.pttl(place.key("alive")) <= 15_000
 
     await place.client.delete(place.key("alive"))
+    await mirror.write(_picture(owner_message(), owner_message(1, lease_s=17.5), later_s=16.0), None)
+    assert 0 < await place.client.pttl(place.key("alive")) <= 1_500
+
+    await place.client.delete(place.key("alive"))
     await mirror.write(_picture(owner_message(), later_s=16.0), None)
     assert await place.client.get(place.key("alive")) is None
 
@@ -325,6 +336,7 @@ async def test_who_listens_is_told_of_a_change_and_of_no_renewal(place: _Place) 
 async def test_a_redis_that_has_lost_everything_is_written_anew(place: _Place) -> None:
     mirror, now = place.mirror(), _picture(owner_message(), scope_message())
     await mirror.write(now, None)
+    connection = await mirror._client.client_id()
     await place.client.delete(*(place.key(name) for name in ("fence", "versions", "scope:chat")))
     await place.client.script_flush()
 
@@ -332,6 +344,7 @@ async def test_a_redis_that_has_lost_everything_is_written_anew(place: _Place) -
         await mirror.write(now, None)
     assert await mirror.write(now, None) == {"written": 1}
     assert await place.version() == (1, 1)
+    assert await mirror._client.client_id() > connection  # a name may lead to another one by then
 
 
 async def test_more_scopes_than_fit_into_one_round_trip(place: _Place) -> None:

@@ -168,14 +168,11 @@ class RedisMirror:
         return self._scripts[0], _arguments(record, 0 if left_s is None else int(at_ms + left_s * 1000))
 
     async def _run(self, calls: Iterable[tuple[str, tuple[Any, ...]]]) -> list[int]:
-        """What each script said; one that fails keeps no other from being run."""
+        """What each script said; the first error is raised when all have been run."""
         pipeline = self._client.pipeline(transaction=False)
         for script, arguments in calls:
             pipeline.evalsha(script, 4, *self._keys(arguments[0]), *arguments)
-        said = await pipeline.execute(raise_on_error=False)
-        if failed := next((each for each in said if isinstance(each, Exception)), None):
-            raise failed
-        return list(said)
+        return list(await pipeline.execute())
 
     def _keys(self, scope: str) -> tuple[str, ...]:
         return f"{self._prefix}fence", f"{self._prefix}versions", self.key(scope), f"{self._prefix}changes"

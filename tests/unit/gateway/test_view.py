@@ -247,3 +247,13 @@ def test_an_answer_says_until_when_it_holds() -> None:
     assert view.effective("chat", now=0.0).until == 15.0
     assert view.effective("chat", now=15.0).until == 25.0
     assert view.effective("chat", now=25.0).until == float("inf")
+
+
+def test_what_holds_for_less_than_nothing_ends_with_its_lease() -> None:
+    """As for who asks whether it is in force, so for who asks until when."""
+    view = ControlView()
+    for message in (owner_message(), scope_message(on_expiry="hold", hold_max_s=-5.0)):
+        view.apply(message.key, message.value, message.headers, now=0.0)
+
+    assert view.obeyed_until(view.held["chat"]) == 15.0
+    assert view.in_force(view.held["chat"], 12.0)[0]

@@ -165,6 +165,15 @@ async def test_an_alert_is_sent_when_something_is_new_and_when_its_time_has_come
     ]
 
 
+async def test_another_reason_is_sent_at_once(alertmanager: _Alertmanager) -> None:
+    mirror = alertmanager.mirror()
+    await mirror.write(_picture(owner_message(), scope_message(reason="a")), None)
+    revised = scope_message(reason="b", revision=2)
+    await mirror.write(_picture(owner_message(), revised, at=NOW + 1), frozenset({"chat"}))
+
+    assert [each["annotations"]["description"] for post in alertmanager.posts for each in post] == ["a", "b"]
+
+
 async def test_one_that_fires_again_is_not_over(alertmanager: _Alertmanager) -> None:
     mirror, now = alertmanager.mirror(), (owner_message(lease_s=600.0), scope_message("embed"))
     await mirror.write(_picture(*now), None)

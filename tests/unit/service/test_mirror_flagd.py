@@ -119,6 +119,13 @@ def test_a_rule_ends_with_the_lease_though_nobody_writes_any_more() -> None:
     assert _Flags(_picture(*messages, at=now - 120)).fallback("embed") == ("primary", "primary")
 
 
+def test_a_rule_ends_no_later_than_the_lease() -> None:
+    """Providers count whole seconds, and a flag says less by part of one."""
+    found = flags(_picture(owner_message(lease_s=15.0), _active(), at=1_000_000_000.9))["llm.fallback.chat"]
+
+    assert found["targeting"]["if"][0] == {"<": [{"var": "$flagd.timestamp"}, 1_000_000_015]}
+
+
 def test_a_deployment_is_avoided_but_for_its_probes() -> None:
     sick = _active(deployment="eu-1", primary_share=0.25)
     well = scope_message(deployment="us@2", state="inactive")

@@ -207,6 +207,37 @@ async def test_what_changes_often_comes_together_where_a_target_wants_it() -> No
     assert target.began[1] - target.began[0] >= 0.5
 
 
+def test_a_picture_stays_as_it_was_while_the_view_goes_on() -> None:
+    """What is written after a wait has to fit what was written before it."""
+    view = ControlView()
+    first, *rest = (owner_message(), owner_message(epoch=2), scope_message(epoch=2))
+    view.apply(first.key, first.value, first.headers, now=0.0)
+    picture = Picture.of(view, now=0.0, at=0.0)
+    for message in rest:
+        view.apply(message.key, message.value, message.headers, now=0.0)
+
+    assert (picture.held, picture.fence) == ({}, {0: 1})
+
+
+async def test_a_target_that_fails_is_asked_ever_more_seldom_until_it_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_BACKOFF_S", (0.001, 0.004))
+    transport, target = MemoryTransport(owner_message()), _Target()
+    target.failing = True
+    async with _kept(transport, target) as keeper:
+        (kept,) = keeper._kept
+        kept.delay = module._BACKOFF_S[0]
+        delays = []
+        while len(target.writes) < 4:
+            delays.append(kept.delay)
+            await asyncio.sleep(0)
+        assert [delay for delay in (0.001, 0.002, 0.004) if delay in delays] == [0.001, 0.002, 0.004]
+        target.failing = False
+        await _until(lambda: not keeper.behind(time.monotonic(), 10.0))
+        assert kept.delay == 0.001
+
+
 async def test_a_fault_that_lasts_is_told_once_and_so_is_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BACKOFF_S", (0.0, 0.0))
     said: list[tuple[str, str]] = []
