@@ -32,6 +32,7 @@ def build() -> "typer.Typer":
         drill,
         force,
         label,
+        otlp,
         replay,
         run,
         schema,
@@ -71,6 +72,7 @@ def build() -> "typer.Typer":
     app.command("budget", short_help="what the promised latency leaves for fallbacks")(budget.budget)
     app.command("drill", short_help="spikes of every mode through a real broker")(drill.drill)
     app.command("run", short_help="the service")(run.run)
+    app.command("otlp", short_help="telemetry from OpenTelemetry's spans and logs")(otlp.otlp)
     app.command("schema", short_help="JSON Schemas, AsyncAPI document")(schema.schema)
     app.command("state", short_help="what is active now, and why")(state.state)
     app.command("tail", short_help="transitions as they happen")(tail.tail)

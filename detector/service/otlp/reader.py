@@ -1,0 +1,180 @@
+"""Reads the inputs as a member of a consumer group, with librdkafka, in a thread of its own."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from detector.service.headers import headers_of
+from detector.service.logs import logger
+from detector.service.otlp.normalise import Received
+from detector.service.otlp.progress import Place
+
+_OPTIONS: dict[str, Any] = {
+    "client.id": "otlp",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    # What came before the first start, or between a start and its first commit, is read too.
+    "auto.offset.reset": "earliest",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,  # tells whether all there is has been read
+    # A topic that is not there yet is the collector's to make.
+    "allow.auto.create.topics": False,
+    "topic.metadata.refresh.interval.ms": 5_000,
+    # As long as nothing can be sent nothing is read, and nobody else could do better.
+    "max.poll.interval.ms": 3_600_000,
+    "queued.max.messages.kbytes": 32 * 1024,
+    "fetch.queue.backoff.ms": 5,
+    "fetch.error.backoff.ms": 50,
+    "reconnect.backoff.ms": 50,
+    "reconnect.backoff.max.ms": 1_000,
+    "socket.keepalive.enable": True,
+}
+_POLL_S = 0.1
+_MOST = 100  # batches at once
+_COMPLAIN_EVERY_S = 5.0
+_COMPLAIN_OF_TOPICS_EVERY_S = 60.0
+_LOGGER = logging.getLogger("librdkafka")
+
+
+class Fetched(NamedTuple):
+    """What one look brought: partitions that are ours no more, then messages in their order."""
+
+    revoked: list[Place]
+    messages: list[Received]
+
+
+class Reader:
+    """The consumer. Its methods are the loop's; what its thread writes is read only between two fetches.
+
+    Attributes:
+        assigned: partitions that are ours.
+        behind: those of them whose end was not reached yet.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        *,
+        group: str,
+        inputs: Mapping[str, str],
+        session_s: float,
+        beat_s: float,
+    ) -> None:
+        """Join the group.
+
+        Args:
+            options: brokers and security, as librdkafka names them.
+            group: the group's id.
+            inputs: topic to signal.
+            session_s, beat_s: after how long a silent member is out; how often it says that it is there.
+        """
+        self.assigned: set[Place] = set()
+        self.behind: set[Place] = set()
+        self._inputs = inputs
+        self._revoked: list[Place] = []
+        self._complained_s: dict[object, float] = {}
+        self._log = logger(part="otlp")
+        own = {
+            "group.id": group,
+            "session.timeout.ms": int(session_s * 1000),
+            "heartbeat.interval.ms": int(beat_s * 1000),
+            "error_cb": self._trouble,
+        }
+        self._consumer = Consumer({**options, **_OPTIONS, **own}, logger=_LOGGER)
+        self._consumer.subscribe(
+            list(inputs), on_assign=self._given, on_revoke=self._taken_away, on_lost=self._taken_away
+        )
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="otlp")
+
+    async def fetch(self) -> Fetched:
+        """What lies ready; waits a moment for it where nothing does.
+
+        Raises:
+            KafkaException: reading cannot go on with this consumer.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._fetch)
+
+    def commit(self, offsets: Mapping[Place, int], *, wait: bool = False) -> None:
+        """Commit; one that fails is made good by a later one, or what it covers is read again."""
+        if not offsets:
+            return
+        places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+        try:
+            if wait:
+                self._consumer.commit(offsets=places, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=places, asynchronous=True)
+        except KafkaException as error:
+            self._complain("commit_waits", cast(KafkaError, error.args[0]), _COMPLAIN_EVERY_S)
+
+    async def close(self, offsets: Mapping[Place, int]) -> None:
+        """Commit these and leave the group, so that a next start is given its partitions at once."""
+
+        def leave() -> None:
+            self.commit(offsets, wait=True)
+            self._consumer.close()
+
+        await asyncio.get_running_loop().run_in_executor(self._thread, leave)
+        self._thread.shutdown(wait=False)
+
+    # In the thread.
+
+    def _fetch(self) -> Fetched:
+        first = self._consumer.poll(_POLL_S)
+        messages = [] if first is None else [first, *self._consumer.consume(_MOST, 0)]
+        received = []
+        for message, headers in zip(messages, headers_of(messages), strict=True):
+            if (error := message.error()) is None:
+                received.append(self._received(message, headers))
+            else:
+                self._look_at(error, message)
+        revoked, self._revoked = self._revoked, []
+        return Fetched(revoked, received)
+
+    def _received(self, message: Message, headers: Any) -> Received:
+        topic, partition = cast(str, message.topic()), cast(int, message.partition())
+        self.behind.add((topic, partition))
+        return Received(
+            self._inputs[topic],
+            topic,
+            partition,
+            cast(int, message.offset()),
+            message.key(),
+            message.value(),
+            tuple(headers),
+        )
+
+    def _look_at(self, error: KafkaError, message: Message) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            self.behind.discard((cast(str, message.topic()), cast(int, message.partition())))
+        elif error.fatal():
+            raise KafkaException(error)
+        elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            self._complain("topic_missing", error, _COMPLAIN_OF_TOPICS_EVERY_S, topic=message.topic())
+        else:
+            self._complain("reading_waits", error, _COMPLAIN_EVERY_S)
+
+    def _given(self, _: Consumer, places: list[TopicPartition]) -> None:
+        found = {(place.topic, place.partition) for place in places}
+        self.assigned |= found
+        self.behind |= found
+
+    def _taken_away(self, _: Consumer, places: list[TopicPartition]) -> None:
+        gone = [(place.topic, place.partition) for place in places]
+        self.assigned.difference_update(gone)
+        self.behind.difference_update(gone)
+        self._revoked += gone
+
+    def _trouble(self, error: KafkaError) -> None:
+        self._complain("reading_waits", error, _COMPLAIN_EVERY_S)
+
+    def _complain(self, event: str, error: KafkaError, every_s: float, **more: Any) -> None:
+        now, about = time.monotonic(), (event, *more.values())
+        if now - self._complained_s.get(about, -every_s) >= every_s:
+            self._complained_s[about] = now
+            self._log.warning(event, error=str(error), **more)

@@ -1,0 +1,245 @@
+"""The process behind `detector otlp`: reads batches, has them normalised, commits what is acknowledged."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException
+
+from detector.service import garbage, topics_admin
+from detector.service.http import HttpServer
+from detector.service.logs import logger
+from detector.service.otlp.counts import Counts
+from detector.service.otlp.decode import Encoding
+from detector.service.otlp.normalise import LOGS, SPANS, Normaliser
+from detector.service.otlp.progress import Progress
+from detector.service.otlp.reader import Reader
+from detector.service.outbox import Outbox
+from detector.service.reach import Reach
+from detector.service.refused import Refused
+from detector.service.settings import Settings
+from detector.service.stopping import stop_on_signals
+from topics.names import topics
+
+_BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
+_LOOK_FOR_TOPICS_S = 2.0
+_SAY_EVERY_S = 60.0
+_UNDER_WAY = 20_000  # messages: beyond that nothing more is read
+_LINGER_MS = 5
+_LETTER_BYTES = 1024 * 1024 - 512  # Kafka's own default, less what frames a record
+_STUCK_S = 10.0
+_LAST_S = 2.0  # for what is under way when told to stop
+
+T = TypeVar("T")
+
+
+class CannotStartError(RuntimeError):
+    """The process cannot do its work, and trying again cannot help; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What a collector writes: topics of spans and logs, one of which may be empty, and their encoding."""
+
+    spans: str
+    logs: str
+    encoding: Encoding
+
+    def by_topic(self) -> dict[str, str]:
+        """Topic to signal, of those that are read."""
+        return {topic: signal for topic, signal in ((self.spans, SPANS), (self.logs, LOGS)) if topic}
+
+
+class OtlpService:
+    """One process, from its start to its end."""
+
+    def __init__(self, settings: Settings, inputs: Inputs) -> None:
+        """Nothing is contacted before `run`."""
+        self.settings, self.inputs = settings, inputs
+        self.stopped = asyncio.Event()
+        self._declared = topics(settings.topic_prefix)
+        self._counts = Counts()
+        self._outbox = Outbox(
+            settings.librdkafka_options(), name="otlp", linger_ms=_LINGER_MS, limit=_UNDER_WAY
+        )
+        refused = Refused(
+            self._outbox,
+            deadletter=self._declared.deadletter.name,
+            inputs={signal: topic for topic, signal in inputs.by_topic().items()},
+            max_bytes=_LETTER_BYTES,
+        )
+        self._normaliser = Normaliser(
+            self._outbox, refused, declared=self._declared, encoding=inputs.encoding, counts=self._counts
+        )
+        self._reader: Reader | None = None
+        self._missing: list[str] = ["broker"]
+        self._http = HttpServer(ready=self._readiness, metrics=self._metrics, reload=_nothing_to_reload)
+        self._log = logger(part="otlp")
+
+    async def run(self) -> None:
+        """Work until `stopped` is set; a broker or a topic that is away is waited for.
+
+        Raises:
+            CannotStartError: the broker refuses us, or the address of health and metrics is none of this
+                machine's.
+        """
+        host, port = self.settings.http_host, self.settings.http_port
+        try:
+            await self._http.start(host, port)
+        except OSError as error:
+            raise CannotStartError(f"http_host, http_port: cannot listen on {host}:{port}: {error}") from None
+        try:
+            if await self._until_stopped(self._topics()) is None:
+                return
+            self._outbox.start(self._outbox_ended)
+            attempt = 0
+            while not self.stopped.is_set():
+                try:
+                    await self._read()
+                except KafkaException as error:
+                    wait_s = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
+                    attempt += 1
+                    self._log.error("reading_failed", error=str(error), retry_in_s=wait_s)
+                    await self._until_stopped(asyncio.sleep(wait_s))
+        finally:
+            await self._http.stop()
+
+    async def _read(self) -> None:
+        """One consumer's life; raises what ended it, returns when stopped."""
+        settings, progress = self.settings, Progress()
+        self._reader = reader = Reader(
+            settings.librdkafka_options(),
+            group=f"{settings.group_id}-otlp",
+            inputs=self.inputs.by_topic(),
+            session_s=settings.session_timeout_s,
+            beat_s=settings.heartbeat_s,
+        )
+        garbage.begin()
+        commit_at = 0.0
+        try:
+            while not self.stopped.is_set():
+                revoked, messages = await reader.fetch()
+                progress.drop(revoked)
+                for raw in messages:
+                    taken = progress.take((raw.topic, raw.partition), raw.offset)
+                    self._normaliser.take(raw, taken, clock_s=time.monotonic(), now=time.time())
+                    await self._room()
+                    if self.stopped.is_set():
+                        break
+                self._normaliser.expire(clock_s=time.monotonic(), now=time.time())
+                if (now := time.monotonic()) >= commit_at:
+                    commit_at = now + settings.commit_interval_s
+                    reader.commit(progress.covered(self._outbox.acked_through))
+                if not messages:
+                    garbage.in_a_spare_moment()
+        finally:
+            self._reader = None
+            if self.stopped.is_set():
+                await self._outbox.stop(_LAST_S)
+            await reader.close(progress.covered(self._outbox.acked_through))
+
+    async def _room(self) -> None:
+        """Let others have their turn, and wait while too much is under way, or until stopped."""
+        await asyncio.sleep(0)
+        if self._outbox.under_way > _UNDER_WAY:
+            await self._until_stopped(self._outbox.room())
+
+    async def _topics(self) -> bool:
+        """Wait for the broker and for the topics that are written to, which workers make."""
+        wanted = [
+            topic.name
+            for topic in (self._declared.telemetry, self._declared.evaluations, self._declared.deadletter)
+        ]
+        attempt, reach, said_at = 0, Reach(self.settings), -_SAY_EVERY_S
+        options = self.settings.client_options()
+        while True:
+            try:
+                if (reason := await topics_admin.refusal(options)) is not None:
+                    raise CannotStartError(reason)
+                present = await topics_admin.topic_names(options)
+            except (KafkaError, OSError) as error:
+                if topics_admin.is_fatal(error):
+                    raise CannotStartError(f"the broker refuses: {error!r}") from None
+                wait_s = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
+                attempt += 1
+                advice = await reach.news(error)
+                self._log.warning(
+                    "broker_unreachable",
+                    bootstrap=self.settings.bootstrap,
+                    error=repr(error),
+                    retry_in_s=wait_s,
+                    **({"advice": advice} if advice else {}),
+                )
+                await asyncio.sleep(wait_s)
+                continue
+            missing = [name for name in wanted if name not in present]
+            self._missing = [f"topic {name}" for name in missing]
+            if not missing:
+                return True
+            if time.monotonic() - said_at >= _SAY_EVERY_S:
+                said_at = time.monotonic()
+                self._log.warning("topics_missing", topics=missing, advice="`detector run` makes them")
+            await asyncio.sleep(_LOOK_FOR_TOPICS_S)
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result of `work`, or None when told to stop before there is one."""
+        task, stopping = asyncio.create_task(work), asyncio.create_task(self.stopped.wait())
+        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not task.done():
+            task.cancel()
+            return None
+        return task.result()
+
+    def _outbox_ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("outbox_failed", exc_info=error)
+            self.stopped.set()
+
+    def _readiness(self) -> dict[str, Any]:
+        missing = list(self._missing)
+        if not missing and (self._reader is None or not self._reader.assigned):
+            missing.append("assignment")
+        if self._outbox.stuck_s > _STUCK_S:
+            missing.append("outbox otlp")
+        return {"ready": not missing, "missing": missing}
+
+    def _metrics(self) -> bytes:
+        self._counts.calls.set(self._normaliser.join.calls)
+        self._counts.waiting.set(self._normaliser.join.waiting)
+        self._counts.outbox.labels("otlp").set(self._outbox.under_way)
+        return self._counts.render()
+
+
+def _nothing_to_reload() -> list[str]:
+    return ["detector otlp has no contract to read again"]
+
+
+def serve(settings: Settings, inputs: Inputs) -> int:
+    """Run until SIGTERM or SIGINT, which end it within five seconds whatever state it is in.
+
+    Returns:
+        0 after a signal, 1 if it cannot go on or could not end in time.
+    """
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        uvloop.install()
+    return asyncio.run(_serve_until_signal(settings, inputs))
+
+
+async def _serve_until_signal(settings: Settings, inputs: Inputs) -> int:
+    service = OtlpService(settings, inputs)
+    log = logger(part="otlp")
+    stop_on_signals(service.stopped, log)
+    try:
+        await service.run()
+    except CannotStartError as error:
+        log.error("cannot_start", reason=str(error))
+        return 1
+    log.info("stopped")
+    return 0
