@@ -109,7 +109,9 @@ def _of_proto(value: Any) -> Value | None:
     return None if kind is None else ()  # nothing that is mapped is a map or bytes
 
 
-# JSON.
+# JSON. What is not mapped stays as it came, unread.
+
+_NOTHING = Raw(b"null")
 
 
 class _Array(Struct):
@@ -122,13 +124,13 @@ class _Any(Struct, rename="camel"):
     int_value: int | str | None = None
     double_value: float | str | None = None
     array_value: _Array | None = None
-    kvlist_value: Raw | None = None
-    bytes_value: Raw | None = None
+    kvlist_value: Raw = _NOTHING
+    bytes_value: Raw = _NOTHING
 
 
 class _Attribute(Struct):
     key: str = ""
-    value: Raw | None = None
+    value: Raw = _NOTHING
 
 
 class _Resource(Struct):
@@ -184,7 +186,7 @@ class _JsonLogs(Struct, rename="camel"):
 
 _read_traces: Callable[[bytes | None], _JsonTraces] = decoder(_JsonTraces, explain=False)
 _read_logs: Callable[[bytes | None], _JsonLogs] = decoder(_JsonLogs, explain=False)
-_read_any: Callable[[bytes | None], _Any] = decoder(_Any, explain=False)
+_read_any: Callable[[bytes | None], _Any | None] = decoder(_Any | None, explain=False)  # type: ignore[arg-type]
 
 
 def _spans_of_json(value: bytes | None) -> list[Span]:
@@ -228,14 +230,14 @@ def _picked_of_json(
 ) -> Attributes:
     found = shared.copy()
     for each in attributes or ():
-        if each.key in wanted and each.value is not None:
-            value = _of_json(_read_any(bytes(each.value)))
-            if value is not None:
-                found[each.key] = value
+        if each.key in wanted and (value := _of_json(_read_any(each.value))) is not None:
+            found[each.key] = value
     return found
 
 
-def _of_json(value: _Any) -> Value | None:
+def _of_json(value: _Any | None) -> Value | None:
+    if value is None:
+        return None
     if value.string_value is not None:
         return value.string_value
     if value.bool_value is not None:
@@ -251,7 +253,7 @@ def _of_json(value: _Any) -> Value | None:
         return tuple(
             found for each in value.array_value.values or () if (found := _of_json(each)) is not None
         )
-    return None if value.kvlist_value is None and value.bytes_value is None else ()
+    return None if value.kvlist_value == value.bytes_value == _NOTHING else ()
 
 
 def _id(text: str | None) -> bytes:
