@@ -9,10 +9,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka.admin import AdminClient
 from google.protobuf.message import Message
 
 from tests.harness.brokers import TestKafka
-from tests.integration.kit import Worker, control, producer, read_all, until, workers
+from tests.integration.kit import (
+    Worker,
+    control,
+    producer,
+    read_all,
+    send_with_bad_header,
+    until,
+    workers,
+)
 from tests.otlp_builders import CHAT, batch_of_logs, span, traces, verdict
 from topics.names import topics
 from topics.partitioner import partition_for
@@ -177,3 +186,148 @@ async def test_what_is_committed_is_not_sent_again(
         found = [record.request_id[-1] for record in await telemetry(real_kafka, topic_prefix)]
 
     assert sorted(found) == ["1", "2"]
+
+
+async def published(kafka: TestKafka, prefix: str) -> list[Any]:
+    """Verdicts on `llm.evaluations`."""
+    found = await read_all(kafka.bootstrap, topics(prefix).evaluations.name)
+    return [decode_evaluation(raw.value) for raw in found]
+
+
+def metric(otlp: Worker, line: str) -> bool:
+    """Whether a scrape has this line."""
+    return line.encode() in (otlp.get("/metrics") or (0, b""))[1]
+
+
+async def test_a_verdict_finds_a_call_of_the_process_before(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """What was committed is read again to remember its calls, and sent no second time."""
+    make_topics(real_kafka, topic_prefix)
+    first = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix, name="first")
+    with workers(first) as living:
+        await first.ready()
+        await export(real_kafka, first.spans, [traces(span(number=1, since=time.time()))])
+        await until(lambda: telemetry(real_kafka, topic_prefix), saying=first.tail())
+        first.send(signal.SIGTERM)
+        assert first.process.wait(5) == 0, first.tail()
+        second = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix, name="second")
+        living.append(second)
+        await export(real_kafka, second.logs, [batch_of_logs(verdict("late", number=1, since=time.time()))])
+        (found,) = await until(lambda: published(real_kafka, topic_prefix), saying=second.tail())
+        calls = await telemetry(real_kafka, topic_prefix)
+
+    assert (found.name, found.route, len(calls)) == ("late", "chat", 1)
+    assert found.request_id == calls[0].request_id
+
+
+async def test_a_verdict_that_waits_outlives_its_process(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Its offset is not committed before it is sent, so that the next process waits for its call."""
+    make_topics(real_kafka, topic_prefix)
+    waits = "detector_otlp_waiting_evaluations 1.0"
+    first = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix, name="first")
+    with workers(first) as living:
+        await first.ready()
+        await export(real_kafka, first.logs, [batch_of_logs(verdict(number=1, since=time.time()))])
+        await until(lambda: metric(first, waits), saying=first.tail())
+        first.send(signal.SIGTERM)
+        assert first.process.wait(5) == 0, first.tail()
+        second = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix, name="second")
+        living.append(second)
+        await until(lambda: metric(second, waits), saying=second.tail())
+        await export(real_kafka, second.spans, [traces(span(number=1, since=time.time()))])
+
+        (found,) = await until(lambda: published(real_kafka, topic_prefix), saying=second.tail())
+
+    assert found.route == "chat"
+
+
+async def test_garbage_lands_on_the_dead_letters_and_its_neighbours_go_on(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """A message that is no batch, as it came; a span that has no route, alone; all else is sent."""
+    make_topics(real_kafka, topic_prefix)
+    otlp = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix)
+    with workers(otlp):
+        await otlp.ready()
+        async with producer(real_kafka.bootstrap) as to:
+            await to.send_and_wait(otlp.spans, b"\xff\xff", key=b"k", partition=0, headers=[("h", b"v")])
+            await send_with_bad_header(to, otlp.spans, b"k", b"\xfe\xfe", partition=0)
+            batch = traces(span({"gen_ai.operation.name": "chat"}), span(number=3, since=time.time()))
+            await to.send_and_wait(otlp.spans, batch.SerializeToString(), partition=0)
+
+        async def letters() -> list[Any]:
+            found = await read_all(real_kafka.bootstrap, topics(topic_prefix).deadletter.name)
+            return found if len(found) == 3 else []
+
+        whole, bad_header, alone = await until(letters, saying=otlp.tail())
+        (record,) = await until(lambda: telemetry(real_kafka, topic_prefix), saying=otlp.tail())
+
+    headers = dict(whole.headers)
+    assert (whole.key, whole.value, headers["h"]) == (b"k", b"\xff\xff", b"v")
+    assert headers["detector.errors.topic"] == otlp.spans.encode()
+    assert (headers["detector.errors.partition"], headers["detector.errors.offset"]) == (b"0", b"0")
+    assert bad_header.value == b"\xfe\xfe"
+    assert b"gen_ai.request.model" in dict(alone.headers)["detector.errors.path"]
+    assert record.route == "chat"
+
+
+async def test_topics_that_are_not_there_yet_are_waited_for(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Those that are written to and those that are read; it makes none of them, and says so once."""
+    otlp = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix)
+    with workers(otlp):
+        await until(lambda: otlp.events("topics_missing"), saying=otlp.tail())
+        answer = otlp.get("/readyz")
+        assert answer is not None
+        assert answer[0] == 503
+        assert f"topic {topic_prefix}llm.telemetry" in answer[1].decode()
+        make_topics(real_kafka, topic_prefix, inputs=False)
+        await until(lambda: otlp.events("topic_missing"), saying=otlp.tail())
+        assert not topics_of(real_kafka) & {otlp.spans, otlp.logs}
+        real_kafka.create_topics({otlp.spans: 1})
+        await export(real_kafka, otlp.spans, [traces(span(since=time.time()))])
+        await until(lambda: telemetry(real_kafka, topic_prefix), saying=otlp.tail())
+        await otlp.ready()
+
+        assert len(otlp.events("topics_missing")) == 1
+        assert {each["topic"] for each in otlp.events("topic_missing")} == {otlp.spans, otlp.logs}
+        assert len(otlp.events("topic_missing")) == 2
+
+
+def topics_of(kafka: TestKafka) -> set[str]:
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
+    return set(admin.list_topics(timeout=10).topics)
+
+
+async def test_a_broker_that_is_away_is_waited_for(
+    restartable_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """The process goes on when the broker is back; told to stop while it is away, it ends in five seconds."""
+    make_topics(restartable_kafka, topic_prefix)
+    otlp = Normaliser(tmp_path, restartable_kafka.bootstrap, topic_prefix)
+    with workers(otlp):
+        await otlp.ready()
+        await export(restartable_kafka, otlp.spans, [traces(span(number=1, since=time.time()))])
+        await until(lambda: telemetry(restartable_kafka, topic_prefix), saying=otlp.tail())
+        restartable_kafka.stop()
+        await until(lambda: otlp.events("reading_waits"), saying=otlp.tail())
+        restartable_kafka.start()
+        await export(restartable_kafka, otlp.spans, [traces(span(number=2, since=time.time()))])
+
+        async def the_second() -> bool:
+            return len(await telemetry(restartable_kafka, topic_prefix)) > 1
+
+        await until(the_second, within_s=60, saying=otlp.tail())
+        restartable_kafka.stop()
+        await until(lambda: len(otlp.events("reading_waits")) > 1, saying=otlp.tail())
+        began = time.monotonic()
+        otlp.send(signal.SIGTERM)
+        code = otlp.process.wait(10)
+        took = time.monotonic() - began
+
+    assert took < 5.0
+    assert code == 0, otlp.tail()

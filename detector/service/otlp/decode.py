@@ -94,8 +94,16 @@ def _picked(attributes: Iterable[Any], wanted: frozenset[str], shared: Attribute
     found = shared.copy()
     for each in attributes:
         key = each.key
-        if key in wanted and (value := _of_proto(each.value)) is not None:
-            found[key] = value
+        if key not in wanted:
+            continue
+        value = each.value
+        # To ask which kind it is costs as much as to read it, and most are texts and counts.
+        if text := value.string_value:
+            found[key] = text
+        elif number := value.int_value:
+            found[key] = number
+        elif (other := _of_proto(value)) is not None:
+            found[key] = other
     return found
 
 

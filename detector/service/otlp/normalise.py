@@ -3,6 +3,7 @@
 What cannot be used goes to the dead letters, and its neighbours go on.
 """
 
+import contextlib
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -24,12 +25,14 @@ from detector.service.outbox import Outbox
 from detector.service.refused import Refused
 from topics.errors import DecodeError
 from topics.names import Topics
+from topics.telemetry import TelemetryRecord
 
 SPANS, LOGS = "spans", "logs"
+SENT = "sent"  # spans whose records a process before this one has sent
 
 
 class Received(Struct, frozen=True):
-    """A message as it was read; `signal` is `SPANS` or `LOGS`."""
+    """A message as it was read; `signal` is `SPANS`, `LOGS` or `SENT`."""
 
     signal: str
     topic: str
@@ -92,6 +95,21 @@ class Normaliser:
                 raw, taken, DecodeError("$", f"expected to be understood: {type(error).__name__}"), now
             )
 
+    def recall(self, raw: Received, *, now: float) -> None:
+        """Remember the calls of a message, and send nothing but the verdicts that wait for them.
+
+        Args:
+            raw: all that was made of it is acknowledged.
+            now: Unix seconds.
+        """
+        with contextlib.suppress(DecodeError):
+            for span in decode_spans(raw.value, self._encoding):
+                if not is_call(span.attributes):
+                    continue
+                with contextlib.suppress(DecodeError):
+                    if (record := record_of(span)) is not None:
+                        self._remember(span, record, now)
+
     def expire(self, *, clock_s: float, now: float) -> None:
         """Give up verdicts that have waited too long for their calls; arguments as of `take`."""
         for held in self.join.expire(clock_s):
@@ -116,13 +134,16 @@ class Normaliser:
                 continue
             outcomes[spans.Outcome.PUBLISHED] += 1
             taken.number = send(topic, record.route.encode(), value, [])
-            call = Call(
-                sys.intern(record.route), record.request_id, sys.intern(record.deployment), record.event_time
-            )
-            for held in self.join.remember(span.ids, call):
-                held.taken.held -= 1
-                self._publish(held, call, now)
+            self._remember(span, record, now)
         self._counts.spans(outcomes)
+
+    def _remember(self, span: Span, record: TelemetryRecord, now: float) -> None:
+        # Of routes and deployments there are few.
+        route, deployment = sys.intern(record.route), sys.intern(record.deployment)
+        call = Call(route, record.request_id, deployment, record.event_time)
+        for held in self.join.remember(span.ids, call):
+            held.taken.held -= 1
+            self._publish(held, call, now)
 
     def _logs(self, raw: Received, taken: Taken, found: list[Log], clock_s: float, now: float) -> None:
         for log in found:

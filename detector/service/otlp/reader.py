@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from detector.service.headers import headers_of
 from detector.service.logs import logger
-from detector.service.otlp.normalise import Received
+from detector.service.otlp.normalise import SENT, SPANS, Received
 from detector.service.otlp.progress import Place
 
 _OPTIONS: dict[str, Any] = {
@@ -38,6 +40,13 @@ _POLL_S = 0.1
 _MOST = 100  # batches at once
 _COMPLAIN_EVERY_S = 5.0
 _COMPLAIN_OF_TOPICS_EVERY_S = 60.0
+_LONG_S = 5.0
+# What a start reads again of the calls before it. Verdicts that come later than that do not count, and more
+# batches than that would take seconds.
+_RECALL_S = 600.0
+_RECALL_BATCHES = 500
+_ASK_S = 5.0
+_LEAVE_S = 1.5
 _LOGGER = logging.getLogger("librdkafka")
 
 
@@ -53,7 +62,7 @@ class Reader:
 
     Attributes:
         assigned: partitions that are ours.
-        behind: those of them whose end was not reached yet.
+        behind: those of them where what comes next may have lain there for long.
     """
 
     def __init__(
@@ -77,6 +86,7 @@ class Reader:
         self.behind: set[Place] = set()
         self._inputs = inputs
         self._revoked: list[Place] = []
+        self._sent_before: dict[Place, int] = {}  # of spans: where a process before this one has committed
         self._complained_s: dict[object, float] = {}
         self._log = logger(part="otlp")
         own = {
@@ -113,14 +123,22 @@ class Reader:
             self._complain("commit_waits", cast(KafkaError, error.args[0]), _COMPLAIN_EVERY_S)
 
     async def close(self, offsets: Mapping[Place, int]) -> None:
-        """Commit these and leave the group, so that a next start is given its partitions at once."""
+        """Commit these and leave the group, so that a next start is given its partitions at once.
+
+        A broker that is away is not waited for; what is not committed is read again.
+        """
+        self._thread.shutdown(wait=False)
+        done, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def leave() -> None:
             self.commit(offsets, wait=True)
             self._consumer.close()
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(done.set)
 
-        await asyncio.get_running_loop().run_in_executor(self._thread, leave)
-        self._thread.shutdown(wait=False)
+        threading.Thread(target=leave, name="otlp-leave", daemon=True).start()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), _LEAVE_S)
 
     # In the thread.
 
@@ -138,12 +156,16 @@ class Reader:
 
     def _received(self, message: Message, headers: Any) -> Received:
         topic, partition = cast(str, message.topic()), cast(int, message.partition())
-        self.behind.add((topic, partition))
+        place, offset = (topic, partition), cast(int, message.offset())
+        if message.timestamp()[1] / 1000 < time.time() - _LONG_S:
+            self.behind.add(place)
+        else:
+            self.behind.discard(place)
         return Received(
-            self._inputs[topic],
+            SENT if offset < self._sent_before.get(place, 0) else self._inputs[topic],
             topic,
             partition,
-            cast(int, message.offset()),
+            offset,
             message.key(),
             message.value(),
             tuple(headers),
@@ -159,10 +181,38 @@ class Reader:
         else:
             self._complain("reading_waits", error, _COMPLAIN_EVERY_S)
 
-    def _given(self, _: Consumer, places: list[TopicPartition]) -> None:
+    def _given(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         found = {(place.topic, place.partition) for place in places}
         self.assigned |= found
         self.behind |= found
+        spans = [place for place in places if self._inputs[place.topic] == SPANS]
+        try:
+            starts = self._starts(consumer, spans)
+        except KafkaException as error:
+            self._complain("calls_not_recalled", cast(KafkaError, error.args[0]), _COMPLAIN_EVERY_S)
+            return
+        for place in places:
+            place.offset = starts.get((place.topic, place.partition), OFFSET_STORED)
+        consumer.assign(places)
+
+    def _starts(self, consumer: Consumer, spans: list[TopicPartition]) -> dict[Place, int]:
+        """Where to read spans from: before the commit, by what is to be remembered of calls for verdicts."""
+        if not spans:
+            return {}
+        committed = {
+            (place.topic, place.partition): place.offset
+            for place in consumer.committed(spans, timeout=_ASK_S)
+            if place.offset >= 0
+        }
+        since = int((time.time() - _RECALL_S) * 1000)
+        asked = [TopicPartition(topic, partition, since) for topic, partition in committed]
+        most, starts = _RECALL_BATCHES // len(spans), {}
+        for place in consumer.offsets_for_times(asked, timeout=_ASK_S) if asked else ():
+            end = committed[place.topic, place.partition]
+            first = place.offset if 0 <= place.offset < end else end
+            starts[place.topic, place.partition] = max(first, end - most)
+        self._sent_before |= committed
+        return starts
 
     def _taken_away(self, _: Consumer, places: list[TopicPartition]) -> None:
         gone = [(place.topic, place.partition) for place in places]

@@ -15,7 +15,7 @@ from detector.service.http import HttpServer
 from detector.service.logs import logger
 from detector.service.otlp.counts import Counts
 from detector.service.otlp.decode import Encoding
-from detector.service.otlp.normalise import LOGS, SPANS, Normaliser
+from detector.service.otlp.normalise import LOGS, SENT, SPANS, Normaliser
 from detector.service.otlp.progress import Progress
 from detector.service.otlp.reader import Reader
 from detector.service.outbox import Outbox
@@ -32,7 +32,7 @@ _UNDER_WAY = 20_000  # messages: beyond that nothing more is read
 _LINGER_MS = 5
 _LETTER_BYTES = 1024 * 1024 - 512  # Kafka's own default, less what frames a record
 _STUCK_S = 10.0
-_LAST_S = 2.0  # for what is under way when told to stop
+_LAST_S = 1.5  # for what is under way when told to stop
 
 T = TypeVar("T")
 
@@ -76,6 +76,7 @@ class OtlpService:
             self._outbox, refused, declared=self._declared, encoding=inputs.encoding, counts=self._counts
         )
         self._reader: Reader | None = None
+        self._waited_s = 0.0  # stands still while spans lie unread, among which a verdict's call may be
         self._missing: list[str] = ["broker"]
         self._http = HttpServer(ready=self._readiness, metrics=self._metrics, reload=_nothing_to_reload)
         self._log = logger(part="otlp")
@@ -120,18 +121,26 @@ class OtlpService:
         )
         garbage.begin()
         commit_at = 0.0
+        looked_at = time.monotonic()
         try:
             while not self.stopped.is_set():
                 revoked, messages = await reader.fetch()
                 progress.drop(revoked)
                 for raw in messages:
-                    taken = progress.take((raw.topic, raw.partition), raw.offset)
-                    self._normaliser.take(raw, taken, clock_s=time.monotonic(), now=time.time())
+                    if raw.signal == SENT:
+                        self._normaliser.recall(raw, now=time.time())
+                    else:
+                        taken = progress.take((raw.topic, raw.partition), raw.offset)
+                        self._normaliser.take(raw, taken, clock_s=self._waited_s, now=time.time())
                     await self._room()
                     if self.stopped.is_set():
                         break
-                self._normaliser.expire(clock_s=time.monotonic(), now=time.time())
-                if (now := time.monotonic()) >= commit_at:
+                now = time.monotonic()
+                if not any(topic == self.inputs.spans for topic, _ in reader.behind):
+                    self._waited_s += now - looked_at
+                looked_at = now
+                self._normaliser.expire(clock_s=self._waited_s, now=time.time())
+                if now >= commit_at:
                     commit_at = now + settings.commit_interval_s
                     reader.commit(progress.covered(self._outbox.acked_through))
                 if not messages:
