@@ -38,11 +38,15 @@ class Normaliser(Worker):
         self.spans, self.logs = f"{prefix}otlp_spans", f"{prefix}otlp_logs"
         self.log_path = directory / f"{name}.log"
         self._log = self.log_path.open("ab")
-        command = [sys.executable, "-m", "detector", "otlp", "--http-port", "0", "--bootstrap", bootstrap]
-        command += ["--topic-prefix", prefix, "--spans", self.spans, "--logs", self.logs]
+        command = [sys.executable, "-m", "detector", *self.arguments(bootstrap, prefix)]
         self.process = subprocess.Popen(
             command, stderr=self._log, stdout=self._log, env=os.environ | environment, start_new_session=True
         )
+
+    def arguments(self, bootstrap: str, prefix: str) -> list[str]:
+        """The verb and its options."""
+        found = ["otlp", "--http-port", "0", "--bootstrap", bootstrap, "--topic-prefix", prefix]
+        return [*found, "--spans", self.spans, "--logs", self.logs]
 
 
 def make_topics(kafka: TestKafka, prefix: str, *, inputs: bool = True) -> None:
