@@ -1,5 +1,6 @@
 """OpenTelemetry in, on Kafka: what a collector writes becomes telemetry, verdicts, and activations."""
 
+import json
 import os
 import signal
 import subprocess
@@ -285,10 +286,7 @@ async def test_topics_that_are_not_there_yet_are_waited_for(
     otlp = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix)
     with workers(otlp):
         await until(lambda: otlp.events("topics_missing"), saying=otlp.tail())
-        answer = otlp.get("/readyz")
-        assert answer is not None
-        assert answer[0] == 503
-        assert f"topic {topic_prefix}llm.telemetry" in answer[1].decode()
+        assert f"topic {topic_prefix}llm.telemetry" in missing(otlp)
         make_topics(real_kafka, topic_prefix, inputs=False)
         await until(lambda: otlp.events("topic_missing"), saying=otlp.tail())
         assert not topics_of(real_kafka) & {otlp.spans, otlp.logs}
@@ -300,6 +298,15 @@ async def test_topics_that_are_not_there_yet_are_waited_for(
         assert len(otlp.events("topics_missing")) == 1
         assert {each["topic"] for each in otlp.events("topic_missing")} == {otlp.spans, otlp.logs}
         assert len(otlp.events("topic_missing")) == 2
+
+
+def missing(otlp: Worker) -> list[str]:
+    """What `/readyz` says is missing."""
+    answer = otlp.get("/readyz")
+    assert answer is not None
+    found: list[str] = json.loads(answer[1])["missing"]
+    assert answer[0] == (503 if found else 200)
+    return found
 
 
 def topics_of(kafka: TestKafka) -> set[str]:
@@ -319,6 +326,7 @@ async def test_a_broker_that_is_away_is_waited_for(
         await until(lambda: telemetry(restartable_kafka, topic_prefix), saying=otlp.tail())
         restartable_kafka.stop()
         await until(lambda: otlp.events("reading_waits"), saying=otlp.tail())
+        await until(lambda: "broker" in missing(otlp), saying=otlp.tail())
         restartable_kafka.start()
         await export(restartable_kafka, otlp.spans, [traces(span(number=2, since=time.time()))])
 
@@ -326,6 +334,7 @@ async def test_a_broker_that_is_away_is_waited_for(
             return len(await telemetry(restartable_kafka, topic_prefix)) > 1
 
         await until(the_second, within_s=60, saying=otlp.tail())
+        await otlp.ready()
         restartable_kafka.stop()
         await until(lambda: len(otlp.events("reading_waits")) > 1, saying=otlp.tail())
         began = time.monotonic()

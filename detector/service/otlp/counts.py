@@ -34,6 +34,12 @@ class Counts:
         self.waiting = Gauge(
             "detector_otlp_waiting_evaluations", "Verdicts that wait for their calls.", registry=registry
         )
+        self.lag = Gauge(
+            "detector_otlp_lag_messages",
+            "Batches behind the end.",
+            ["topic", "partition"],
+            registry=registry,
+        )
         self.outbox = Gauge(
             "detector_outbox_messages", "Messages not yet acknowledged.", ["outbox"], registry=registry
         )

@@ -4,6 +4,7 @@ Bounded in number and in time. Pure: time is an argument.
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -96,6 +97,11 @@ class Join(Generic[W]):
         while self._waiting and self._oldest().until <= now:
             out.append(self._end(self._oldest()))
         return out
+
+    def drop(self, which: Callable[[W], bool]) -> None:
+        """Let go of some that wait, without a word."""
+        for each in [each for each in self._waiting.values() if which(each.what)]:
+            self._end(each)
 
     def _oldest(self) -> _Waiting[W]:
         return next(iter(self._waiting.values()))

@@ -6,6 +6,7 @@ What cannot be used goes to the dead letters, and its neighbours go on.
 import contextlib
 import sys
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from detector.service.otlp.join import Join
 from detector.service.otlp.letters import letter_of_log, letter_of_span
 from detector.service.otlp.logs import EVENT, Call, Verdict, evaluation_of, verdict_of
 from detector.service.otlp.model import Log, Span
-from detector.service.otlp.progress import Taken
+from detector.service.otlp.progress import Place, Taken
 from detector.service.otlp.spans import is_call, record_of
 from detector.service.outbox import Outbox
 from detector.service.refused import Refused
@@ -109,6 +110,11 @@ class Normaliser:
                 with contextlib.suppress(DecodeError):
                     if (record := record_of(span)) is not None:
                         self._remember(span, record, now)
+
+    def forget(self, places: Collection[Place]) -> None:
+        """These partitions are read by somebody else, or again: so are the verdicts of theirs that wait."""
+        if places:
+            self.join.drop(lambda held: (held.raw.topic, held.raw.partition) in places)
 
     def expire(self, *, clock_s: float, now: float) -> None:
         """Give up verdicts that have waited too long for their calls; arguments as of `take`."""

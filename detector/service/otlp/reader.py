@@ -15,6 +15,7 @@ from detector.service.headers import headers_of
 from detector.service.logs import logger
 from detector.service.otlp.normalise import SENT, SPANS, Received
 from detector.service.otlp.progress import Place
+from detector.service.otlp.recall import recall
 
 _OPTIONS: dict[str, Any] = {
     "client.id": "otlp",
@@ -41,11 +42,6 @@ _MOST = 100  # batches at once
 _COMPLAIN_EVERY_S = 5.0
 _COMPLAIN_OF_TOPICS_EVERY_S = 60.0
 _LONG_S = 5.0
-# What a start reads again of the calls before it. Verdicts that come later than that do not count, and more
-# batches than that would take seconds.
-_RECALL_S = 600.0
-_RECALL_BATCHES = 500
-_ASK_S = 5.0
 _LEAVE_S = 1.5
 _LOGGER = logging.getLogger("librdkafka")
 
@@ -87,6 +83,8 @@ class Reader:
         self._inputs = inputs
         self._revoked: list[Place] = []
         self._sent_before: dict[Place, int] = {}  # of spans: where a process before this one has committed
+        self._wanted: dict[Place, int] = {}  # what is to be committed
+        self._confirmed: dict[Place, int] = {}
         self._complained_s: dict[object, float] = {}
         self._log = logger(part="otlp")
         own = {
@@ -94,6 +92,7 @@ class Reader:
             "session.timeout.ms": int(session_s * 1000),
             "heartbeat.interval.ms": int(beat_s * 1000),
             "error_cb": self._trouble,
+            "on_commit": self._committed,
         }
         self._consumer = Consumer({**options, **_OPTIONS, **own}, logger=_LOGGER)
         self._consumer.subscribe(
@@ -110,17 +109,33 @@ class Reader:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._fetch)
 
     def commit(self, offsets: Mapping[Place, int], *, wait: bool = False) -> None:
-        """Commit; one that fails is made good by a later one, or what it covers is read again."""
-        if not offsets:
+        """Commit these, and again those before whose commit was not confirmed."""
+        self._wanted |= offsets
+        due = [
+            TopicPartition(*place, offset)
+            for place, offset in self._wanted.items()
+            if self._confirmed.get(place) != offset
+        ]
+        if not due:
             return
-        places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
         try:
             if wait:
-                self._consumer.commit(offsets=places, asynchronous=False)
+                self._consumer.commit(offsets=due, asynchronous=False)
             else:
-                self._consumer.commit(offsets=places, asynchronous=True)
+                self._consumer.commit(offsets=due, asynchronous=True)
         except KafkaException as error:
             self._complain("commit_waits", cast(KafkaError, error.args[0]), _COMPLAIN_EVERY_S)
+
+    def lags(self) -> dict[Place, int]:
+        """How many batches each partition is behind its end, as far as that is known."""
+        found = {}
+        for place in self.assigned.copy():
+            with suppress(KafkaException):
+                (at,) = self._consumer.position([TopicPartition(*place)])
+                _, end = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+                if at.offset >= 0 and end >= 0:
+                    found[place] = max(0, end - at.offset)
+        return found
 
     async def close(self, offsets: Mapping[Place, int]) -> None:
         """Commit these and leave the group, so that a next start is given its partitions at once.
@@ -187,38 +202,31 @@ class Reader:
         self.behind |= found
         spans = [place for place in places if self._inputs[place.topic] == SPANS]
         try:
-            starts = self._starts(consumer, spans)
+            starts, committed = recall(consumer, spans, time.time())
         except KafkaException as error:
             self._complain("calls_not_recalled", cast(KafkaError, error.args[0]), _COMPLAIN_EVERY_S)
             return
+        self._sent_before |= committed
         for place in places:
             place.offset = starts.get((place.topic, place.partition), OFFSET_STORED)
         consumer.assign(places)
-
-    def _starts(self, consumer: Consumer, spans: list[TopicPartition]) -> dict[Place, int]:
-        """Where to read spans from: before the commit, by what is to be remembered of calls for verdicts."""
-        if not spans:
-            return {}
-        committed = {
-            (place.topic, place.partition): place.offset
-            for place in consumer.committed(spans, timeout=_ASK_S)
-            if place.offset >= 0
-        }
-        since = int((time.time() - _RECALL_S) * 1000)
-        asked = [TopicPartition(topic, partition, since) for topic, partition in committed]
-        most, starts = _RECALL_BATCHES // len(spans), {}
-        for place in consumer.offsets_for_times(asked, timeout=_ASK_S) if asked else ():
-            end = committed[place.topic, place.partition]
-            first = place.offset if 0 <= place.offset < end else end
-            starts[place.topic, place.partition] = max(first, end - most)
-        self._sent_before |= committed
-        return starts
 
     def _taken_away(self, _: Consumer, places: list[TopicPartition]) -> None:
         gone = [(place.topic, place.partition) for place in places]
         self.assigned.difference_update(gone)
         self.behind.difference_update(gone)
         self._revoked += gone
+        for place in gone:
+            self._wanted.pop(place, None)
+            self._confirmed.pop(place, None)
+
+    def _committed(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+        if error is not None:
+            self._complain("commit_waits", error, _COMPLAIN_EVERY_S)
+            return
+        for place in places:
+            if place.error is None:
+                self._confirmed[place.topic, place.partition] = place.offset
 
     def _trouble(self, error: KafkaError) -> None:
         self._complain("reading_waits", error, _COMPLAIN_EVERY_S)

@@ -7,27 +7,24 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
 
-from detector.service import garbage, topics_admin
+from detector.service import garbage
 from detector.service.http import HttpServer
 from detector.service.logs import logger
 from detector.service.otlp.counts import Counts
 from detector.service.otlp.decode import Encoding
 from detector.service.otlp.normalise import LOGS, SENT, SPANS, Normaliser
+from detector.service.otlp.outputs import CannotStartError, Outputs
 from detector.service.otlp.progress import Progress
 from detector.service.otlp.reader import Reader
 from detector.service.outbox import Outbox
-from detector.service.reach import Reach
 from detector.service.refused import Refused
 from detector.service.settings import Settings
 from detector.service.stopping import stop_on_signals
 from topics.names import topics
 
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
-_LOOK_FOR_TOPICS_S = 2.0
-_SAY_EVERY_S = 60.0
 _UNDER_WAY = 20_000  # messages: beyond that nothing more is read
 _LINGER_MS = 5
 _LETTER_BYTES = 1024 * 1024 - 512  # Kafka's own default, less what frames a record
@@ -35,10 +32,6 @@ _STUCK_S = 10.0
 _LAST_S = 1.5  # for what is under way when told to stop
 
 T = TypeVar("T")
-
-
-class CannotStartError(RuntimeError):
-    """The process cannot do its work, and trying again cannot help; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +69,9 @@ class OtlpService:
             self._outbox, refused, declared=self._declared, encoding=inputs.encoding, counts=self._counts
         )
         self._reader: Reader | None = None
+        self._failed: BaseException | None = None
         self._waited_s = 0.0  # stands still while spans lie unread, among which a verdict's call may be
-        self._missing: list[str] = ["broker"]
+        self._outputs = Outputs(settings, self._declared)
         self._http = HttpServer(ready=self._readiness, metrics=self._metrics, reload=_nothing_to_reload)
         self._log = logger(part="otlp")
 
@@ -94,9 +88,11 @@ class OtlpService:
         except OSError as error:
             raise CannotStartError(f"http_host, http_port: cannot listen on {host}:{port}: {error}") from None
         try:
-            if await self._until_stopped(self._topics()) is None:
+            if await self._until_stopped(self._outputs.wait()) is None:
                 return
-            self._outbox.start(self._outbox_ended)
+            self._outbox.start(self._ended)
+            watching = asyncio.create_task(self._outputs.watch(), name="watch")
+            watching.add_done_callback(self._ended)
             attempt = 0
             while not self.stopped.is_set():
                 try:
@@ -106,6 +102,8 @@ class OtlpService:
                     attempt += 1
                     self._log.error("reading_failed", error=str(error), retry_in_s=wait_s)
                     await self._until_stopped(asyncio.sleep(wait_s))
+            if self._failed is not None:
+                raise self._failed
         finally:
             await self._http.stop()
 
@@ -126,6 +124,7 @@ class OtlpService:
             while not self.stopped.is_set():
                 revoked, messages = await reader.fetch()
                 progress.drop(revoked)
+                self._normaliser.forget(revoked)
                 for raw in messages:
                     if raw.signal == SENT:
                         self._normaliser.recall(raw, now=time.time())
@@ -157,43 +156,6 @@ class OtlpService:
         if self._outbox.under_way > _UNDER_WAY:
             await self._until_stopped(self._outbox.room())
 
-    async def _topics(self) -> bool:
-        """Wait for the broker and for the topics that are written to, which workers make."""
-        wanted = [
-            topic.name
-            for topic in (self._declared.telemetry, self._declared.evaluations, self._declared.deadletter)
-        ]
-        attempt, reach, said_at = 0, Reach(self.settings), -_SAY_EVERY_S
-        options = self.settings.client_options()
-        while True:
-            try:
-                if (reason := await topics_admin.refusal(options)) is not None:
-                    raise CannotStartError(reason)
-                present = await topics_admin.topic_names(options)
-            except (KafkaError, OSError) as error:
-                if topics_admin.is_fatal(error):
-                    raise CannotStartError(f"the broker refuses: {error!r}") from None
-                wait_s = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
-                attempt += 1
-                advice = await reach.news(error)
-                self._log.warning(
-                    "broker_unreachable",
-                    bootstrap=self.settings.bootstrap,
-                    error=repr(error),
-                    retry_in_s=wait_s,
-                    **({"advice": advice} if advice else {}),
-                )
-                await asyncio.sleep(wait_s)
-                continue
-            missing = [name for name in wanted if name not in present]
-            self._missing = [f"topic {name}" for name in missing]
-            if not missing:
-                return True
-            if time.monotonic() - said_at >= _SAY_EVERY_S:
-                said_at = time.monotonic()
-                self._log.warning("topics_missing", topics=missing, advice="`detector run` makes them")
-            await asyncio.sleep(_LOOK_FOR_TOPICS_S)
-
     async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """The result of `work`, or None when told to stop before there is one."""
         task, stopping = asyncio.create_task(work), asyncio.create_task(self.stopped.wait())
@@ -204,13 +166,14 @@ class OtlpService:
             return None
         return task.result()
 
-    def _outbox_ended(self, task: "asyncio.Task[None]") -> None:
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """By an error of ours; whoever started the process starts it again."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._log.error("outbox_failed", exc_info=error)
+            self._failed = error
             self.stopped.set()
 
     def _readiness(self) -> dict[str, Any]:
-        missing = list(self._missing)
+        missing = self._outputs.missing()
         if not missing and (self._reader is None or not self._reader.assigned):
             missing.append("assignment")
         if self._outbox.stuck_s > _STUCK_S:
@@ -221,6 +184,9 @@ class OtlpService:
         self._counts.calls.set(self._normaliser.join.calls)
         self._counts.waiting.set(self._normaliser.join.waiting)
         self._counts.outbox.labels("otlp").set(self._outbox.under_way)
+        self._counts.lag.clear()
+        for (topic, partition), batches in (self._reader.lags() if self._reader else {}).items():
+            self._counts.lag.labels(topic, str(partition)).set(batches)
         return self._counts.render()
 
 

@@ -80,6 +80,17 @@ def test_too_many_that_wait_push_the_oldest_out() -> None:
     assert join.waiting == 2
 
 
+def test_what_is_dropped_is_not_handed_back() -> None:
+    """Whoever reads it again has it wait again."""
+    join = Join[str]()
+    join.wait(ids(1), "r-1", "gone", 0.0)
+    join.wait(ids(1), "", "stays", 0.0)
+    join.drop(lambda what: what == "gone")
+
+    assert join.remember(ids(1), call(1)) == ["stays"]
+    assert join.expire(1e9) == []
+
+
 def test_the_oldest_call_is_forgotten_for_the_newest() -> None:
     """By both of its names, unless a newer call has taken one."""
     join = Join[str](most_calls=2)

@@ -11,7 +11,7 @@ from detector.service.otlp import normalise as module
 from detector.service.otlp.counts import Counts
 from detector.service.otlp.decode import decode_logs, decode_spans
 from detector.service.otlp.join import Join
-from detector.service.otlp.normalise import LOGS, SPANS, Normaliser, Received
+from detector.service.otlp.normalise import LOGS, SENT, SPANS, Normaliser, Received
 from detector.service.otlp.progress import Taken
 from detector.service.refused import Refused
 from tests.builders import T0
@@ -193,6 +193,33 @@ def test_a_verdict_that_no_call_comes_for_is_a_dead_letter() -> None:
     )
     assert (taken.number, taken.held) == (1, 0)
     assert bench.counted("detector_otlp_evaluations") == {"unjoined": 1}
+
+
+def test_a_verdict_whose_partition_is_gone_is_left_to_its_next_reader() -> None:
+    """It is not committed, so that it is read again: here it neither joins nor dies."""
+    bench = Bench(wait_s=60)
+    bench.take(LOGS, batch_of_logs(verdict(number=4)))
+    bench.normaliser.forget([("otlp_logs", 1), ("otlp_spans", 2)])
+    assert bench.normaliser.join.waiting == 1
+
+    bench.normaliser.forget([("otlp_logs", 2)])
+    bench.take(SPANS, traces(span(number=4)))
+    bench.normaliser.expire(clock_s=1e9, now=T0 + 100.0)
+
+    assert [message[0] for message in bench.box.sent] == [TELEMETRY]
+
+
+def test_a_call_that_was_sent_before_is_remembered_and_not_sent() -> None:
+    """The verdict that waits for it is; what is no call, or no batch, does no harm."""
+    bench = Bench()
+    bench.take(LOGS, batch_of_logs(verdict(number=4)))
+    batch = traces(span(number=4), span({}), span({"gen_ai.operation.name": "chat"}))
+    for value in (batch.SerializeToString(), b"\xff", None):
+        raw = Received(SENT, "otlp_spans", 0, 0, None, value)
+        bench.normaliser.recall(raw, now=T0 + 1.0)
+
+    assert [message[0] for message in bench.box.sent] == [EVALUATIONS]
+    assert bench.counted("detector_otlp_spans") == {}
 
 
 def test_too_many_that_wait_are_given_up_and_not_guessed() -> None:
