@@ -1,5 +1,6 @@
 """OpenTelemetry in, on Kafka: what a collector writes becomes telemetry, verdicts, and activations."""
 
+import asyncio
 import json
 import os
 import signal
@@ -10,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from google.protobuf.message import Message
 
 from tests.harness.brokers import TestKafka
@@ -165,6 +167,60 @@ async def test_a_process_that_is_killed_loses_nothing(
         twice = len(await telemetry(real_kafka, topic_prefix)) - len(wanted)
 
     assert twice > 0  # else nothing lay between the sending and the commit
+
+
+async def test_nothing_is_committed_before_it_is_acknowledged(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """While the topic of telemetry takes no record, offsets stay; killed then, nothing is lost."""
+    inputs = {f"{topic_prefix}otlp_spans": 1, f"{topic_prefix}otlp_logs": 1}
+    make_topics(real_kafka, topic_prefix, inputs=False)
+    real_kafka.create_topics(inputs)
+    name = topics(topic_prefix).telemetry.name
+    # Whatever comes over the network is too old for it.
+    set_config(real_kafka, name, "message.timestamp.before.max.ms", "0")
+    first = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix, name="first")
+    with workers(first) as living:
+        await first.ready()
+        calls = [span(number=n, since=time.time()) for n in range(1, 101)]
+        await export(real_kafka, first.spans, [traces(*calls[:50]), traces(*calls[50:])])
+        await until(lambda: metric(first, 'outcome="published"} 100.0'), saying=first.tail())
+        # A batch of something else is behind those that wait, and is all done with at once.
+        await export(real_kafka, first.spans, [traces(span({}))])
+        await until(lambda: metric(first, 'detector_otlp_spans_total{outcome="other"} 1.0'))
+        await asyncio.sleep(1.5)  # three intervals in which it might commit
+        assert committed(real_kafka, topic_prefix) < 0
+        first.send(signal.SIGKILL)
+        first.process.wait(10)
+        set_config(real_kafka, name, "message.timestamp.before.max.ms", str(3_600_000))
+        second = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix, name="second")
+        living.append(second)
+        wanted = {(each.trace_id + each.span_id).hex() for each in calls}
+
+        async def all_there() -> bool:
+            return {record.request_id for record in await telemetry(real_kafka, topic_prefix)} == wanted
+
+        await until(all_there, within_s=60, saying=second.tail())
+        await until(lambda: committed(real_kafka, topic_prefix) == 3, saying=second.tail())
+
+
+def committed(kafka: TestKafka, prefix: str) -> int:
+    """What is committed of the first partition of spans; negative where nothing is."""
+    asking = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": f"{prefix}detector-otlp"})
+    try:
+        (found,) = asking.committed([TopicPartition(f"{prefix}otlp_spans", 0)], timeout=10)
+        return found.offset
+    finally:
+        asking.close()
+
+
+def set_config(kafka: TestKafka, topic: str, name: str, value: str) -> None:
+    """Change a setting of a topic."""
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    for done in admin.incremental_alter_configs([resource]).values():
+        done.result(timeout=30)
 
 
 async def test_what_is_committed_is_not_sent_again(
