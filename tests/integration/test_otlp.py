@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from google.protobuf.message import Message
@@ -400,3 +401,34 @@ async def test_a_broker_that_is_away_is_waited_for(
 
     assert took < 5.0
     assert code == 0, otlp.tail()
+
+
+async def test_every_client_speaks_sasl(real_kafka: TestKafka, topic_prefix: str, tmp_path: Path) -> None:
+    """Given only the listener with SASL it reads, sends and commits; a wrong password ends it."""
+    if real_kafka.sasl_bootstrap is None:
+        pytest.skip(f"a Kafka of the kind {real_kafka.kind!r} has no listener with SASL")
+    make_topics(real_kafka, topic_prefix)
+    sasl = {
+        "DETECTOR_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "DETECTOR_SASL_USERNAME": real_kafka.sasl_username,
+        "DETECTOR_SASL_PASSWORD": real_kafka.sasl_password,
+    }
+    otlp = Normaliser(tmp_path, real_kafka.sasl_bootstrap, topic_prefix, **sasl)
+    wrong = Normaliser(
+        tmp_path,
+        real_kafka.sasl_bootstrap,
+        topic_prefix,
+        name="wrong",
+        **sasl | {"DETECTOR_SASL_PASSWORD": "wrong"},
+    )
+    with workers(otlp, wrong):
+        await otlp.ready()
+        batch = traces(span(since=time.time()))
+        async with producer(real_kafka.bootstrap) as to:
+            await to.send_and_wait(otlp.spans, batch.SerializeToString(), partition=0)
+        await until(lambda: telemetry(real_kafka, topic_prefix), saying=otlp.tail())
+        await until(lambda: committed(real_kafka, topic_prefix) == 1, saying=otlp.tail())
+
+        assert wrong.process.wait(30) == 1
+        assert wrong.events("cannot_start")
+        assert real_kafka.sasl_password not in otlp.log_path.read_text("utf-8")

@@ -5,7 +5,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from detector.service.otlp.attributes import number, text
-from detector.service.otlp.model import Log
+from detector.service.otlp.model import Attributes, Log
 from topics.codec import encode
 from topics.errors import DecodeError
 from topics.telemetry import Evaluation, decode_evaluation
@@ -16,9 +16,9 @@ _NAME, _VALUE, _LABEL = (
     "gen_ai.evaluation.score.value",
     "gen_ai.evaluation.score.label",
 )
-_RESPONSE, _ERROR, EVENT_NAME = "gen_ai.response.id", "error.type", "event.name"
+_RESPONSE, _ERROR, _EVENT_NAME = "gen_ai.response.id", "error.type", "event.name"
 # The explanation is not among them: it may quote the answer.
-OF_LOG = frozenset({_NAME, _VALUE, _LABEL, _RESPONSE, _ERROR, EVENT_NAME})
+OF_LOG = frozenset({_NAME, _VALUE, _LABEL, _RESPONSE, _ERROR, _EVENT_NAME})
 
 # What judges call good and bad. True and false are not here: whether "true" is good depends on the name.
 _PASSED = frozenset(
@@ -68,6 +68,12 @@ class Verdict(Struct, kw_only=True, gc=False):
     name: str
     failed: bool | None
     score: float | None
+
+
+def event_name(own: str, attributes: Attributes) -> str:
+    """The name of an event: the record's `own`, else the older attribute."""
+    older = attributes.get(_EVENT_NAME, "")
+    return own or (older if isinstance(older, str) else "")
 
 
 def verdict_of(log: Log) -> Verdict | None:

@@ -16,7 +16,7 @@ OPERATION, KIND = "gen_ai.operation.name", "openinference.span.kind"
 # Of one call there may be spans around it and beside it; an agent's has all of its calls inside.
 _NO_CALLS = frozenset(
     "invoke_agent create_agent invoke_workflow plan execute_tool retrieval search_memory "
-    "create_memory update_memory upsert_memory delete_memory".split()
+    "create_memory update_memory upsert_memory delete_memory create_memory_store delete_memory_store".split()
 )
 ROUTE, SERVED_BY, PROBE = "detector.route", "detector.served_by", "detector.probe"
 INPUT_CLASS, TENANT, DEPLOYMENT = "detector.input_class", "detector.tenant", "detector.deployment"
