@@ -306,6 +306,40 @@ async def test_a_verdict_that_waits_outlives_its_process(
     assert found.route == "chat"
 
 
+async def test_a_process_takes_over_from_another_one(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """As in a deployment: no call is lost, and a verdict that waits goes along with its partition."""
+    make_topics(real_kafka, topic_prefix)
+    first = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix, name="first")
+    with workers(first) as living:
+        await first.ready()
+        await export(real_kafka, first.logs, [batch_of_logs(verdict(number=1, since=time.time()))])
+        await until(lambda: metric(first, "detector_otlp_waiting_evaluations 1.0"), saying=first.tail())
+        second = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix, name="second")
+        living.append(second)
+        await second.ready()
+        calls = [span(number=n, since=time.time()) for n in range(2, 62)]
+        await export(real_kafka, first.spans, [traces(each) for each in calls[:30]])
+        first.send(signal.SIGTERM)
+        await export(real_kafka, first.spans, [traces(each) for each in calls[30:]])
+        assert first.process.wait(5) == 0, first.tail()
+        await until(lambda: metric(second, "detector_otlp_waiting_evaluations 1.0"), saying=second.tail())
+        await export(real_kafka, second.spans, [traces(span(number=1, since=time.time()))])
+        found = await until(lambda: published(real_kafka, topic_prefix), saying=second.tail())
+        wanted = {(each.trace_id + each.span_id).hex() for each in calls}
+
+        async def all_there() -> bool:
+            return wanted <= {record.request_id for record in await telemetry(real_kafka, topic_prefix)}
+
+        await until(all_there, saying=second.tail())
+        letters = await read_all(real_kafka.bootstrap, topics(topic_prefix).deadletter.name)
+
+    assert [each.name for each in found] == ["faithfulness"]
+    assert letters == []
+    assert not [line for line in (first.tail() + second.tail()).splitlines() if '"error"' in line]
+
+
 async def test_garbage_lands_on_the_dead_letters_and_its_neighbours_go_on(
     real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
