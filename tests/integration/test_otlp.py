@@ -370,6 +370,26 @@ async def test_garbage_lands_on_the_dead_letters_and_its_neighbours_go_on(
     assert record.route == "chat"
 
 
+async def test_a_dead_letter_is_cut_to_what_its_topic_takes(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """And marked, however large a batch its exporter may write."""
+    make_topics(real_kafka, topic_prefix)
+    set_config(real_kafka, topics(topic_prefix).deadletter.name, "max.message.bytes", "20000")
+    otlp = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix)
+    with workers(otlp):
+        await otlp.ready()
+        async with producer(real_kafka.bootstrap) as to:
+            await to.send_and_wait(otlp.spans, b"\xff" * 100_000)
+        (letter,) = await until(
+            lambda: read_all(real_kafka.bootstrap, topics(topic_prefix).deadletter.name), saying=otlp.tail()
+        )
+
+    assert letter.value == b"\xff" * len(letter.value)
+    assert 10_000 < len(letter.value) < 20_000
+    assert dict(letter.headers)["detector.errors.truncated"] == b"true"
+
+
 async def test_topics_that_are_not_there_yet_are_waited_for(
     real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
 ) -> None:

@@ -54,6 +54,11 @@ class _Held:
     taken: Taken
 
 
+def new_join() -> "Join[_Held]":
+    """A memory of calls and of verdicts that wait for one, empty."""
+    return Join()
+
+
 class Normaliser:
     """Between what is read and what is sent; one for all partitions, since verdicts and calls meet here."""
 
@@ -65,9 +70,9 @@ class Normaliser:
         declared: Topics,
         encoding: Encoding,
         counts: Counts,
-        join: "Join[_Held] | None" = None,
+        join: "Join[_Held]",
     ) -> None:
-        self.join: Join[_Held] = join or Join()
+        self.join = join
         self._outbox, self._refused = outbox, refused
         self._telemetry, self._evaluations = declared.telemetry.name, declared.evaluations.name
         self._encoding, self._counts = encoding, counts

@@ -32,6 +32,7 @@ class Outputs:
         self._wanted = [
             topic.name for topic in (declared.telemetry, declared.evaluations, declared.deadletter)
         ]
+        self._deadletter = declared.deadletter.name
         self._gone: list[str] = []
         self._reached_s = self._said_s = -inf
         self._log = logger(part="otlp")
@@ -41,8 +42,11 @@ class Outputs:
         away = time.monotonic() - self._reached_s > _AWAY_AFTER_S
         return ["broker"] if away else [f"topic {name}" for name in self._gone]
 
-    async def wait(self) -> bool:
-        """Wait for the broker and the topics, however long it takes; true then.
+    async def wait(self) -> int:
+        """Wait for the broker and the topics, however long it takes.
+
+        Returns:
+            What a dead letter may take, in bytes.
 
         Raises:
             CannotStartError: the broker refuses us.
@@ -68,10 +72,10 @@ class Outputs:
                     **({"advice": advice} if advice else {}),
                 )
                 await asyncio.sleep(wait_s)
-                continue
-            if not self._gone:
-                return True
-            await asyncio.sleep(_LOOK_S)
+            else:
+                await asyncio.sleep(_LOOK_S)
+                if not self._gone:
+                    return await topics_admin.record_bytes(options, self._deadletter)
 
     async def watch(self) -> None:
         """Look again and again; who reads and who sends say in the log when the broker is away."""

@@ -14,7 +14,7 @@ from detector.service.http import HttpServer
 from detector.service.logs import logger
 from detector.service.otlp.counts import Counts
 from detector.service.otlp.decode import Encoding
-from detector.service.otlp.normalise import LOGS, SENT, SPANS, Normaliser
+from detector.service.otlp.normalise import LOGS, SENT, SPANS, Normaliser, new_join
 from detector.service.otlp.outputs import CannotStartError, Outputs
 from detector.service.otlp.progress import Progress
 from detector.service.otlp.reader import Reader
@@ -27,7 +27,6 @@ from topics.names import topics
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
 _UNDER_WAY = 20_000  # messages: beyond that nothing more is read
 _LINGER_MS = 5
-_LETTER_BYTES = 1024 * 1024 - 512  # Kafka's own default, less what frames a record
 _STUCK_S = 10.0
 _LAST_S = 1.5  # for what is under way when told to stop
 
@@ -59,15 +58,7 @@ class OtlpService:
         self._outbox = Outbox(
             settings.librdkafka_options(), name="otlp", linger_ms=_LINGER_MS, limit=_UNDER_WAY
         )
-        refused = Refused(
-            self._outbox,
-            deadletter=self._declared.deadletter.name,
-            inputs={signal: topic for topic, signal in inputs.by_topic().items()},
-            max_bytes=_LETTER_BYTES,
-        )
-        self._normaliser = Normaliser(
-            self._outbox, refused, declared=self._declared, encoding=inputs.encoding, counts=self._counts
-        )
+        self._join = new_join()
         self._reader: Reader | None = None
         self._failed: BaseException | None = None
         self._waited_s = 0.0  # stands still while spans lie unread, among which a verdict's call may be
@@ -88,15 +79,30 @@ class OtlpService:
         except OSError as error:
             raise CannotStartError(f"http_host, http_port: cannot listen on {host}:{port}: {error}") from None
         try:
-            if await self._until_stopped(self._outputs.wait()) is None:
+            letter_bytes = await self._until_stopped(self._outputs.wait())
+            if letter_bytes is None:
                 return
+            refused = Refused(
+                self._outbox,
+                deadletter=self._declared.deadletter.name,
+                inputs={signal: topic for topic, signal in self.inputs.by_topic().items()},
+                max_bytes=letter_bytes,
+            )
+            normaliser = Normaliser(
+                self._outbox,
+                refused,
+                declared=self._declared,
+                encoding=self.inputs.encoding,
+                counts=self._counts,
+                join=self._join,
+            )
             self._outbox.start(self._ended)
             watching = asyncio.create_task(self._outputs.watch(), name="watch")
             watching.add_done_callback(self._ended)
             attempt = 0
             while not self.stopped.is_set():
                 try:
-                    await self._read()
+                    await self._read(normaliser)
                 except KafkaException as error:
                     wait_s = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
                     attempt += 1
@@ -107,7 +113,7 @@ class OtlpService:
         finally:
             await self._http.stop()
 
-    async def _read(self) -> None:
+    async def _read(self, normaliser: Normaliser) -> None:
         """One consumer's life; raises what ended it, returns when stopped."""
         settings, progress = self.settings, Progress()
         self._reader = reader = Reader(
@@ -124,13 +130,13 @@ class OtlpService:
             while not self.stopped.is_set():
                 revoked, messages = await reader.fetch()
                 progress.drop(revoked)
-                self._normaliser.forget(revoked)
+                normaliser.forget(revoked)
                 for raw in messages:
                     if raw.signal == SENT:
-                        self._normaliser.recall(raw, now=time.time())
+                        normaliser.recall(raw, now=time.time())
                     else:
                         taken = progress.take((raw.topic, raw.partition), raw.offset)
-                        self._normaliser.take(raw, taken, clock_s=self._waited_s, now=time.time())
+                        normaliser.take(raw, taken, clock_s=self._waited_s, now=time.time())
                     await self._room()
                     if self.stopped.is_set():
                         break
@@ -138,7 +144,7 @@ class OtlpService:
                 if not any(topic == self.inputs.spans for topic, _ in reader.behind):
                     self._waited_s += now - looked_at
                 looked_at = now
-                self._normaliser.expire(clock_s=self._waited_s, now=time.time())
+                normaliser.expire(clock_s=self._waited_s, now=time.time())
                 if now >= commit_at:
                     commit_at = now + settings.commit_interval_s
                     reader.commit(progress.covered(self._outbox.acked_through))
@@ -146,6 +152,7 @@ class OtlpService:
                     garbage.in_a_spare_moment()
         finally:
             self._reader = None
+            normaliser.forget(reader.assigned)  # whoever reads them next reads their verdicts again
             if self.stopped.is_set():
                 await self._outbox.stop(_LAST_S)
             await reader.close(progress.covered(self._outbox.acked_through))
@@ -181,8 +188,8 @@ class OtlpService:
         return {"ready": not missing, "missing": missing}
 
     def _metrics(self) -> bytes:
-        self._counts.calls.set(self._normaliser.join.calls)
-        self._counts.waiting.set(self._normaliser.join.waiting)
+        self._counts.calls.set(self._join.calls)
+        self._counts.waiting.set(self._join.waiting)
         self._counts.outbox.labels("otlp").set(self._outbox.under_way)
         self._counts.lag.clear()
         for (topic, partition), batches in (self._reader.lags() if self._reader else {}).items():
