@@ -40,7 +40,6 @@ _OPTIONS: dict[str, Any] = {
 _POLL_S = 0.1
 _MOST = 100  # batches at once
 _COMPLAIN_EVERY_S = 5.0
-_COMPLAIN_OF_TOPICS_EVERY_S = 60.0
 _LONG_S = 5.0
 _LEAVE_S = 1.5
 _LOGGER = logging.getLogger("librdkafka")
@@ -85,7 +84,7 @@ class Reader:
         self._sent_before: dict[Place, int] = {}  # of spans: where a process before this one has committed
         self._wanted: dict[Place, int] = {}  # what is to be committed
         self._confirmed: dict[Place, int] = {}
-        self._complained_s: dict[object, float] = {}
+        self._complained_s: dict[str, float] = {}
         self._log = logger(part="otlp")
         own = {
             "group.id": group,
@@ -124,7 +123,7 @@ class Reader:
             else:
                 self._consumer.commit(offsets=due, asynchronous=True)
         except KafkaException as error:
-            self._complain("commit_waits", cast(KafkaError, error.args[0]), _COMPLAIN_EVERY_S)
+            self._complain("commit_waits", cast(KafkaError, error.args[0]))
 
     def lags(self) -> dict[Place, int]:
         """How many batches each partition is behind its end, as far as that is known."""
@@ -176,8 +175,11 @@ class Reader:
             self.behind.add(place)
         else:
             self.behind.discard(place)
+        sent = offset < self._sent_before.get(place, 0)
+        if not sent:
+            self._sent_before.pop(place, None)
         return Received(
-            SENT if offset < self._sent_before.get(place, 0) else self._inputs[topic],
+            SENT if sent else self._inputs[topic],
             topic,
             partition,
             offset,
@@ -188,13 +190,14 @@ class Reader:
 
     def _look_at(self, error: KafkaError, message: Message) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
-            self.behind.discard((cast(str, message.topic()), cast(int, message.partition())))
+            place = cast(str, message.topic()), cast(int, message.partition())
+            self.behind.discard(place)
+            # If the topic is made anew, offsets begin again, too.
+            self._sent_before.pop(place, None)
         elif error.fatal():
             raise KafkaException(error)
-        elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            self._complain("topic_missing", error, _COMPLAIN_OF_TOPICS_EVERY_S, topic=message.topic())
-        else:
-            self._complain("reading_waits", error, _COMPLAIN_EVERY_S)
+        elif error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:  # which `Surroundings` tells of
+            self._complain("reading_waits", error)
 
     def _given(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         found = {(place.topic, place.partition) for place in places}
@@ -204,7 +207,7 @@ class Reader:
         try:
             starts, committed = recall(consumer, spans, time.time())
         except KafkaException as error:
-            self._complain("calls_not_recalled", cast(KafkaError, error.args[0]), _COMPLAIN_EVERY_S)
+            self._complain("calls_not_recalled", cast(KafkaError, error.args[0]))
             return
         self._sent_before |= committed
         for place in places:
@@ -222,17 +225,17 @@ class Reader:
 
     def _committed(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         if error is not None:
-            self._complain("commit_waits", error, _COMPLAIN_EVERY_S)
+            self._complain("commit_waits", error)
             return
         for place in places:
             if place.error is None:
                 self._confirmed[place.topic, place.partition] = place.offset
 
     def _trouble(self, error: KafkaError) -> None:
-        self._complain("reading_waits", error, _COMPLAIN_EVERY_S)
+        self._complain("reading_waits", error)
 
-    def _complain(self, event: str, error: KafkaError, every_s: float, **more: Any) -> None:
-        now, about = time.monotonic(), (event, *more.values())
-        if now - self._complained_s.get(about, -every_s) >= every_s:
-            self._complained_s[about] = now
-            self._log.warning(event, error=str(error), **more)
+    def _complain(self, event: str, error: KafkaError) -> None:
+        now = time.monotonic()
+        if now - self._complained_s.get(event, -_COMPLAIN_EVERY_S) >= _COMPLAIN_EVERY_S:
+            self._complained_s[event] = now
+            self._log.warning(event, error=str(error))

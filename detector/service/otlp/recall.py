@@ -20,7 +20,7 @@ class Recall(NamedTuple):
 
 
 def recall(consumer: Consumer, spans: Sequence[TopicPartition], now: float) -> Recall:
-    """Ask for it; partitions that nothing is committed of are left out.
+    """Ask for it; partitions that nothing is committed of, or of another topic of that name, are left out.
 
     Args:
         consumer: a member of the group.
@@ -33,7 +33,8 @@ def recall(consumer: Consumer, spans: Sequence[TopicPartition], now: float) -> R
     committed = {
         (place.topic, place.partition): place.offset
         for place in (consumer.committed(list(spans), timeout=_ASK_S) if spans else ())
-        if place.offset >= 0
+        # Behind the end, it is of a topic that was made anew since.
+        if 0 <= place.offset <= consumer.get_watermark_offsets(place, timeout=_ASK_S)[1]
     }
     since = int((now - RECALL_S) * 1000)
     asked = [TopicPartition(topic, partition, since) for topic, partition in committed]

@@ -15,9 +15,9 @@ from detector.service.logs import logger
 from detector.service.otlp.counts import Counts
 from detector.service.otlp.decode import Encoding
 from detector.service.otlp.normalise import LOGS, SENT, SPANS, Normaliser, new_join
-from detector.service.otlp.outputs import CannotStartError, Outputs
 from detector.service.otlp.progress import Progress
 from detector.service.otlp.reader import Reader
+from detector.service.otlp.surroundings import CannotStartError, Surroundings
 from detector.service.outbox import Outbox
 from detector.service.refused import Refused
 from detector.service.settings import Settings
@@ -62,7 +62,7 @@ class OtlpService:
         self._reader: Reader | None = None
         self._failed: BaseException | None = None
         self._waited_s = 0.0  # stands still while spans lie unread, among which a verdict's call may be
-        self._outputs = Outputs(settings, self._declared)
+        self._around = Surroundings(settings, self._declared, inputs.by_topic())
         self._http = HttpServer(ready=self._readiness, metrics=self._metrics, reload=_nothing_to_reload)
         self._log = logger(part="otlp")
 
@@ -79,7 +79,7 @@ class OtlpService:
         except OSError as error:
             raise CannotStartError(f"http_host, http_port: cannot listen on {host}:{port}: {error}") from None
         try:
-            letter_bytes = await self._until_stopped(self._outputs.wait())
+            letter_bytes = await self._until_stopped(self._around.wait())
             if letter_bytes is None:
                 return
             refused = Refused(
@@ -97,7 +97,7 @@ class OtlpService:
                 join=self._join,
             )
             self._outbox.start(self._ended)
-            watching = asyncio.create_task(self._outputs.watch(), name="watch")
+            watching = asyncio.create_task(self._around.watch(), name="watch")
             watching.add_done_callback(self._ended)
             attempt = 0
             while not self.stopped.is_set():
@@ -180,7 +180,7 @@ class OtlpService:
             self.stopped.set()
 
     def _readiness(self) -> dict[str, Any]:
-        missing = self._outputs.missing()
+        missing = self._around.missing()
         if not missing and (self._reader is None or not self._reader.assigned):
             missing.append("assignment")
         if self._outbox.stuck_s > _STUCK_S:

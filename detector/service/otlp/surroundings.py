@@ -1,7 +1,11 @@
-"""Whether the broker answers, and whether the topics are there that are written to, which workers make."""
+"""Whether the broker answers, and whether the topics are there that are written to and read.
+
+None is made here: workers make the former, a collector the latter.
+"""
 
 import asyncio
 import time
+from collections.abc import Iterable
 from math import inf
 
 from aiokafka.errors import KafkaError
@@ -17,21 +21,25 @@ _LOOK_S = 2.0
 _LOOK_AGAIN_S = 5.0
 _AWAY_AFTER_S = 15.0
 _SAY_EVERY_S = 60.0
+_ADVICE = (
+    "a start of `detector run` makes those that are written to, the collector's exporter those that are read"
+)
 
 
 class CannotStartError(RuntimeError):
     """The process cannot do its work, and trying again cannot help; the message says why."""
 
 
-class Outputs:
-    """Looks for them: at the start until all are there, then now and then."""
+class Surroundings:
+    """Looks at them: at the start until what is written to is there, then now and then."""
 
-    def __init__(self, settings: Settings, declared: Topics) -> None:
+    def __init__(self, settings: Settings, declared: Topics, inputs: Iterable[str]) -> None:
         """Nothing is contacted yet."""
         self._settings = settings
         self._wanted = [
             topic.name for topic in (declared.telemetry, declared.evaluations, declared.deadletter)
         ]
+        self._inputs = list(inputs)
         self._deadletter = declared.deadletter.name
         self._gone: list[str] = []
         self._reached_s = self._said_s = -inf
@@ -43,7 +51,7 @@ class Outputs:
         return ["broker"] if away else [f"topic {name}" for name in self._gone]
 
     async def wait(self) -> int:
-        """Wait for the broker and the topics, however long it takes.
+        """Wait for the broker and the topics that are written to, however long it takes.
 
         Returns:
             What a dead letter may take, in bytes.
@@ -90,8 +98,7 @@ class Outputs:
         present = await topics_admin.topic_names(self._settings.client_options())
         self._reached_s = now = time.monotonic()
         self._gone = [name for name in self._wanted if name not in present]
-        if self._gone and now - self._said_s >= _SAY_EVERY_S:
+        missing = self._gone + [name for name in self._inputs if name not in present]
+        if missing and now - self._said_s >= _SAY_EVERY_S:
             self._said_s = now
-            self._log.warning(
-                "topics_missing", topics=self._gone, advice="a start of `detector run` makes them"
-            )
+            self._log.warning("topics_missing", topics=missing, advice=_ADVICE)
