@@ -10,7 +10,7 @@ PREFIX = "detector.errors."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A record that could not be used. `stage`: `decode`, `rekey` or `judge`; `timestamp`: Unix ms."""
+    """A record that could not be used. `stage`: `decode`, `join`, `rekey`, `judge`; `timestamp`: Unix ms."""
 
     key: bytes | None
     value: bytes | None

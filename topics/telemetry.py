@@ -11,6 +11,8 @@ from topics.codec import decoder
 from topics.types import Amount, Count, EventTime, Label, Name, Seconds
 
 PRIMARY = "primary"
+# HTTP codes of calls that tell nothing of the primary: malformed, too long, gone before the answer came.
+CALLERS_FAULT = frozenset({"400", "413", "422", "499"})
 
 
 class TelemetryRecord(Struct, kw_only=True, gc=False, omit_defaults=True):

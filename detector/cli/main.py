@@ -33,6 +33,7 @@ def build() -> "typer.Typer":
         force,
         label,
         mirror,
+        otlp,
         replay,
         run,
         schema,
@@ -73,6 +74,7 @@ def build() -> "typer.Typer":
     app.command("drill", short_help="spikes of every mode through a real broker")(drill.drill)
     app.command("run", short_help="the service")(run.run)
     app.command("mirror", short_help="the state for those who do not read Kafka")(mirror.mirror)
+    app.command("otlp", short_help="telemetry from OpenTelemetry's spans and logs")(otlp.otlp)
     app.command("schema", short_help="JSON Schemas, AsyncAPI document")(schema.schema)
     app.command("state", short_help="what is active now, and why")(state.state)
     app.command("tail", short_help="transitions as they happen")(tail.tail)

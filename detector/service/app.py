@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -28,11 +27,11 @@ from detector.service.logs import logger
 from detector.service.reach import Reach
 from detector.service.settings import Settings, SettingsError
 from detector.service.shell import Shell
+from detector.service.stopping import stop_on_signals
 from detector.service.topics_admin import Cluster, TopicMismatchError
 from detector.service.transport import BatchSchema, batch_transport
 from topics.names import topics
 
-STOP_S = 4.5  # promised: five
 _LEAVE_S = 2.0
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
 _WELL_AFTER_S = 60.0  # a failure after that is another one
@@ -334,27 +333,11 @@ def serve(settings: Settings, contract: Contract, reread: Callable[[], Contract]
     return asyncio.run(_serve_until_signal(settings, contract, reread))
 
 
-def _give_up(log: Any) -> None:
-    log.error("stop_cut_short", after_s=STOP_S, why="the hand-over was not done in time")
-    os._exit(1)
-
-
 async def _serve_until_signal(settings: Settings, contract: Contract, reread: Callable[[], Contract]) -> int:
     service = Service(settings, contract, reread)
     log = logger(part="service")
-    loop = asyncio.get_running_loop()
-
-    def stop(number: int) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
-        # A thread, since the loop may hang in a client that waits for its broker.
-        deadline = threading.Timer(STOP_S, _give_up, [log])
-        deadline.daemon = True
-        deadline.start()
-        service.stopped.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
-    loop.add_signal_handler(signal.SIGHUP, service.reload)
+    stop_on_signals(service.stopped, log)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload)
     try:
         await service.run()
     except ServiceFailedError as error:

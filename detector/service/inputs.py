@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from typing import Any, NamedTuple, cast
@@ -25,6 +25,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from faust.types import TP
 
+from detector.service.headers import headers_of
 from detector.service.logs import logger
 
 _OPTIONS: dict[str, Any] = {
@@ -254,7 +255,7 @@ class InputReader:
                 [kind - _CREATED for kind in kinds],
                 map(Message.key, messages),
                 map(Message.value, messages),
-                _headers(messages),
+                headers_of(messages),
             )
         )
         chunks, first = [], 0
@@ -300,17 +301,3 @@ def _is_end(message: Message) -> bool:
 
 def _place(message: Message) -> TP:
     return TP(*cast(tuple[str, int], (message.topic(), message.partition())))
-
-
-def _headers(messages: Sequence[Message]) -> Iterator[Any]:
-    """Those of each message.
-
-    Where a name is no text the library returns what must not be touched, with its error pending. The
-    interpreter calls methods without a look at that; `map` looks, and goes on with the next one.
-    """
-    found = map(Message.headers, messages)
-    for _ in messages:
-        try:
-            yield next(found) or ()
-        except (UnicodeDecodeError, SystemError):
-            yield ()

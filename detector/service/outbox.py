@@ -218,7 +218,8 @@ class Outbox:
         else:
             carrier.fail(error)
         self._advance()
-        self._hand_over()
+        if self._waiting:
+            self._hand_over()
 
     def _complain(self, error: KafkaError) -> None:
         now = time.monotonic()
@@ -250,7 +251,7 @@ class Outbox:
         acked = self._sent if first is None else first.number - 1
         if acked > self._acked:
             self._acked, self._moved_s = acked, time.monotonic()
-        if any(number <= self._acked for number, _ in self._waiters):
+        if self._waiters and any(number <= self._acked for number, _ in self._waiters):
             for number, waiter in self._waiters:
                 if number <= self._acked and not waiter.done():
                     waiter.set_result(None)

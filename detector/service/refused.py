@@ -42,7 +42,9 @@ class Refused:
         """Topic of an input."""
         return self._inputs[name]
 
-    def dead_letter(self, partition: int, name: str, raw: Any, error: DecodeError, now: float) -> None:
+    def dead_letter(
+        self, partition: int, name: str, raw: Any, error: DecodeError, now: float, *, stage: str = "decode"
+    ) -> None:
         """Send a record that is none to the dead letters, with where it came from and what was wrong."""
         letter = DeadLetter(
             key=raw.key,
@@ -54,7 +56,7 @@ class Refused:
             topic=self._inputs[name],
             partition=partition,
             offset=raw.offset,
-            stage="decode",
+            stage=stage,
             timestamp=int(now * 1000),
         )
         self._dead += 1

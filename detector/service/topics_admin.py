@@ -107,8 +107,7 @@ async def prepare(options: dict[str, Any], declared: Topics, *, data_partitions:
         ]
         if found:
             raise TopicMismatchError("\n".join(found))
-        limit = settings.get(declared.deadletter.name, {}).get("max.message.bytes")
-        return Cluster(telemetry, int(limit or _DEFAULT_MESSAGE_BYTES) - _RECORD_OVERHEAD_BYTES)
+        return Cluster(telemetry, _record_bytes(settings.get(declared.deadletter.name, {})))
     finally:
         await admin.close()
 
@@ -179,6 +178,27 @@ async def partition_count(options: dict[str, Any], topic: str) -> int:
         await admin.start()
         found = await admin.describe_topics([topic])
         return next((len(item["partitions"]) for item in found if not item["error_code"]), 0)
+    finally:
+        await admin.close()
+
+
+def _record_bytes(settings: Mapping[str, str]) -> int:
+    limit = settings.get("max.message.bytes")
+    return int(limit or _DEFAULT_MESSAGE_BYTES) - _RECORD_OVERHEAD_BYTES
+
+
+async def record_bytes(options: dict[str, Any], topic: str) -> int:
+    """What a record of a topic may take, key, value and headers together; where it is not told, by default.
+
+    Raises:
+        KafkaError: the broker cannot be reached.
+    """
+    admin = AIOKafkaAdminClient(**options, client_id="detector-admin", request_timeout_ms=10_000)
+    try:
+        await admin.start()
+        return _record_bytes((await _settings(admin, [topic])).get(topic, {}))
+    except IncompatibleBrokerVersion:
+        return _record_bytes({})
     finally:
         await admin.close()
 

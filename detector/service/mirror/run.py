@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import time
 import uuid
@@ -17,6 +16,7 @@ from detector.service.mirror.keeper import Keeper
 from detector.service.mirror.metrics import MirrorMetrics
 from detector.service.mirror.picture import Target
 from detector.service.settings import Settings
+from detector.service.stopping import stop_on_signals
 from topics.names import topics
 
 BEHIND_S = 10.0
@@ -64,20 +64,18 @@ async def _serve(settings: Settings, targets: Sequence[Target], hold_max_s: floa
         return {"ready": not missing, "missing": missing}
 
     http = HttpServer(ready=ready, metrics=metrics.text, reload=lambda: ["a mirror has no contract to read"])
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stopped = asyncio.Event()
+    stop_on_signals(stopped, logger())
     try:
         await http.start(settings.http_host, settings.http_port)
     except OSError as error:
-        logger().error("http_not_listening", error=str(error))
+        logger().error("cannot_start", reason=f"http_host, http_port: {error}")
         return 1
     logger().info("mirror_started", targets=[target.name for target in targets], brokers=settings.bootstrap)
     keeping = asyncio.create_task(_keep(keeper, client))
     try:
         await asyncio.wait(
-            {keeping, waiting := asyncio.create_task(stop.wait())}, return_when="FIRST_COMPLETED"
+            {keeping, waiting := asyncio.create_task(stopped.wait())}, return_when="FIRST_COMPLETED"
         )
         waiting.cancel()
         logger().info("mirror_stopped")

@@ -92,6 +92,24 @@ def test_run_asks_where_the_brokers_are(variable, monkeypatch):
     assert "--bootstrap HOST:PORT, or --embedded" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ((), "--bootstrap HOST:PORT"),
+        (("--bootstrap", "127.0.0.1:1", "--spans", "x", "--logs", "x"), "expected two topics"),
+        (("--bootstrap", "127.0.0.1:1", "--spans", "", "--logs", ""), "are both empty"),
+        (("--bootstrap", "127.0.0.1:1", "--encoding", "jaeger_proto"), "jaeger_proto"),
+    ],
+)
+def test_otlp_says_what_it_cannot_do_without(args, says, monkeypatch):
+    """Brokers, a topic for each signal, and an encoding that it reads."""
+    monkeypatch.delenv("DETECTOR_BOOTSTRAP", raising=False)
+    result = run("otlp", *args)
+
+    assert result.returncode == 2
+    assert says in result.stderr
+
+
 def test_a_session_that_outlives_the_lease_does_not_start():
     """`run` refuses settings with which one worker's death would let every lease lapse, and says which."""
     example = Path(__file__).parents[2] / "data" / "contracts" / "example.yaml"

@@ -59,6 +59,7 @@ ORDER = ("--reason", "x")
     "args",
     [
         ("run", "--contract", str(EXAMPLE), "--embedded"),
+        ("otlp",),
         ("drill", "--contract", str(EXAMPLE)),
         ("bench", "throughput"),
         ("bench", "latency"),

@@ -6,12 +6,10 @@ Pure. LiteLLM's `StandardLoggingPayload` is some 12 kB and has prompts and answe
 from collections.abc import Mapping
 from typing import Any
 
-from topics.telemetry import PRIMARY, TelemetryRecord
+from topics.telemetry import CALLERS_FAULT, PRIMARY, TelemetryRecord
 
 CACHE = "litellm_cache"  # who served a call that LiteLLM answered from its own cache
 
-# Malformed, too long, gone before the answer came: the caller's own fault tells nothing of the primary.
-CALLERS_FAULT = frozenset({"400", "413", "422", "499"})
 _LEFT = "499"
 _NOWHERE = "RouterRateLimitError"  # LiteLLM has all deployments of the group in a cooldown of its own
 

@@ -1,0 +1,1 @@
+"""OpenTelemetry in: batches of spans and logs from Kafka become telemetry records and evaluations."""

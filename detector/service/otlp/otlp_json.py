@@ -1,0 +1,187 @@
+"""OTLP's JSON, which is not that of protobuf: ids are hexadecimal digits there.
+
+Protobuf's own reader would take them for base64 without a word. This one leaves whatever is not mapped as it
+came, unread.
+"""
+
+from collections.abc import Callable, Iterable
+
+from msgspec import Raw, Struct
+
+from detector.service.otlp.logs import OF_LOG, event_name
+from detector.service.otlp.model import Attributes, Log, Span, Value, ids_of
+from detector.service.otlp.spans import OF_RESOURCE, OF_SPAN
+from topics.codec import decoder
+from topics.errors import DecodeError
+
+_ERROR = 2  # of a status
+_MOST_DIGITS = 20  # of 64 bits
+_LEAST, _MOST = -(2**63), 2**64 - 1
+_NOTHING = Raw(b"null")
+
+
+class _Array(Struct):
+    values: list["_Any"] | None = None
+
+
+class _Any(Struct, rename="camel"):
+    string_value: str | None = None
+    bool_value: bool | None = None
+    int_value: int | str | None = None
+    double_value: float | str | None = None
+    array_value: _Array | None = None
+    kvlist_value: Raw = _NOTHING
+    bytes_value: Raw = _NOTHING
+
+
+class _Attribute(Struct):
+    key: str = ""
+    value: Raw = _NOTHING
+
+
+class _Resource(Struct):
+    attributes: list[_Attribute] | None = None
+
+
+class _Status(Struct):
+    code: int | str | None = None
+
+
+class _JsonSpan(Struct, rename="camel"):
+    trace_id: str | None = None
+    span_id: str | None = None
+    start_time_unix_nano: int | str | None = None
+    end_time_unix_nano: int | str | None = None
+    attributes: list[_Attribute] | None = None
+    status: _Status | None = None
+
+
+class _ScopeSpans(Struct):
+    spans: list[_JsonSpan] | None = None
+
+
+class _ResourceSpans(Struct, rename="camel"):
+    resource: _Resource | None = None
+    scope_spans: list[_ScopeSpans] | None = None
+
+
+class _JsonTraces(Struct, rename="camel"):
+    resource_spans: list[_ResourceSpans] | None = None
+
+
+class _JsonLog(Struct, rename="camel"):
+    trace_id: str | None = None
+    span_id: str | None = None
+    time_unix_nano: int | str | None = None
+    observed_time_unix_nano: int | str | None = None
+    event_name: str | None = None
+    attributes: list[_Attribute] | None = None
+
+
+class _ScopeLogs(Struct, rename="camel"):
+    log_records: list[_JsonLog] | None = None
+
+
+class _ResourceLogs(Struct, rename="camel"):
+    scope_logs: list[_ScopeLogs] | None = None
+
+
+class _JsonLogs(Struct, rename="camel"):
+    resource_logs: list[_ResourceLogs] | None = None
+
+
+_read_traces: Callable[[bytes | None], _JsonTraces] = decoder(_JsonTraces, explain=False)
+_read_logs: Callable[[bytes | None], _JsonLogs] = decoder(_JsonLogs, explain=False)
+_read_any: Callable[[bytes | None], _Any | None] = decoder(_Any | None, explain=False)  # type: ignore[arg-type]
+
+
+def spans_of_json(value: bytes | None) -> list[Span]:
+    """As `decode_spans`."""
+    out: list[Span] = []
+    for resource in _read_traces(value).resource_spans or ():
+        own = (resource.resource or _Resource()).attributes
+        shared = _picked_of_json(own, OF_RESOURCE, {})
+        for scope in resource.scope_spans or ():
+            out += [
+                Span(
+                    ids=ids_of(_id(span.trace_id), _id(span.span_id)),
+                    start_ns=_whole(span.start_time_unix_nano),
+                    end_ns=_whole(span.end_time_unix_nano),
+                    failed=span.status is not None and span.status.code in (_ERROR, "STATUS_CODE_ERROR"),
+                    attributes=_picked_of_json(span.attributes, OF_SPAN, shared),
+                )
+                for span in scope.spans or ()
+            ]
+    return out
+
+
+def logs_of_json(value: bytes | None) -> list[Log]:
+    """As `decode_logs`."""
+    out: list[Log] = []
+    for resource in _read_logs(value).resource_logs or ():
+        for scope in resource.scope_logs or ():
+            for log in scope.log_records or ():
+                attributes = _picked_of_json(log.attributes, OF_LOG, {})
+                out.append(
+                    Log(
+                        ids=ids_of(_id(log.trace_id), _id(log.span_id)),
+                        time_ns=_whole(log.time_unix_nano) or _whole(log.observed_time_unix_nano),
+                        event_name=event_name(log.event_name or "", attributes),
+                        attributes=attributes,
+                    )
+                )
+    return out
+
+
+def _picked_of_json(
+    attributes: Iterable[_Attribute] | None, wanted: frozenset[str], shared: Attributes
+) -> Attributes:
+    found = shared.copy()
+    for each in attributes or ():
+        if each.key in wanted and (value := _of_json(_read_any(each.value))) is not None:
+            found[each.key] = value
+    return found
+
+
+def _of_json(value: _Any | None) -> Value | None:
+    if value is None:
+        return None
+    if value.string_value is not None:
+        return value.string_value
+    if value.bool_value is not None:
+        return value.bool_value
+    if value.int_value is not None:
+        return _whole(value.int_value)
+    if value.double_value is not None:
+        try:
+            return float(value.double_value)  # "NaN" and "Infinity" are texts
+        except (ValueError, OverflowError):
+            raise DecodeError("$.attributes[].value.doubleValue", "expected a number") from None
+    if value.array_value is not None:
+        return tuple(
+            found for each in value.array_value.values or () if (found := _of_json(each)) is not None
+        )
+    return None if value.kvlist_value == value.bytes_value == _NOTHING else ()
+
+
+def _id(text: str | None) -> bytes:
+    if not text:
+        return b""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise DecodeError("$.traceId or $.spanId", "expected hexadecimal digits") from None
+
+
+def _whole(value: int | str | None) -> int:
+    """A whole number of 64 bits; OTLP writes it as text, and reads either."""
+    if value is None:
+        return 0
+    if isinstance(value, str):
+        digits = value.removeprefix("-")
+        if not (digits.isascii() and digits.isdecimal()) or len(digits) > _MOST_DIGITS:
+            raise DecodeError("$", "expected a whole number of 64 bits as text")
+        value = int(value)
+    if not _LEAST <= value <= _MOST:
+        raise DecodeError("$", "expected a whole number of 64 bits")
+    return value

@@ -1,0 +1,146 @@
+"""From a span of an LLM call to its telemetry record, by a table of what emitters call things.
+
+The names are those of OpenTelemetry's conventions v1.41.1 and older ones, of LiteLLM, OpenInference and vLLM.
+Pure.
+"""
+
+from enum import StrEnum
+
+from detector.service.otlp.attributes import count, first_text, flag, number, text
+from detector.service.otlp.model import IDS_BYTES, Attributes, Span
+from topics.codec import encode
+from topics.errors import DecodeError
+from topics.telemetry import CALLERS_FAULT, PRIMARY, TelemetryRecord, decode_telemetry
+
+OPERATION, KIND = "gen_ai.operation.name", "openinference.span.kind"
+# Of one call there may be spans around it and beside it; an agent's has all of its calls inside.
+_NO_CALLS = frozenset(
+    "invoke_agent create_agent invoke_workflow plan execute_tool retrieval search_memory "
+    "create_memory update_memory upsert_memory delete_memory create_memory_store delete_memory_store".split()
+)
+ROUTE, SERVED_BY, PROBE = "detector.route", "detector.served_by", "detector.probe"
+INPUT_CLASS, TENANT, DEPLOYMENT = "detector.input_class", "detector.tenant", "detector.deployment"
+# Ours; a gateway may set them once for all its spans, on the resource.
+OF_RESOURCE = frozenset({ROUTE, SERVED_BY, PROBE, INPUT_CLASS, TENANT, DEPLOYMENT})
+
+TEXTS: dict[str, tuple[str, ...]] = {
+    "route": (ROUTE, "gen_ai.request.model", "llm.request.model_name", "llm.model_name"),
+    "model": ("litellm.provider.model", "gen_ai.response.model", "llm.response.model_name"),
+    "provider": ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system"),
+    "request_id": ("gen_ai.response.id", "gen_ai.request.id"),
+    "tenant": (TENANT,),
+    "input_class": (INPUT_CLASS,),
+    "served_by": (SERVED_BY,),
+}
+SECONDS: dict[str, tuple[str, ...]] = {
+    "latency_s": ("gen_ai.latency.e2e",),
+    "ttft_s": ("gen_ai.response.time_to_first_chunk", "gen_ai.latency.time_to_first_token"),
+    "queue_s": ("gen_ai.latency.time_in_queue",),
+}
+COUNTS: dict[str, tuple[str, ...]] = {
+    "input_tokens": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt"),
+    "output_tokens": (
+        "gen_ai.usage.output_tokens",
+        "gen_ai.usage.completion_tokens",
+        "llm.token_count.completion",
+    ),
+}
+_REASONS = "gen_ai.response.finish_reasons"
+_ADDRESS, _PORT = "server.address", "server.port"
+_ERROR, _UNNAMED = "error.type", "_OTHER"  # as the conventions have it where nobody gave the error a name
+_CODES = ("litellm.provider.error.code", "http.response.status_code")
+# What clients call 400 and 422; no such span has the status beside it.
+_CALLERS_FAULT = CALLERS_FAULT | {"BadRequestError", "UnprocessableEntityError"}
+
+_NAMES = (name for table in (TEXTS, SECONDS, COUNTS) for names in table.values() for name in names)
+OF_SPAN = frozenset({*_NAMES, *OF_RESOURCE, *_CODES, OPERATION, KIND, _REASONS, _ADDRESS, _PORT, _ERROR})
+
+
+class Outcome(StrEnum):
+    """What became of a span: published, of no LLM call, of a call that its caller got wrong, or unusable."""
+
+    PUBLISHED = "published"
+    OTHER = "other"
+    CALLERS_FAULT = "callers_fault"
+    MALFORMED = "malformed"
+
+
+def is_call(attributes: Attributes) -> bool:
+    """Whether it is the span of one LLM call.
+
+    Other attributes say nothing of that: LiteLLM's span of the HTTP request has the model's name, too.
+    """
+    operation = attributes.get(OPERATION)
+    return operation not in _NO_CALLS if operation is not None else attributes.get(KIND) == "LLM"
+
+
+def record_of(span: Span) -> TelemetryRecord | None:
+    """The record of a call; None where it failed by its caller's fault, which tells nothing of the primary.
+
+    Raises:
+        DecodeError: something that is mapped is not what it has to be, or there is no route.
+    """
+    attributes = span.attributes
+    if len(span.ids) != IDS_BYTES:
+        raise DecodeError("$.spanId", "expected a trace id of 16 bytes and a span id of 8")
+    if span.end_ns < span.start_ns:
+        raise DecodeError("$.endTimeUnixNano", "expected an end that is not before the start")
+    texts = {field: text(attributes, names) for field, names in TEXTS.items()}
+    if not texts["route"]:
+        raise DecodeError("$.attributes['gen_ai.request.model']", f"expected a model, or else {ROUTE}")
+    error = _error(span)
+    if error and _is_callers_fault(attributes, error):
+        return None
+    seconds = {field: number(attributes, names) for field, names in SECONDS.items()}
+    if seconds["latency_s"] is None and span.start_ns:
+        seconds["latency_s"] = (span.end_ns - span.start_ns) / 1e9
+    counts = {field: count(attributes, names) for field, names in COUNTS.items()}
+    if error:  # LiteLLM counts 0 tokens of a call that failed, which were not measured
+        counts = {field: found or None for field, found in counts.items()}
+    return TelemetryRecord(
+        event_time=span.end_ns / 1e9,
+        route=texts["route"],
+        request_id=texts["request_id"] or span.ids.hex(),
+        deployment=_deployment(attributes),
+        model=texts["model"],
+        provider=texts["provider"],
+        tenant=texts["tenant"],
+        finish_reason=first_text(attributes, _REASONS),
+        input_class=texts["input_class"] or "default",
+        served_by=texts["served_by"] or PRIMARY,
+        probe=flag(attributes, PROBE),
+        error=error,
+        latency_s=seconds["latency_s"],
+        ttft_s=seconds["ttft_s"],
+        queue_s=seconds["queue_s"],
+        input_tokens=counts["input_tokens"],
+        output_tokens=counts["output_tokens"],
+    )
+
+
+def value_of(record: TelemetryRecord) -> bytes:
+    """The message of a record, which no detector will refuse.
+
+    Raises:
+        DecodeError: a detector would, for that reason.
+    """
+    value = encode(record)
+    decode_telemetry(value)
+    return value
+
+
+def _error(span: Span) -> str:
+    """The conventions set `error.type` only where a call failed; some emitters set it and no status."""
+    said = text(span.attributes, (_ERROR,))
+    return said or (_UNNAMED if span.failed else "")
+
+
+def _is_callers_fault(attributes: Attributes, error: str) -> bool:
+    return error in _CALLERS_FAULT or any(str(attributes.get(code)) in CALLERS_FAULT for code in _CODES)
+
+
+def _deployment(attributes: Attributes) -> str:
+    if own := text(attributes, (DEPLOYMENT,)):
+        return own
+    address, port = text(attributes, (_ADDRESS,)), count(attributes, (_PORT,))
+    return f"{address}:{port}" if address and port is not None else address

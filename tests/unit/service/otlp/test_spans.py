@@ -1,0 +1,229 @@
+"""What is read of a span, by which names, and which spans are calls."""
+
+from typing import Any
+
+import pytest
+
+from detector.service.otlp.decode import decode_spans
+from detector.service.otlp.model import Span
+from detector.service.otlp.spans import is_call, record_of, value_of
+from tests.builders import T0
+from tests.otlp_builders import CHAT, span, span_id, trace_id, traces
+from topics.errors import DecodeError
+from topics.telemetry import TelemetryRecord, decode_telemetry
+
+
+def decoded(
+    attributes: dict[str, Any] | None = None, *, resource: dict[str, Any] | None = None, **more: Any
+) -> Span:
+    (found,) = decode_spans(
+        traces(span(attributes, **more), resource=resource).SerializeToString(), "otlp_proto"
+    )
+    return found
+
+
+def mapped(attributes: dict[str, Any], **more: Any) -> TelemetryRecord:
+    """The record of a span with these attributes beside those of any chat."""
+    found = decoded(CHAT | attributes, **more)
+    assert is_call(found.attributes)
+    record = record_of(found)
+    assert record is not None
+    return decode_telemetry(value_of(record))
+
+
+ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("v1.41.1 model", {"gen_ai.response.model": "m-2026"}, {"model": "m-2026"}),
+    ("litellm model", {"gen_ai.response.model": "chat", "litellm.provider.model": "a/b"}, {"model": "a/b"}),
+    ("openinference model", {"llm.response.model_name": "m"}, {"model": "m"}),
+    ("v1.41.1 provider", {"gen_ai.provider.name": "openai"}, {"provider": "openai"}),
+    ("older provider", {"gen_ai.system": "openai"}, {"provider": "openai"}),
+    (
+        "new before old",
+        {"gen_ai.provider.name": "aws.bedrock", "gen_ai.system": "b"},
+        {"provider": "aws.bedrock"},
+    ),
+    ("openinference provider", {"llm.provider": "azure", "llm.system": "openai"}, {"provider": "azure"}),
+    ("openinference system", {"llm.system": "openai"}, {"provider": "openai"}),
+    ("v1.41.1 tokens", {"gen_ai.usage.input_tokens": 7}, {"input_tokens": 7}),
+    ("v1.41.1 tokens out", {"gen_ai.usage.output_tokens": 3}, {"output_tokens": 3}),
+    ("older tokens", {"gen_ai.usage.prompt_tokens": 7}, {"input_tokens": 7}),
+    ("older tokens out", {"gen_ai.usage.completion_tokens": 3}, {"output_tokens": 3}),
+    ("openinference tokens", {"llm.token_count.prompt": 7}, {"input_tokens": 7}),
+    ("openinference tokens out", {"llm.token_count.completion": 3}, {"output_tokens": 3}),
+    ("tokens as a double", {"gen_ai.usage.input_tokens": 7.0}, {"input_tokens": 7}),
+    ("no tokens is a count", {"gen_ai.usage.output_tokens": 0}, {"output_tokens": 0}),
+    ("v1.41.1 first chunk", {"gen_ai.response.time_to_first_chunk": 0.125}, {"ttft_s": 0.125}),
+    ("vllm first token", {"gen_ai.latency.time_to_first_token": 0.125}, {"ttft_s": 0.125}),
+    ("vllm queue", {"gen_ai.latency.time_in_queue": 0.5}, {"queue_s": 0.5}),
+    ("vllm end to end", {"gen_ai.latency.e2e": 2}, {"latency_s": 2.0}),
+    ("the span's own time", {}, {"latency_s": 0.25, "event_time": T0 + 0.0}),
+    ("response id", {"gen_ai.response.id": "r-1"}, {"request_id": "r-1"}),
+    ("vllm request id", {"gen_ai.request.id": "q-1"}, {"request_id": "q-1"}),
+    ("finish reasons", {"gen_ai.response.finish_reasons": ["length", "stop"]}, {"finish_reason": "length"}),
+    ("no finish reason", {"gen_ai.response.finish_reasons": []}, {"finish_reason": ""}),
+    ("address and port", {"server.address": "gpu-1", "server.port": 8000}, {"deployment": "gpu-1:8000"}),
+    ("address alone", {"server.address": "gpu-1"}, {"deployment": "gpu-1"}),
+    (
+        "our deployment",
+        {"detector.deployment": "eu-1", "server.address": "gpu-1"},
+        {"deployment": "eu-1"},
+    ),
+    ("our route", {"detector.route": "support"}, {"route": "support"}),
+    ("our fallback", {"detector.served_by": "cache"}, {"served_by": "cache"}),
+    ("our probe", {"detector.probe": True}, {"probe": True}),
+    ("our input class", {"detector.input_class": "high_risk"}, {"input_class": "high_risk"}),
+    ("our tenant", {"detector.tenant": "acme"}, {"tenant": "acme"}),
+    ("an error", {"error.type": "timeout"}, {"error": "timeout"}),
+    ("the primary, unless said", {}, {"served_by": "primary", "probe": False, "input_class": "default"}),
+]
+
+
+@pytest.mark.parametrize(("attributes", "wanted"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
+def test_each_name_is_read_as_its_field(attributes: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Every row of the table, in a span that has nothing else."""
+    record = mapped(attributes)
+
+    assert {name: getattr(record, name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("attributes", "route"),
+    [
+        ({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt"}, "gpt"),
+        ({"openinference.span.kind": "LLM", "llm.model_name": "gpt"}, "gpt"),
+        (
+            {"openinference.span.kind": "LLM", "llm.model_name": "gpt-1", "llm.request.model_name": "gpt"},
+            "gpt",
+        ),
+        ({"gen_ai.operation.name": "embeddings", "detector.route": "embed"}, "embed"),
+    ],
+)
+def test_the_route_is_what_the_caller_asked_for(attributes: dict[str, Any], route: str) -> None:
+    """By what is ours, the conventions or OpenInference, in this order."""
+    found = decoded(attributes)
+
+    assert is_call(found.attributes)
+    record = record_of(found)
+    assert record is not None
+    assert record.route == route
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"gen_ai.request.model": "chat", "http.route": "/v1/chat/completions"},
+        {"gen_ai.request.model": "chat", "gen_ai.usage.input_tokens": 3},
+        {"openinference.span.kind": "CHAIN", "llm.model_name": "gpt"},
+        {"openinference.span.kind": "AGENT"},
+        {"gen_ai.operation.name": "invoke_agent", "gen_ai.request.model": "chat"},
+        {"gen_ai.operation.name": "execute_tool"},
+        {"detector.route": "chat"},
+    ],
+)
+def test_a_span_beside_or_around_a_call_is_none(attributes: dict[str, Any]) -> None:
+    """A gateway's HTTP span names the model too, an agent's has the calls inside: they would count twice."""
+    assert not is_call(decoded(attributes).attributes)
+
+
+def test_a_resource_speaks_for_its_spans_and_a_span_for_itself() -> None:
+    """Of what is ours; the conventions' names mean something else on a resource."""
+    resource = {"detector.tenant": "acme", "detector.route": "all", "gen_ai.request.model": "no"}
+
+    record = mapped({"detector.route": "mine"}, resource=resource)
+
+    assert (record.tenant, record.route) == ("acme", "mine")
+    assert mapped({}, resource=resource).route == "all"
+    assert mapped({}, resource={"gen_ai.request.model": "no"}).route == "chat"
+
+
+def test_a_failed_call_has_no_counts_of_zero() -> None:
+    """LiteLLM counts 0 tokens where it measured none; what it did measure stays."""
+    failed = {"error.type": "timeout", "gen_ai.usage.input_tokens": 9, "gen_ai.usage.output_tokens": 0}
+
+    record = mapped(failed, failed=True)
+
+    assert (record.error, record.input_tokens, record.output_tokens) == ("timeout", 9, None)
+
+
+def test_an_error_without_a_name_is_one_all_the_same() -> None:
+    assert mapped({}, failed=True).error == "_OTHER"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"error.type": "400"},
+        {"error.type": "BadRequestError"},
+        {"error.type": "ContextWindowExceededError", "litellm.provider.error.code": "400"},
+        {"error.type": "HTTPError", "http.response.status_code": 422},
+        {"error.type": "Disconnected", "litellm.provider.error.code": "499"},
+    ],
+)
+def test_a_call_that_its_caller_got_wrong_tells_nothing(attributes: dict[str, Any]) -> None:
+    """It is no record; the same span with a code of the provider's own is one."""
+    assert record_of(decoded(CHAT | attributes, failed=True)) is None
+    code = {name: "500" for name in attributes if name != "error.type"} or {"error.type": "500"}
+    assert record_of(decoded(CHAT | attributes | code, failed=True)) is not None
+
+
+def test_a_call_without_an_id_of_its_own_has_that_of_its_span() -> None:
+    """So that its verdicts can be told from those of others."""
+    assert mapped({}, number=5).request_id == (trace_id(5) + span_id(5)).hex()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "path"),
+    [
+        ({"gen_ai.request.model": 7}, "$.attributes['gen_ai.request.model']"),
+        ({"gen_ai.request.model": ""}, "$.attributes['gen_ai.request.model']"),
+        ({"gen_ai.usage.input_tokens": "many"}, "$.attributes['gen_ai.usage.input_tokens']"),
+        ({"gen_ai.usage.input_tokens": True}, "$.attributes['gen_ai.usage.input_tokens']"),
+        ({"gen_ai.usage.input_tokens": 1.5}, "$.attributes['gen_ai.usage.input_tokens']"),
+        ({"gen_ai.usage.input_tokens": -1}, "$.input_tokens"),
+        ({"gen_ai.latency.time_in_queue": float("nan")}, "$.attributes['gen_ai.latency.time_in_queue']"),
+        ({"gen_ai.latency.time_in_queue": float("inf")}, "$.attributes['gen_ai.latency.time_in_queue']"),
+        ({"gen_ai.latency.time_in_queue": -0.5}, "$.queue_s"),
+        ({"gen_ai.response.finish_reasons": 3}, "$.attributes['gen_ai.response.finish_reasons']"),
+        ({"gen_ai.response.id": {"a": 1}}, "$.attributes['gen_ai.response.id']"),
+        ({"detector.probe": "true"}, "$.attributes['detector.probe']"),
+        ({"detector.tenant": "x" * 201}, "$.tenant"),
+        ({"gen_ai.request.model": "x" * 201}, "$.route"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_its_place(attributes: dict[str, Any], path: str) -> None:
+    """Never guessed, never sent to a detector that would refuse it."""
+    with pytest.raises(DecodeError) as refusal:
+        mapped(attributes)
+
+    assert refusal.value.path == path
+
+
+def test_a_refusal_does_not_quote_a_text() -> None:
+    """What stands in the wrong place may be what somebody wrote to a model."""
+    with pytest.raises(DecodeError) as refusal:
+        mapped({"gen_ai.usage.input_tokens": "dear doctor"})
+
+    assert "doctor" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"trace_id": b""}, "$.spanId"),
+        ({"span_id": bytes(8)}, "$.spanId"),
+        ({"end_time_unix_nano": 0}, "$.endTimeUnixNano"),
+        ({"start_time_unix_nano": 0, "end_time_unix_nano": 0}, "$.event_time"),
+        ({"start_time_unix_nano": 0, "end_time_unix_nano": T0}, "$.event_time"),
+    ],
+)
+def test_a_span_without_ids_or_times_is_refused(changes: dict[str, Any], path: str) -> None:
+    made = span()
+    for name, value in changes.items():
+        setattr(made, name, value)
+    (found,) = decode_spans(traces(made).SerializeToString(), "otlp_proto")
+
+    with pytest.raises(DecodeError) as refusal:
+        value_of(record_of(found))  # type: ignore[arg-type]
+
+    assert refusal.value.path == path
