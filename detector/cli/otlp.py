@@ -21,6 +21,9 @@ def otlp(
     spans: Annotated[str, typer.Option(help="Topic of spans; empty: none are read.")] = "otlp_spans",
     logs: Annotated[str, typer.Option(help="Topic of log records; empty: none are read.")] = "otlp_logs",
     encoding: Annotated[EncodingName, typer.Option(help="Of both topics.")] = EncodingName.OTLP_PROTO,
+    max_age_s: Annotated[
+        float, typer.Option(min=1.0, help="Spans that ended longer ago make no telemetry.")
+    ] = 300.0,
     topic_prefix: TopicPrefix = None,
     http_port: Annotated[int | None, typer.Option(help="Health and metrics; 0 is any free port.")] = None,
     http_host: Annotated[str | None, typer.Option(help="Address of health and metrics.")] = None,
@@ -56,4 +59,6 @@ def otlp(
     logging.configure(settings.log_level)
     from detector.service.otlp.run import Inputs, serve
 
-    raise typer.Exit(serve(settings, Inputs(spans=spans, logs=logs, encoding=encoding.value)))
+    raise typer.Exit(
+        serve(settings, Inputs(spans=spans, logs=logs, encoding=encoding.value, max_age_s=max_age_s))
+    )

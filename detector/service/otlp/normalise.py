@@ -29,6 +29,8 @@ from topics.names import Topics
 from topics.telemetry import TelemetryRecord
 
 SPANS, LOGS = "spans", "logs"
+# A call that ended longer ago says nothing of its primary now: a fault that is over must not move its route.
+MAX_AGE_S = 300.0
 SENT = "sent"  # spans whose records a process before this one has sent
 
 
@@ -71,8 +73,10 @@ class Normaliser:
         encoding: Encoding,
         counts: Counts,
         join: "Join[_Held]",
+        max_age_s: float = MAX_AGE_S,
     ) -> None:
         self.join = join
+        self._max_age_s = max_age_s
         self._outbox, self._refused = outbox, refused
         self._telemetry, self._evaluations = declared.telemetry.name, declared.evaluations.name
         self._encoding, self._counts = encoding, counts
@@ -143,8 +147,11 @@ class Normaliser:
                 outcomes[spans.Outcome.MALFORMED] += 1
                 self._dead(raw, taken, error, now, letter_of_span(span))
                 continue
-            outcomes[spans.Outcome.PUBLISHED] += 1
-            taken.number = send(topic, record.route.encode(), value, [])
+            if record.event_time < now - self._max_age_s:
+                outcomes[spans.Outcome.TOO_OLD] += 1
+            else:
+                outcomes[spans.Outcome.PUBLISHED] += 1
+                taken.number = send(topic, record.route.encode(), value, [])
             self._remember(span, record, now)
         self._counts.spans(outcomes)
 

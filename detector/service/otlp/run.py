@@ -14,7 +14,7 @@ from detector.service.http import HttpServer
 from detector.service.logs import logger
 from detector.service.otlp.counts import Counts
 from detector.service.otlp.decode import Encoding
-from detector.service.otlp.normalise import LOGS, SENT, SPANS, Normaliser, new_join
+from detector.service.otlp.normalise import LOGS, MAX_AGE_S, SENT, SPANS, Normaliser, new_join
 from detector.service.otlp.progress import Progress
 from detector.service.otlp.reader import Reader
 from detector.service.otlp.surroundings import CannotStartError, Surroundings
@@ -35,11 +35,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What a collector writes: topics of spans and logs, one of which may be empty, and their encoding."""
+    """What a collector writes: topics of spans and logs, one of which may be empty, and their encoding.
+
+    Attributes:
+        max_age_s: spans that ended longer ago are not made into telemetry.
+    """
 
     spans: str
     logs: str
     encoding: Encoding
+    max_age_s: float = MAX_AGE_S
 
     def by_topic(self) -> dict[str, str]:
         """Topic to signal, of those that are read."""
@@ -95,6 +100,7 @@ class OtlpService:
                 encoding=self.inputs.encoding,
                 counts=self._counts,
                 join=self._join,
+                max_age_s=self.inputs.max_age_s,
             )
             self._outbox.start(self._ended)
             watching = asyncio.create_task(self._around.watch(), name="watch")

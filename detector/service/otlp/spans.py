@@ -57,9 +57,10 @@ OF_SPAN = frozenset({*_NAMES, *OF_RESOURCE, *_CODES, OPERATION, KIND, _REASONS, 
 
 
 class Outcome(StrEnum):
-    """What became of a span: published, of no LLM call, of a call that its caller got wrong, or unusable."""
+    """What became of a span: published, too old to be, of no LLM call, of its caller's fault, or unusable."""
 
     PUBLISHED = "published"
+    TOO_OLD = "too_old"
     OTHER = "other"
     CALLERS_FAULT = "callers_fault"
     MALFORMED = "malformed"

@@ -58,6 +58,7 @@ class Bench:
             encoding=encoding,
             counts=self.counts,
             join=Join(**join),
+            max_age_s=300.0,
         )
 
     def take(
@@ -279,3 +280,16 @@ def test_every_outcome_has_its_series_from_the_start() -> None:
         assert f'detector_otlp_spans_total{{outcome="{outcome}"}} 0.0' in text
     for outcome in ("published", "other", "no_verdict", "malformed", "unjoined"):
         assert f'detector_otlp_evaluations_total{{outcome="{outcome}"}} 0.0' in text
+
+
+@pytest.mark.parametrize(("age_s", "outcome"), [(300.0, "published"), (300.1, "too_old")])
+def test_a_span_that_ended_long_ago_makes_no_telemetry(age_s: float, outcome: str) -> None:
+    """A fault that is over would activate its route; a verdict on that call still finds it."""
+    bench = Bench()
+    raw = Received(SPANS, "otlp_spans", 0, 0, None, traces(span(CHAT)).SerializeToString())
+    bench.normaliser.take(raw, Taken(0), clock_s=0.0, now=T0 + age_s)
+
+    assert len(bench.box.to(TELEMETRY)) == (outcome == "published")
+    assert bench.normaliser.join.calls == 1
+    found = bench.counts.registry.get_sample_value("detector_otlp_spans_total", {"outcome": outcome})
+    assert found == 1
