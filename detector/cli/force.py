@@ -40,7 +40,8 @@ def force(
     """Hold a scope in fallback, or on its primary, whatever is judged meanwhile; it ends by itself.
 
     The order lies on the override topic. The scope's owner applies it, renews it for gateways and ends it
-    when its time is over; a worker that takes over does the same.
+    when its time is over; a worker that takes over does the same. With `on` a few calls still go to the
+    primary as probes, as whenever a scope is active.
 
     \b
     detector force chat on --for 10m --reason "provider says so" --bootstrap kafka:9092
@@ -78,8 +79,13 @@ def force(
     from detector.lab.report import clock
 
     where = whereabouts(record.deployment, record.state, record.fallbacks)
+    probes = (
+        f", but for {record.primary_share:.0%} of its calls, which probe it,"
+        if record.state == "active"
+        else ""
+    )
     by = order.who or "an operator"
-    print(f"{scope} is {where} until {clock(order.until)}, by order of {by}: {reason}")
+    print(f"{scope} is {where}{probes} until {clock(order.until)}, by order of {by}: {reason}")
 
 
 def unforce(

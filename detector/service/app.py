@@ -20,7 +20,8 @@ from detector.contract import ContractError
 from detector.contract.model import Contract
 from detector.gateway.headernames import tolerate_header_names
 from detector.service import garbage, topics_admin
-from detector.service.health import Complaints, look_for_topics, readiness, render_metrics
+from detector.service.complaints import Complaints
+from detector.service.health import HINTS, look_for_topics, readiness, render_metrics
 from detector.service.http import HttpServer
 from detector.service.inputs import InputReader
 from detector.service.logs import logger
@@ -271,7 +272,7 @@ class Service:
                 raise RuntimeError("the Faust app ended by itself") from app._crash_reason
 
     async def _complain(self, shell: Shell) -> None:
-        complaints = Complaints()
+        complaints = Complaints(HINTS)
         while True:
             await asyncio.sleep(_LOOK_S)
             await look_for_topics(shell)

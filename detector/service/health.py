@@ -2,13 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
-from math import inf
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from detector.service.logs import logger
 from detector.service.ownership import Phase
 from detector.service.partition import INPUTS
 from detector.service.shell import Shell
@@ -16,9 +13,8 @@ from detector.service.survey import together
 from detector.service.topics_admin import topic_names
 
 _READY_WITHIN_S = 10.0
-_COMPLAIN_EVERY_S = 30.0
 _MADE_AGAIN = "gone; a restart of a worker makes it again"
-_HINTS = {
+HINTS = {
     "assignment": "the group has given no partition: are there more workers than partitions, or is Read on "
     "the group, and Describe on its topics, not allowed?",
     "broker": "`detector state` with the same settings says why no broker answers",
@@ -73,31 +69,6 @@ async def look_for_topics(shell: Shell) -> None:
             ours = (topic.name for topic in shell.declared.all() if topic is not shell.declared.acks)
             gone = [name for name in ours if name not in present]
     shell.gone = gone
-
-
-class Complaints:
-    """Says in the log, now and then, what keeps a worker from being ready: nobody may be asking `/readyz`."""
-
-    def __init__(self) -> None:
-        self._since = self._told_at = -inf
-        self._log = logger(part="health")
-
-    def look(self, missing: Sequence[str], now: float) -> None:
-        """Take note of what is missing at `now`, monotonic seconds."""
-        if not missing:
-            self._since = self._told_at = -inf
-            return
-        if self._since == -inf:
-            self._since = self._told_at = now
-        if now - self._told_at >= _COMPLAIN_EVERY_S:
-            self._told_at = now
-            hint = _HINTS.get(missing[0], "")
-            self._log.warning(
-                "not_ready",
-                missing=list(missing[:8]),
-                for_s=round(now - self._since),
-                **({"hint": hint} if hint else {}),
-            )
 
 
 def render_metrics(shell: Shell) -> bytes:

@@ -115,12 +115,13 @@ def _labels(record: ControlRecord) -> _Labels:
 def _alert(record: ControlRecord, at: float) -> dict[str, Any]:
     evidence = record.evidence
     fallbacks = "; ".join(f"{name}: {', '.join(names)}" for name, names in sorted(record.fallbacks.items()))
+    where = f"{evidence.topic} partition {evidence.partition} offset {evidence.offset}"
     annotations = {
         "summary": f"{record.scope}: {record.mode or 'an order'}",
         "description": record.reason,
         "fallbacks": fallbacks,
         "muted": ", ".join(record.muted),
-        "evidence": f"{evidence.topic} partition {evidence.partition} offset {evidence.offset}",
+        "evidence": where if evidence.topic else "",
         "event_id": record.event_id,
     }
     # An alert that starts after its end is refused, and what lies too far off is no time at all.

@@ -6,12 +6,13 @@ time at which it is asked with the end of the lease, and says `primary` after it
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import stat
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -43,6 +44,7 @@ class FlagFile:
         self._path = path
         self._written = b""
         self._writing = threading.Lock()
+        self._lock = _locked(path)
         if not path.exists():
             self._replace(_text({}))
 
@@ -70,6 +72,20 @@ class FlagFile:
 
     async def close(self) -> None:
         """Leave the file: its rules end by themselves."""
+        self._lock.close()
+
+
+def _locked(path: Path) -> BinaryIO:
+    """The lock beside a file, which ends with its process."""
+    lock = path.with_name(f".{path.name}.lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ValueError(f"{path}: another mirror writes it") from None
+    except OSError:
+        pass  # a file system without locks
+    return lock
 
 
 def _text(made: dict[str, Any]) -> bytes:
@@ -99,7 +115,7 @@ def flags(picture: Picture) -> dict[str, Any]:
 
 def _fallback(record: ControlRecord, until: int | None) -> dict[str, Any]:
     variants = {"primary": "primary"}
-    flag: dict[str, Any] = {"state": "ENABLED", "variants": variants, "defaultVariant": "primary"}
+    flag = _flag(record, variants, "primary")
     if until is None:
         return flag
     variants["probe"] = "primary"
@@ -114,17 +130,14 @@ def _fallback(record: ControlRecord, until: int | None) -> dict[str, Any]:
     for input_class, course in sorted(courses.items()):
         chosen = {"if": [{"==": [{"var": "input_class"}, input_class]}, course, chosen]}
     flag["targeting"] = {"if": [{"<": [_NOW, until]}, chosen, "primary"]}
-    flag["metadata"] = _told(record)
     return flag
 
 
 def _avoid(record: ControlRecord, until: int | None) -> dict[str, Any]:
-    variants = {"well": False, "probe": False, "avoid": True}
-    flag: dict[str, Any] = {"state": "ENABLED", "variants": variants, "defaultVariant": "well"}
+    flag = _flag(record, {"well": False, "probe": False, "avoid": True}, "well")
     if until is not None:
         chosen = _unless_probe("avoid", "probe", record.primary_share)
         flag["targeting"] = {"if": [{"<": [_NOW, until]}, chosen, "well"]}
-        flag["metadata"] = _told(record)
     return flag
 
 
@@ -138,8 +151,9 @@ def _unless_probe(course: str, probe: str, share: float) -> Any:
     return {"if": [key, {"fractional": [by_key, [probe, probes], [course, _WHOLE - probes]]}, course]}
 
 
-def _told(record: ControlRecord) -> dict[str, Any]:
-    return {
+def _flag(record: ControlRecord, variants: dict[str, Any], default: str) -> dict[str, Any]:
+    """One that says the default, and of what record it is."""
+    told = {
         "scope": record.scope,
         "mode": record.mode,
         "reason": record.reason,
@@ -147,3 +161,4 @@ def _told(record: ControlRecord) -> dict[str, Any]:
         "epoch": record.epoch,
         "revision": record.revision,
     }
+    return {"state": "ENABLED", "variants": variants, "defaultVariant": default, "metadata": told}

@@ -18,7 +18,7 @@ from topics.control import ControlRecord
 WHOLE_S = 30.0
 _GATED_S = 0.1
 _MOST_S = 10.0  # for one write; a target that hangs must not stand as written
-_BACKOFF_S = (0.1, 5.0)
+_BACKOFF_S = (0.1, 2.0)
 _SAID_AGAIN_S, _SAID_CHARACTERS = 60.0, 500
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from detector.gateway.client import GatewayClient
+from detector.service.complaints import Complaints
 from detector.service.http import HttpServer
 from detector.service.logs import logger
 from detector.service.mirror.keeper import Keeper
@@ -20,6 +21,11 @@ from detector.service.stopping import stop_on_signals
 from topics.names import topics
 
 BEHIND_S = 10.0
+_LOOK_S = 1.0
+_NOT_READ = (
+    "`detector state` with the same settings says why no broker answers; where it finds nothing the prefix "
+    "is another one, or no `detector run` has made the topic yet"
+)
 _FOR_EVER_S = 1e7  # before the end of the topic there is nothing to do
 
 
@@ -56,12 +62,17 @@ async def _serve(settings: Settings, targets: Sequence[Target], hold_max_s: floa
         hold_max_s=hold_max_s,
     )
 
+    end = f"end of {topics(settings.topic_prefix).control.name}"
+
+    def missing() -> list[str]:
+        if client.caught_up and not client.view.rereading:
+            behind = [f"target {name}" for name in keeper.behind(time.monotonic(), BEHIND_S)]
+        else:
+            behind = [end]  # before that nothing is written, whatever the targets do
+        return [*([] if client.connected else ["broker"]), *behind]
+
     def ready() -> dict[str, Any]:
-        missing = [] if client.connected else ["broker"]
-        if not client.caught_up or client.view.rereading:
-            missing.append(f"end of {topics(settings.topic_prefix).control.name}")
-        missing += [f"target {name}" for name in keeper.behind(time.monotonic(), BEHIND_S)]
-        return {"ready": not missing, "missing": missing}
+        return {"ready": not (found := missing()), "missing": found}
 
     http = HttpServer(ready=ready, metrics=metrics.text, reload=lambda: ["a mirror has no contract to read"])
     stopped = asyncio.Event()
@@ -73,11 +84,12 @@ async def _serve(settings: Settings, targets: Sequence[Target], hold_max_s: floa
         return 1
     logger().info("mirror_started", targets=[target.name for target in targets], brokers=settings.bootstrap)
     keeping = asyncio.create_task(_keep(keeper, client))
+    complaints = Complaints(dict.fromkeys(["broker", end], _NOT_READ))
     try:
-        await asyncio.wait(
-            {keeping, waiting := asyncio.create_task(stopped.wait())}, return_when="FIRST_COMPLETED"
-        )
-        waiting.cancel()
+        while not (stopped.is_set() or keeping.done()):
+            complaints.look(missing(), time.monotonic())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), _LOOK_S)
         logger().info("mirror_stopped")
         return 0
     finally:

@@ -82,8 +82,8 @@ def ordered(monkeypatch: pytest.MonkeyPatch, *args: str, **applied: Any) -> Resu
         ("off", {}, "chat is on its primary until "),
         (
             "on",
-            {"state": "active", "fallbacks": {"*": ["secondary", "rule"]}},
-            "chat is on its fallbacks (secondary, rule) until ",
+            {"state": "active", "fallbacks": {"*": ["secondary", "rule"]}, "primary_share": 0.05},
+            "chat is on its fallbacks (secondary, rule), but for 5% of its calls, which probe it, until ",
         ),
     ],
 )

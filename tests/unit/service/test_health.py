@@ -8,7 +8,8 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from detector.contract.model import Contract, Mode
-from detector.service.health import Complaints, readiness, render_metrics
+from detector.service.complaints import Complaints
+from detector.service.health import HINTS, readiness, render_metrics
 from detector.service.metrics import Metrics
 from detector.service.ownership import Phase
 from detector.service.settings import Settings
@@ -215,7 +216,7 @@ async def test_ready_needs_a_place_in_the_group_though_not_a_partition() -> None
 
 def test_what_is_missing_is_said_every_half_minute_until_it_is_there() -> None:
     """Not at once: a start takes some seconds; and with a hint where nothing else tells of the cause."""
-    complaints = Complaints()
+    complaints = Complaints(HINTS)
     with structlog.testing.capture_logs() as said:
         for second in range(0, 100, 5):
             complaints.look(["assignment"], float(second))

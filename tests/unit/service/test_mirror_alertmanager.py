@@ -174,6 +174,19 @@ async def test_another_reason_is_sent_at_once(alertmanager: _Alertmanager) -> No
     assert [each["annotations"]["description"] for post in alertmanager.posts for each in post] == ["a", "b"]
 
 
+async def test_an_order_has_no_evidence_and_names_no_mode(alertmanager: _Alertmanager) -> None:
+    forced = scope_message(source="operator", reason="ticket 7")
+    await alertmanager.mirror().write(_picture(owner_message(), forced), None)
+
+    ((alert,),) = alertmanager.posts
+    assert alert["labels"].keys() == {"alertname", "severity", "scope", "route", "source"}
+    assert alert["annotations"] == {
+        "summary": "chat: an order",
+        "description": "ticket 7",
+        "fallbacks": "*: rule",
+    }
+
+
 async def test_one_that_fires_again_is_not_over(alertmanager: _Alertmanager) -> None:
     mirror, now = alertmanager.mirror(), (owner_message(lease_s=600.0), scope_message("embed"))
     await mirror.write(_picture(*now), None)

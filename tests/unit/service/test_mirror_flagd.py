@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,13 @@ def _picture(*messages: Message, at: float | None = None) -> Picture:
     for message in messages:
         view.apply(message.key, message.value, message.headers, now=0.0)
     return Picture.of(view, now=0.0, at=time.time() if at is None else at)
+
+
+@pytest.fixture
+async def file(tmp_path: Path) -> AsyncIterator[FlagFile]:
+    made = FlagFile(tmp_path / "llm.json")
+    yield made
+    await made.close()
 
 
 class _Flags:
@@ -137,8 +145,9 @@ def test_a_deployment_is_avoided_but_for_its_probes() -> None:
     assert found.avoid("chat@us%402") == (False, "well")
 
 
-def test_what_was_decided_and_why_comes_along() -> None:
-    record = _active(mode="error_spike", reason="more calls fail", event_id="e1")
+@pytest.mark.parametrize("state", ["active", "inactive"])
+def test_what_was_decided_and_why_comes_along(state: str) -> None:
+    record = _active(state=state, mode="error_spike", reason="more calls fail", event_id="e1")
     told = flags(_picture(owner_message(), record))["llm.fallback.chat"]["metadata"]
 
     assert told == {
@@ -151,8 +160,9 @@ def test_what_was_decided_and_why_comes_along() -> None:
     }
 
 
-async def test_the_file_is_replaced_whole_and_only_when_something_is_new(tmp_path: Path) -> None:
-    file = FlagFile(tmp_path / "llm.json")
+async def test_the_file_is_replaced_whole_and_only_when_something_is_new(
+    tmp_path: Path, file: FlagFile
+) -> None:
     now = time.time()
     await file.write(_picture(owner_message(), _active(), at=now), None)
     first = (tmp_path / "llm.json").stat()
@@ -164,11 +174,13 @@ async def test_the_file_is_replaced_whole_and_only_when_something_is_new(tmp_pat
     )
     assert json.loads((tmp_path / "llm.json").read_text())["flags"] == {}
     assert (tmp_path / "llm.json").stat().st_ino != first.st_ino
-    assert os.listdir(tmp_path) == ["llm.json"]
+    assert sorted(os.listdir(tmp_path)) == [".llm.json.lock", "llm.json"]
 
 
-async def test_a_file_that_somebody_takes_away_is_there_again_with_the_next_whole(tmp_path: Path) -> None:
-    file, now = FlagFile(tmp_path / "llm.json"), _picture(owner_message(), _active())
+async def test_a_file_that_somebody_takes_away_is_there_again_with_the_next_whole(
+    tmp_path: Path, file: FlagFile
+) -> None:
+    now = _picture(owner_message(), _active())
     await file.write(now, None)
     (tmp_path / "llm.json").unlink()
     await file.write(now, None)
@@ -178,15 +190,23 @@ async def test_a_file_that_somebody_takes_away_is_there_again_with_the_next_whol
 
 async def test_a_file_is_there_from_the_start_and_one_that_is_there_stays(tmp_path: Path) -> None:
     """Without one flagd does not start; what another mirror has written may still be so."""
-    FlagFile(tmp_path / "llm.json")
+    await FlagFile(tmp_path / "llm.json").close()
     assert json.loads((tmp_path / "llm.json").read_text())["flags"] == {}
     (tmp_path / "llm.json").write_text("what was there")
-    FlagFile(tmp_path / "llm.json")
+    await FlagFile(tmp_path / "llm.json").close()
     assert (tmp_path / "llm.json").read_text() == "what was there"
 
 
-async def test_who_may_read_the_file_is_left_as_it_was(tmp_path: Path) -> None:
-    file = FlagFile(tmp_path / "llm.json")
+async def test_two_mirrors_do_not_write_one_file(tmp_path: Path) -> None:
+    """Until the first one ends, however it does."""
+    first = FlagFile(tmp_path / "llm.json")
+    with pytest.raises(ValueError, match="another mirror"):
+        FlagFile(tmp_path / "llm.json")
+    await first.close()
+    await FlagFile(tmp_path / "llm.json").close()
+
+
+async def test_who_may_read_the_file_is_left_as_it_was(tmp_path: Path, file: FlagFile) -> None:
     (tmp_path / "llm.json").chmod(0o604)
     await file.write(_picture(owner_message(), _active()), None)
 
@@ -194,10 +214,10 @@ async def test_who_may_read_the_file_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 async def test_a_write_that_hangs_has_no_other_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, file: FlagFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two that write to one draft would leave a file that is none."""
-    file, now = FlagFile(tmp_path / "llm.json"), _picture(owner_message(), _active())
+    now = _picture(owner_message(), _active())
     began, go_on = threading.Event(), threading.Event()
     write_bytes = Path.write_bytes
 
@@ -217,9 +237,8 @@ async def test_a_write_that_hangs_has_no_other_beside_it(
 
 
 async def test_a_draft_that_cannot_be_used_is_not_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, file: FlagFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = FlagFile(tmp_path / "llm.json")
 
     def fail(*_: object) -> None:
         raise OSError("disk")
@@ -227,7 +246,7 @@ async def test_a_draft_that_cannot_be_used_is_not_left(
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk"):
         await file.write(_picture(owner_message(), _active()), None)
-    assert os.listdir(tmp_path) == ["llm.json"]
+    assert sorted(os.listdir(tmp_path)) == [".llm.json.lock", "llm.json"]
 
 
 def test_flags_choose_their_probes_each_by_itself() -> None:
