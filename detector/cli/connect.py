@@ -53,6 +53,17 @@ def read_sources(flags: Mapping[str, Any], file: Path | None) -> "tuple[Settings
         wrong_use(str(error))
 
 
+def read_process(flags: Mapping[str, Any], file: Path | None) -> "Settings":
+    """For a process beside the workers: brokers have to be named, and it logs at the level that is told."""
+    from detector.service import logs
+
+    settings, told = read_sources(flags, file)
+    if "bootstrap" not in told:
+        wrong_use("where are the brokers? --bootstrap HOST:PORT")
+    logs.configure(settings.log_level)
+    return settings
+
+
 def unreachable(settings: "Settings", error: BaseException) -> NoReturn:
     """End the command with exit code 1 and why: there is no broker, or it does not answer."""
     from detector.service.reach import find_out, tells_nothing

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_sources
+from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_process
 from detector.cli.output import wrong_use
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ def mirror(
 
     Exit code 0: told to stop. 1: no port for health and metrics. 2: wrong use.
     """
-    from detector.service import logs
     from detector.service.mirror.alertmanager import AlertmanagerMirror
     from detector.service.mirror.flagd import FlagFile
     from detector.service.mirror.run import serve
@@ -67,9 +66,7 @@ def mirror(
         "topic_prefix": topic_prefix,
         "log_level": log_level,
     }
-    settings, told = read_sources(given, settings_file)
-    if "bootstrap" not in told:
-        wrong_use("where are the brokers? --bootstrap HOST:PORT")
+    settings = read_process(given, settings_file)
     targets: list[Target] = []
     if redis:
         targets.append(_made("--redis", lambda: _redis(redis, settings.topic_prefix)))
@@ -79,7 +76,6 @@ def mirror(
     targets += [_made("--alertmanager", partial(AlertmanagerMirror, url)) for url in urls]
     if not targets:
         wrong_use("mirror to what? --redis, --flags or --alertmanager, or several of them")
-    logs.configure(settings.log_level)
     raise typer.Exit(serve(settings, targets, hold_max_s=hold_max_s))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_sources
+from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_process
 from detector.cli.output import wrong_use
 
 
@@ -42,8 +42,6 @@ def otlp(
 
     Exit code 0: told to stop. 1: cannot start, with the reason. 2: wrong use.
     """
-    from detector.service import logs as logging
-
     flags = {
         "bootstrap": bootstrap,
         "http_port": http_port,
@@ -51,12 +49,9 @@ def otlp(
         "topic_prefix": topic_prefix,
         "log_level": log_level,
     }
-    settings, told = read_sources(flags, settings_file)
-    if "bootstrap" not in told:
-        wrong_use("where are the brokers? --bootstrap HOST:PORT")
+    settings = read_process(flags, settings_file)
     if spans == logs:
         wrong_use("--spans and --logs: expected two topics" if spans else "--spans and --logs are both empty")
-    logging.configure(settings.log_level)
     from detector.service.otlp.run import Inputs, serve
 
     raise typer.Exit(
