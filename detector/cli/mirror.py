@@ -46,12 +46,17 @@ def mirror(
     detector mirror --bootstrap kafka:9092 --redis redis://redis:6379/0
     detector mirror --bootstrap kafka:9092 --flags /flags/llm.json --alertmanager http://alertmanager:9093
 
-    --redis: the record of each scope that is active is under {detector}:scope:SCOPE, no longer than its lease
-    lasts: no key, use the primary. A password belongs in DETECTOR_REDIS, not on the command line.
-    --flags: flags llm.fallback.ROUTE and llm.avoid.SCOPE, whose rules end with the lease too.
-    --alertmanager: an alert LLMFallbackActive for each scope that is active; may be given several times.
+    \b
+    --redis         {detector}:scope:SCOPE is the record of each scope that is active,
+                    no longer than its lease lasts: no key, use the primary. A password
+                    belongs in DETECTOR_REDIS, not on the command line.
+    --flags         llm.fallback.ROUTE and llm.avoid.SCOPE, whose rules end with the
+                    lease too.
+    --alertmanager  LLMFallbackActive for each scope that is active; may be given
+                    several times.
 
-    Several processes may mirror to the same places; each file of flags has one.
+    Several processes may mirror to the same places; each file of flags has one. Redis needs
+    `pip install 'llm-fallback-detector[service,redis]'`.
 
     Exit code 0: told to stop. 1: no port for health and metrics. 2: wrong use.
     """
