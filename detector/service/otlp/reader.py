@@ -158,7 +158,15 @@ class Reader:
 
     def _fetch(self) -> Fetched:
         first = self._consumer.poll(_POLL_S)
-        messages = [] if first is None else [first, *self._consumer.consume(_MOST, 0)]
+        messages = []
+        if first is not None:
+            before = len(self._revoked)
+            messages = self._consumer.consume(_MOST, 0)
+            # Partitions may be taken away in there. librdkafka drops what it has not returned yet of them;
+            # what it has returned is ours to drop: whoever is given them, even we again, reads it.
+            if first.error() is not None or _place(first) not in self._revoked[before:]:
+                messages = [first, *messages]
+        messages = [each for each in messages if each.error() is not None or _place(each) in self.assigned]
         received = []
         for message, headers in zip(messages, headers_of(messages), strict=True):
             if (error := message.error()) is None:
@@ -169,8 +177,8 @@ class Reader:
         return Fetched(revoked, received)
 
     def _received(self, message: Message, headers: Any) -> Received:
-        topic, partition = cast(str, message.topic()), cast(int, message.partition())
-        place, offset = (topic, partition), cast(int, message.offset())
+        place, offset = _place(message), cast(int, message.offset())
+        topic, partition = place
         if message.timestamp()[1] / 1000 < time.time() - _LONG_S:
             self.behind.add(place)
         else:
@@ -190,7 +198,7 @@ class Reader:
 
     def _look_at(self, error: KafkaError, message: Message) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
-            place = cast(str, message.topic()), cast(int, message.partition())
+            place = _place(message)
             self.behind.discard(place)
             # If the topic is made anew, offsets begin again, too.
             self._sent_before.pop(place, None)
@@ -222,6 +230,7 @@ class Reader:
         for place in gone:
             self._wanted.pop(place, None)
             self._confirmed.pop(place, None)
+            self._sent_before.pop(place, None)
 
     def _committed(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         if error is not None:
@@ -239,3 +248,7 @@ class Reader:
         if now - self._complained_s.get(event, -_COMPLAIN_EVERY_S) >= _COMPLAIN_EVERY_S:
             self._complained_s[event] = now
             self._log.warning(event, error=str(error))
+
+
+def _place(message: Message) -> Place:
+    return cast(str, message.topic()), cast(int, message.partition())
