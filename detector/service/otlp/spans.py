@@ -7,7 +7,7 @@ Pure.
 from enum import StrEnum
 
 from detector.service.otlp.attributes import count, first_text, flag, number, text
-from detector.service.otlp.model import IDS_BYTES, Attributes, Span
+from detector.service.otlp.model import IDS_BYTES, Attributes, Span, Value
 from topics.codec import encode
 from topics.errors import DecodeError
 from topics.telemetry import CALLERS_FAULT, PRIMARY, TelemetryRecord, decode_telemetry
@@ -49,8 +49,11 @@ _REASONS = "gen_ai.response.finish_reasons"
 _ADDRESS, _PORT = "server.address", "server.port"
 _ERROR, _UNNAMED = "error.type", "_OTHER"  # as the conventions have it where nobody gave the error a name
 _CODES = ("litellm.provider.error.code", "http.response.status_code")
-# What clients call 400 and 422; no such span has the status beside it.
-_CALLERS_FAULT = CALLERS_FAULT | {"BadRequestError", "UnprocessableEntityError"}
+# What clients call 400 and 422, or raise when the caller leaves; no such span has a status beside it.
+_CALLERS_FAULT = CALLERS_FAULT | frozenset(
+    "BadRequestError BadRequestException UnprocessableEntityError ValidationException invalid_request_error "
+    "ContextWindowExceededError ContentPolicyViolationError CancelledError GeneratorExit".split()
+)
 
 _NAMES = (name for table in (TEXTS, SECONDS, COUNTS) for names in table.values() for name in names)
 OF_SPAN = frozenset({*_NAMES, *OF_RESOURCE, *_CODES, OPERATION, KIND, _REASONS, _ADDRESS, _PORT, _ERROR})
@@ -137,7 +140,13 @@ def _error(span: Span) -> str:
 
 
 def _is_callers_fault(attributes: Attributes, error: str) -> bool:
-    return error in _CALLERS_FAULT or any(str(attributes.get(code)) in CALLERS_FAULT for code in _CODES)
+    named = error.rpartition(".")[2]  # `openai.BadRequestError` is that class of a module
+    return named in _CALLERS_FAULT or any(_status(attributes.get(code)) in CALLERS_FAULT for code in _CODES)
+
+
+def _status(value: Value | None) -> str:
+    """A status code as text, whether it was written as a whole number, as 400.0 or as text."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _deployment(attributes: Attributes) -> str:
