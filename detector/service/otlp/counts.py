@@ -28,6 +28,11 @@ class Counts:
             ["outcome"],
             registry=registry,
         )
+        self._left_out = Counter(
+            "detector_otlp_fields_left_out",
+            "Values that were no use and are missing from records, or were cut.",
+            registry=registry,
+        )
         self.calls = Gauge(
             "detector_otlp_remembered_calls", "Calls that a verdict can be joined to.", registry=registry
         )
@@ -57,6 +62,10 @@ class Counts:
     def spans(self, found: Mapping[spans.Outcome, int]) -> None:
         """What became of the spans of a batch."""
         _add(self._spans, found)
+
+    def left_out(self, fields: int) -> None:
+        """So many values of a batch could not be used, or not all of them."""
+        self._left_out.inc(fields)
 
     def evaluations(self, found: Mapping[logs.Outcome, int]) -> None:
         """What became of some log records."""

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from detector.service.otlp.attributes import number, text
+from detector.service.otlp.attributes import LeftOut, number, text
 from detector.service.otlp.model import Attributes, Log
 from topics.codec import encode
 from topics.errors import DecodeError
@@ -80,17 +80,20 @@ def verdict_of(log: Log) -> Verdict | None:
     """The verdict of a log record named `EVENT`; None where the judge failed, so that there is none.
 
     Raises:
-        DecodeError: it has no name, no score and no label that is known, or nothing that names a call.
+        DecodeError: it has a value that is no use, no name, no score and no label that is known, or nothing
+            that names a call.
     """
-    attributes = log.attributes
-    name, response = text(attributes, (_NAME,)), text(attributes, (_RESPONSE,))
+    attributes, unusable = log.attributes, LeftOut()
+    name, response = text(attributes, (_NAME,), unusable), text(attributes, (_RESPONSE,), unusable)
+    score, failed = number(attributes, (_VALUE,), unusable), _failed(text(attributes, (_LABEL,), unusable))
+    if unusable:
+        raise unusable[0]
     if not name:
         raise DecodeError(f"$.attributes['{_NAME}']", "expected the name of what was judged")
     if not log.ids and not response:
         raise DecodeError("$.spanId", f"expected the ids of the call's span, or {_RESPONSE}")
-    score, failed = number(attributes, (_VALUE,)), _failed(text(attributes, (_LABEL,)))
     if score is None and failed is None:
-        if text(attributes, (_ERROR,)):
+        if attributes.get(_ERROR):
             return None
         raise DecodeError(f"$.attributes['{_LABEL}']", "expected a label like pass or fail, or else a score")
     return Verdict(

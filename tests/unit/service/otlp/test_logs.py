@@ -110,7 +110,7 @@ def test_a_record_without_a_time_has_that_of_its_observation() -> None:
     ("record", "path"),
     [
         (log({LABEL: "pass"}, number=1), "gen_ai.evaluation.name"),
-        (log({NAME: 3, LABEL: "pass"}, number=1), "gen_ai.evaluation.name"),
+        (log({NAME: [3], LABEL: "pass"}, number=1), "gen_ai.evaluation.name"),
         (verdict(number=None), "$.spanId"),
         (verdict(number=1, attributes={VALUE: "high"}), "gen_ai.evaluation.score.value"),
         (verdict(number=1, attributes={VALUE: float("nan")}), "gen_ai.evaluation.score.value"),

@@ -149,6 +149,16 @@ def test_a_call_by_its_callers_fault_is_counted_and_not_sent() -> None:
     assert bench.counted("detector_otlp_spans") == {"callers_fault": 1}
 
 
+def test_what_is_left_out_of_a_failing_call_is_counted_and_the_call_is_sent() -> None:
+    bench = Bench()
+    bench.take(SPANS, traces(span(CHAT | {"detector.tenant": ["a"], "error.type": 503}, failed=True)))
+
+    ((_, value, _),) = bench.box.to(TELEMETRY)
+    assert decode_telemetry(value).error == "503"
+    assert bench.box.to(DEAD) == []
+    assert bench.counts.registry.get_sample_value("detector_otlp_fields_left_out_total") == 1
+
+
 def test_a_verdict_on_a_call_that_was_seen_is_sent_at_once() -> None:
     bench = Bench()
     bench.take(SPANS, traces(span(number=4)))
