@@ -5,7 +5,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from detector.service.otlp.attributes import LeftOut, number, text
-from detector.service.otlp.model import Attributes, Log
+from detector.service.otlp.model import RESPONSE_ID, Attributes, Log
 from topics.codec import encode
 from topics.errors import DecodeError
 from topics.telemetry import Evaluation, decode_evaluation
@@ -16,7 +16,7 @@ _NAME, _VALUE, _LABEL = (
     "gen_ai.evaluation.score.value",
     "gen_ai.evaluation.score.label",
 )
-_RESPONSE, _ERROR, _EVENT_NAME = "gen_ai.response.id", "error.type", "event.name"
+_RESPONSE, _ERROR, _EVENT_NAME = RESPONSE_ID, "error.type", "event.name"
 # The explanation is not among them: it may quote the answer.
 OF_LOG = frozenset({_NAME, _VALUE, _LABEL, _RESPONSE, _ERROR, _EVENT_NAME})
 
@@ -46,12 +46,17 @@ class Outcome(StrEnum):
 
 
 class Call(Struct, frozen=True, gc=False):
-    """What is remembered of a call for verdicts that come later; `ended` in Unix seconds."""
+    """What is remembered of a call for verdicts that come later; `ended` in Unix seconds.
+
+    Attributes:
+        answered: the request id is that of its response, as its span has it.
+    """
 
     route: str
     request_id: str
     deployment: str
     ended: float
+    answered: bool = True
 
 
 class Verdict(Struct, kw_only=True, gc=False):

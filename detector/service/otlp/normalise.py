@@ -21,7 +21,7 @@ from detector.service.otlp.decode import Encoding, decode_logs, decode_spans
 from detector.service.otlp.join import Join
 from detector.service.otlp.letters import letter_of_log, letter_of_span
 from detector.service.otlp.logs import EVENT, Call, Verdict, evaluation_of, verdict_of
-from detector.service.otlp.model import Log, Span
+from detector.service.otlp.model import RESPONSE_ID, Log, Span
 from detector.service.otlp.progress import Place, Taken
 from detector.service.otlp.spans import is_call, record_of
 from detector.service.outbox import Outbox
@@ -179,7 +179,8 @@ class Normaliser:
     def _remember(self, span: Span, record: TelemetryRecord, now: float) -> None:
         # Of routes and deployments there are few.
         route, deployment = sys.intern(record.route), sys.intern(record.deployment)
-        call = Call(route, record.request_id, deployment, record.event_time)
+        answered = bool(span.attributes.get(RESPONSE_ID))
+        call = Call(route, record.request_id, deployment, record.event_time, answered)
         for held in self.join.remember(span.ids, call):
             held.taken.held -= 1
             self._publish(held, call, now)

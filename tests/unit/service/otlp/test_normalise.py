@@ -177,6 +177,26 @@ def test_a_verdict_on_a_call_that_was_seen_is_sent_at_once() -> None:
     assert bench.counted("detector_otlp_evaluations") == {"published": 1, "other": 1}
 
 
+@pytest.mark.parametrize(
+    ("attributes", "joined"),
+    [
+        ({}, 1),
+        ({"gen_ai.request.id": "q"}, 1),
+        ({"gen_ai.response.id": "r"}, 1),
+        ({"gen_ai.response.id": "s"}, 0),
+    ],
+)
+def test_only_a_response_of_another_name_keeps_a_verdict_from_the_call_of_its_span(
+    attributes: dict[str, Any], joined: int
+) -> None:
+    """A call that has no response's id, or one of the request only, contradicts nothing."""
+    bench = Bench()
+    bench.take(SPANS, traces(span(CHAT | attributes, number=4)))
+    bench.take(LOGS, batch_of_logs(verdict(number=4, attributes={"gen_ai.response.id": "r"})))
+
+    assert len(bench.box.to(EVALUATIONS)) == joined
+
+
 def test_a_verdict_before_its_call_waits_and_holds_its_offset() -> None:
     """It is sent behind the call's own record, and its batch is covered with it."""
     bench = Bench()
