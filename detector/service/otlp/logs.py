@@ -9,6 +9,7 @@ from detector.service.otlp.model import RESPONSE_ID, Attributes, Log
 from topics.codec import encode
 from topics.errors import DecodeError
 from topics.telemetry import Evaluation, decode_evaluation
+from topics.types import LONGEST_NAME
 
 EVENT = "gen_ai.evaluation.result"
 _NAME, _VALUE, _LABEL = (
@@ -89,6 +90,11 @@ def verdict_of(log: Log) -> Verdict | None:
             that names a call.
     """
     attributes, unusable = log.attributes, LeftOut()
+    for key, value in attributes.items():
+        # Thousands may wait, each with its record.
+        if isinstance(value, tuple) or (isinstance(value, str) and len(value) > LONGEST_NAME):
+            expected = f"expected a text of at most {LONGEST_NAME} characters or a number"
+            raise DecodeError(f"$.attributes['{key}']", expected)
     name, response = text(attributes, (_NAME,), unusable), text(attributes, (_RESPONSE,), unusable)
     score, failed = number(attributes, (_VALUE,), unusable), _failed(text(attributes, (_LABEL,), unusable))
     if unusable:

@@ -25,7 +25,8 @@ from detector.service.stopping import stop_on_signals
 from topics.names import topics
 
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
-_UNDER_WAY = 20_000  # messages: beyond that nothing more is read
+# Beyond that nothing more is read: a dead letter may be a megabyte.
+_UNDER_WAY, _UNDER_WAY_BYTES = 20_000, 64 * 2**20
 _LINGER_MS = 5
 _STUCK_S = 10.0
 _LAST_S = 1.5  # for what is under way when told to stop
@@ -61,7 +62,11 @@ class OtlpService:
         self._declared = topics(settings.topic_prefix)
         self._counts = Counts()
         self._outbox = Outbox(
-            settings.librdkafka_options(), name="otlp", linger_ms=_LINGER_MS, limit=_UNDER_WAY
+            settings.librdkafka_options(),
+            name="otlp",
+            linger_ms=_LINGER_MS,
+            limit=_UNDER_WAY,
+            limit_bytes=_UNDER_WAY_BYTES,
         )
         self._join = new_join()
         self._reader: Reader | None = None
@@ -166,7 +171,7 @@ class OtlpService:
     async def _room(self) -> None:
         """Let others have their turn, and wait while too much is under way, or until stopped."""
         await asyncio.sleep(0)
-        if self._outbox.under_way > _UNDER_WAY:
+        if self._outbox.crowded:
             await self._until_stopped(self._outbox.room())
 
     async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
