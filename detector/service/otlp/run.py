@@ -15,7 +15,7 @@ from detector.service.logs import logger
 from detector.service.otlp.counts import Counts
 from detector.service.otlp.decode import Encoding
 from detector.service.otlp.normalise import LOGS, MAX_AGE_S, SENT, SPANS, Normaliser, new_join
-from detector.service.otlp.progress import Progress
+from detector.service.otlp.progress import Place, Progress
 from detector.service.otlp.reader import Reader
 from detector.service.otlp.surroundings import CannotStartError, Surroundings
 from detector.service.outbox import Outbox
@@ -29,6 +29,7 @@ _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
 _UNDER_WAY, _UNDER_WAY_BYTES = 20_000, 64 * 2**20
 _LINGER_MS = 5
 _STUCK_S = 10.0
+_SETTLE_S = 1.0  # for what is under way when partitions go to another member of the group
 _LAST_S = 1.5  # for what is under way when told to stop
 
 T = TypeVar("T")
@@ -127,10 +128,17 @@ class OtlpService:
     async def _read(self, normaliser: Normaliser) -> None:
         """One consumer's life; raises what ended it, returns when stopped."""
         settings, progress = self.settings, Progress()
+
+        async def settle() -> dict[Place, int]:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._outbox.acked(self._outbox.last), _SETTLE_S)
+            return progress.covered(self._outbox.acked_through)
+
         self._reader = reader = Reader(
             settings.librdkafka_options(),
             group=f"{settings.group_id}-otlp",
             inputs=self.inputs.by_topic(),
+            settle=settle,
             session_s=settings.session_timeout_s,
             beat_s=settings.heartbeat_s,
         )

@@ -27,7 +27,7 @@ class Group:
         self.committed_at = -1001
 
     def subscribe(self, _: Sequence[str], *, on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
-        self._given, self._taken = on_assign, on_revoke
+        self._given, self._taken, self._lost = on_assign, on_revoke, on_lost
 
     def poll(self, _: float) -> Message | None:
         return self.polls.pop(0)() if self.polls else None
@@ -40,6 +40,9 @@ class Group:
 
     def take(self, *places: tuple[str, int]) -> None:
         self._taken(self, [TopicPartition(*place) for place in places])
+
+    def lose(self, *places: tuple[str, int]) -> None:
+        self._lost(self, [TopicPartition(*place) for place in places])
 
     def committed(self, places: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
         return [TopicPartition(each.topic, each.partition, self.committed_at) for each in places]
@@ -60,7 +63,12 @@ class Group:
 @pytest.fixture
 def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     monkeypatch.setattr(module, "Consumer", Group)
-    made = Reader({}, group="g", inputs={TOPIC: SPANS, OTHER: LOGS}, session_s=6.0, beat_s=1.0)
+
+    async def settle() -> dict[tuple[str, int], int]:
+        return {(TOPIC, 0): 8}
+
+    inputs = {TOPIC: SPANS, OTHER: LOGS}
+    made = Reader({}, group="g", inputs=inputs, settle=settle, session_s=6.0, beat_s=1.0)
     yield made
     made._thread.shutdown()
 
@@ -124,8 +132,26 @@ async def test_what_was_sent_before_is_forgotten_with_its_partition(reader: Read
     group.polls = [lambda: message(5), lambda: message(6)]
     assert [raw.signal for raw in (await reader.fetch()).messages] == [SENT]
 
-    group.take((TOPIC, 0))
+    group.lose((TOPIC, 0))
     group.committed_at = -1001
     group.give((TOPIC, 0))
 
     assert [raw.signal for raw in (await reader.fetch()).messages] == [SPANS]
+
+
+@pytest.mark.parametrize(("lost", "commits"), [(False, [{(TOPIC, 0): 8}]), (True, [])])
+async def test_what_is_done_is_committed_before_a_partition_goes_to_another_member(
+    reader: Reader, lost: bool, commits: list[Any]
+) -> None:
+    """So that nobody sends it again; of one that is lost already nothing can be."""
+    group = group_of(reader)
+    group.give((TOPIC, 0))
+
+    def poll() -> None:
+        (group.lose if lost else group.take)((TOPIC, 0))
+
+    group.polls = [poll]
+
+    assert await reader.fetch() == ([(TOPIC, 0)], [])
+    assert group.commits == commits
+    assert reader.assigned == set()
