@@ -50,8 +50,17 @@ class Join(Generic[W]):
         """How many verdicts wait for their call."""
         return len(self._waiting)
 
+    def knows(self, ids: bytes) -> bool:
+        """Whether the call of this span is remembered."""
+        return ids in self._by_ids
+
     def remember(self, ids: bytes, call: Call) -> list[W]:
-        """Remember a call; returns what has waited for it, in the order in which it came."""
+        """Remember a call; returns what has waited for it, in the order in which it came.
+
+        One that is known stays as it is: to have it twice would push another one out.
+        """
+        if self.knows(ids):
+            return []
         if len(self._order) >= self._most_calls:
             self._forget_oldest()
         self._order.append((ids, call))

@@ -142,6 +142,11 @@ class Normaliser:
             if not is_call(span.attributes):
                 outcomes[spans.Outcome.OTHER] += 1
                 continue
+            if self.join.knows(span.ids):
+                # An exporter tried again, or the batch is read again: its record may still be under way.
+                outcomes[spans.Outcome.REPEATED] += 1
+                taken.number = self._outbox.last
+                continue
             try:
                 record = record_of(span, left_out)
                 if record is None:

@@ -62,9 +62,13 @@ OF_SPAN = frozenset({*_NAMES, *OF_RESOURCE, *_CODES, OPERATION, KIND, _REASONS, 
 
 
 class Outcome(StrEnum):
-    """What became of a span: published, too old to be, of no LLM call, of its caller's fault, or unusable."""
+    """What became of a span.
+
+    Published; published already; too old to be; of no LLM call; of its caller's fault; or unusable.
+    """
 
     PUBLISHED = "published"
+    REPEATED = "repeated"
     TOO_OLD = "too_old"
     OTHER = "other"
     CALLERS_FAULT = "callers_fault"

@@ -117,6 +117,18 @@ def test_the_oldest_call_is_forgotten_for_the_newest() -> None:
     assert join.find(b"", "r-1") is None
 
 
+def test_a_call_that_is_known_pushes_no_other_one_out() -> None:
+    """However often it comes."""
+    join = Join[str](most_calls=2)
+    join.remember(ids(1), call(1))
+    for _ in range(3):
+        join.remember(ids(2), call(2))
+
+    assert join.calls == 2
+    assert join.knows(ids(1))
+    assert not join.knows(ids(3))
+
+
 def test_nothing_is_left_behind_whatever_comes() -> None:
     """After any mixture, each verdict was handed back once, and the memory holds what it may and no more."""
     draw = random.Random(7)

@@ -253,6 +253,26 @@ def test_a_call_that_was_sent_before_is_remembered_and_not_sent() -> None:
     assert bench.counted("detector_otlp_spans") == {}
 
 
+@pytest.mark.parametrize("recalled", [False, True])
+def test_a_call_that_comes_again_is_counted_and_not_sent(recalled: bool) -> None:
+    """Its batch is covered with whatever is under way, which may be its record."""
+    bench = Bench()
+    batch = traces(span(number=4))
+    if recalled:
+        raw = Received(SENT, "otlp_spans", 2, 0, None, batch.SerializeToString())
+        bench.normaliser.recall(raw, now=T0 + 1.0)
+    else:
+        bench.take(SPANS, batch)
+    bench.take(SPANS, traces(span(number=5)))
+    before = len(bench.box.sent)
+
+    taken = bench.take(SPANS, batch)
+
+    assert len(bench.box.sent) == taken.number == before
+    assert bench.normaliser.join.calls == 2
+    assert bench.counted("detector_otlp_spans")["repeated"] == 1
+
+
 def test_too_many_that_wait_are_given_up_and_not_guessed() -> None:
     bench = Bench(most_waiting=1)
     first = bench.take(LOGS, batch_of_logs(verdict("a", number=4)))
@@ -306,7 +326,7 @@ def test_every_outcome_has_its_series_from_the_start() -> None:
     """No rate tells of an event that a series begins with."""
     text = Counts().render().decode()
 
-    for outcome in ("published", "other", "callers_fault", "malformed"):
+    for outcome in ("published", "repeated", "other", "callers_fault", "malformed"):
         assert f'detector_otlp_spans_total{{outcome="{outcome}"}} 0.0' in text
     for outcome in ("published", "other", "no_verdict", "malformed", "unjoined"):
         assert f'detector_otlp_evaluations_total{{outcome="{outcome}"}} 0.0' in text
