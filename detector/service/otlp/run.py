@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from detector.service import garbage
 from detector.service.http import HttpServer
 from detector.service.logs import logger
+from detector.service.otlp.clock import WaitClock
 from detector.service.otlp.counts import Counts
 from detector.service.otlp.decode import Encoding
 from detector.service.otlp.normalise import LOGS, MAX_AGE_S, SENT, SPANS, Normaliser, new_join
@@ -72,7 +73,7 @@ class OtlpService:
         self._join = new_join()
         self._reader: Reader | None = None
         self._failed: BaseException | None = None
-        self._waited_s = 0.0  # stands still while spans lie unread, among which a verdict's call may be
+        self._clock = WaitClock()
         self._around = Surroundings(settings, self._declared, inputs.by_topic())
         self._http = HttpServer(ready=self._readiness, metrics=self._metrics, reload=_nothing_to_reload)
         self._log = logger(part="otlp")
@@ -144,7 +145,7 @@ class OtlpService:
         )
         garbage.begin()
         commit_at = 0.0
-        looked_at = time.monotonic()
+        self._clock.begin(time.monotonic())
         try:
             while not self.stopped.is_set():
                 revoked, messages = await reader.fetch()
@@ -155,15 +156,14 @@ class OtlpService:
                         normaliser.recall(raw, now=time.time())
                     else:
                         taken = progress.take((raw.topic, raw.partition), raw.offset)
-                        normaliser.take(raw, taken, clock_s=self._waited_s, now=time.time())
+                        normaliser.take(raw, taken, clock_s=self._clock.seconds, now=time.time())
                     await self._room()
                     if self.stopped.is_set():
                         break
                 now = time.monotonic()
-                if not any(topic == self.inputs.spans for topic, _ in reader.behind):
-                    self._waited_s += now - looked_at
-                looked_at = now
-                normaliser.expire(clock_s=self._waited_s, now=time.time())
+                unread = any(topic == self.inputs.spans for topic, _ in reader.behind)
+                self._clock.look(now, current=not unread and not self._around.away)
+                normaliser.expire(clock_s=self._clock.seconds, now=time.time())
                 if now >= commit_at:
                     commit_at = now + settings.commit_interval_s
                     reader.commit(progress.covered(self._outbox.acked_through))
@@ -180,7 +180,9 @@ class OtlpService:
         """Let others have their turn, and wait while too much is under way, or until stopped."""
         await asyncio.sleep(0)
         if self._outbox.crowded:
+            since = time.monotonic()
             await self._until_stopped(self._outbox.room())
+            self._clock.stood(time.monotonic() - since)
 
     async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """The result of `work`, or None when told to stop before there is one."""
