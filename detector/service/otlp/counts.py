@@ -5,6 +5,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from detector.service.metrics import Tally
 from detector.service.otlp import logs, spans
 
 
@@ -48,6 +49,13 @@ class Counts:
         self.outbox = Gauge(
             "detector_outbox_messages", "Messages not yet acknowledged.", ["outbox"], registry=registry
         )
+        self.refused = Tally(
+            "detector_outbox_refused_messages",
+            "Messages that the broker will never take.",
+            "outbox",
+            registry=registry,
+        )
+        self.refused.set("otlp", 0)
         _add(self._spans, dict.fromkeys(spans.Outcome, 0))
         _add(self._evaluations, dict.fromkeys(logs.Outcome, 0))
 

@@ -72,6 +72,7 @@ class OtlpService:
         )
         self._join = new_join()
         self._reader: Reader | None = None
+        self._failures = 0  # of reading, since something was read
         self._failed: BaseException | None = None
         self._clock = WaitClock()
         self._around = Surroundings(settings, self._declared, inputs.by_topic())
@@ -112,13 +113,12 @@ class OtlpService:
             self._outbox.start(self._ended)
             watching = asyncio.create_task(self._around.watch(), name="watch")
             watching.add_done_callback(self._ended)
-            attempt = 0
             while not self.stopped.is_set():
                 try:
                     await self._read(normaliser)
                 except KafkaException as error:
-                    wait_s = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
-                    attempt += 1
+                    wait_s = _BACK_OFF_S[min(self._failures, len(_BACK_OFF_S) - 1)]
+                    self._failures += 1
                     self._log.error("reading_failed", error=str(error), retry_in_s=wait_s)
                     await self._until_stopped(asyncio.sleep(wait_s))
             if self._failed is not None:
@@ -149,6 +149,8 @@ class OtlpService:
         try:
             while not self.stopped.is_set():
                 revoked, messages = await reader.fetch()
+                if messages:
+                    self._failures = 0
                 progress.drop(revoked)
                 normaliser.forget(revoked)
                 for raw in messages:
@@ -212,6 +214,7 @@ class OtlpService:
         self._counts.calls.set(self._join.calls)
         self._counts.waiting.set(self._join.waiting)
         self._counts.outbox.labels("otlp").set(self._outbox.under_way)
+        self._counts.refused.set("otlp", self._outbox.refused)
         self._counts.lag.clear()
         for (topic, partition), batches in (self._reader.lags() if self._reader else {}).items():
             self._counts.lag.labels(topic, str(partition)).set(batches)
