@@ -38,6 +38,12 @@ class _Item:
     done: bool = False
     dropped: bool = False
 
+    @property
+    def size(self) -> int:
+        """Bytes that it keeps."""
+        headers = sum(len(name) + len(value) for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
+
 
 class Outbox:
     """An ordered, endlessly retrying way to Kafka.
@@ -53,6 +59,7 @@ class Outbox:
         linger_ms: int = 0,
         compression: str = "none",
         limit: int = 2000,
+        limit_bytes: int | None = None,
     ) -> None:
         """Prepare it; nothing is contacted before `start`.
 
@@ -62,6 +69,7 @@ class Outbox:
             linger_ms: how long the producer may collect messages, milliseconds.
             compression: as librdkafka names it.
             limit: `room` waits while more messages than this are under way.
+            limit_bytes: likewise, bytes of keys, values and headers.
         """
         self._name = name
         self._options = {
@@ -70,7 +78,8 @@ class Outbox:
             "linger.ms": linger_ms,
             "compression.type": compression,
         }
-        self._limit = limit
+        self._limit, self._limit_bytes = limit, limit_bytes
+        self._bytes = 0
         self._waiting: deque[_Item] = deque()
         self._flying: deque[_Item] = deque()
         self._by_lane: Counter[Hashable] = Counter()
@@ -113,6 +122,7 @@ class Outbox:
             _Item(self._sent, topic, key, value, headers, partition, lane, on_ack, on_refused)
         )
         self._by_lane[lane] += 1
+        self._bytes += self._waiting[-1].size
         self._hand_over()
         return self._sent
 
@@ -160,11 +170,17 @@ class Outbox:
         self._waiters.append((number, waiter))
         await waiter
 
+    @property
+    def crowded(self) -> bool:
+        """Whether too much is under way."""
+        return self.under_way > self._limit or (
+            self._limit_bytes is not None and self._bytes > self._limit_bytes
+        )
+
     async def room(self) -> None:
-        """Wait while too many messages are under way; returns at once otherwise."""
-        excess = self.under_way - self._limit
-        if excess > 0:
-            await self.acked(self._acked + excess)
+        """Wait while too much is under way; returns at once otherwise."""
+        while self.crowded:
+            await self.acked(self._acked + max(1, self.under_way - self._limit))
 
     async def stop(self, timeout_s: float = 1.0) -> bool:
         """Wait for what is under way, then end. False if something stayed unacknowledged."""
@@ -238,6 +254,7 @@ class Outbox:
 
     def _finish(self, item: _Item) -> None:
         item.done = True
+        self._bytes -= item.size
         self._by_lane[item.lane] -= 1
         if not self._by_lane[item.lane]:
             del self._by_lane[item.lane]

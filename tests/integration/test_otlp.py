@@ -340,6 +340,35 @@ async def test_a_process_takes_over_from_another_one(
     assert not [line for line in (first.tail() + second.tail()).splitlines() if '"error"' in line]
 
 
+async def test_a_rebalance_sends_nothing_twice(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """A member that is well commits what it has sent before its partitions go to another one."""
+    make_topics(real_kafka, topic_prefix)
+    # It would commit in an hour.
+    first = Normaliser(
+        tmp_path, real_kafka.bootstrap, topic_prefix, name="first", DETECTOR_COMMIT_INTERVAL_S="3600"
+    )
+    with workers(first) as living:
+        await first.ready()
+        calls = [span(number=n, since=time.time()) for n in range(1, 121)]
+        await export(real_kafka, first.spans, [traces(each) for each in calls[:60]])
+        await until(lambda: metric(first, 'outcome="published"} 60.0'), saying=first.tail())
+        second = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix, name="second")
+        living.append(second)
+        await second.ready()
+        await export(real_kafka, first.spans, [traces(each) for each in calls[60:]])
+        wanted = {(each.trace_id + each.span_id).hex() for each in calls}
+
+        async def all_there() -> bool:
+            return wanted <= {record.request_id for record in await telemetry(real_kafka, topic_prefix)}
+
+        await until(all_there, saying=second.tail())
+        found = await telemetry(real_kafka, topic_prefix)
+
+    assert len(found) == len(wanted)
+
+
 async def test_a_topic_that_is_made_anew_is_read_from_its_beginning(
     real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from detector.service.metrics import Tally
 from detector.service.otlp import logs, spans
 
 
@@ -28,6 +29,11 @@ class Counts:
             ["outcome"],
             registry=registry,
         )
+        self._left_out = Counter(
+            "detector_otlp_fields_left_out",
+            "Values that were no use and are missing from records, or were cut.",
+            registry=registry,
+        )
         self.calls = Gauge(
             "detector_otlp_remembered_calls", "Calls that a verdict can be joined to.", registry=registry
         )
@@ -43,6 +49,13 @@ class Counts:
         self.outbox = Gauge(
             "detector_outbox_messages", "Messages not yet acknowledged.", ["outbox"], registry=registry
         )
+        self.refused = Tally(
+            "detector_outbox_refused_messages",
+            "Messages that the broker will never take.",
+            "outbox",
+            registry=registry,
+        )
+        self.refused.set("otlp", 0)
         _add(self._spans, dict.fromkeys(spans.Outcome, 0))
         _add(self._evaluations, dict.fromkeys(logs.Outcome, 0))
 
@@ -57,6 +70,10 @@ class Counts:
     def spans(self, found: Mapping[spans.Outcome, int]) -> None:
         """What became of the spans of a batch."""
         _add(self._spans, found)
+
+    def left_out(self, fields: int) -> None:
+        """So many values of a batch could not be used, or not all of them."""
+        self._left_out.inc(fields)
 
     def evaluations(self, found: Mapping[logs.Outcome, int]) -> None:
         """What became of some log records."""

@@ -50,8 +50,17 @@ class Join(Generic[W]):
         """How many verdicts wait for their call."""
         return len(self._waiting)
 
+    def knows(self, ids: bytes) -> bool:
+        """Whether the call of this span is remembered."""
+        return ids in self._by_ids
+
     def remember(self, ids: bytes, call: Call) -> list[W]:
-        """Remember a call; returns what has waited for it, in the order in which it came."""
+        """Remember a call; returns what has waited for it, in the order in which it came.
+
+        One that is known stays as it is: to have it twice would push another one out.
+        """
+        if self.knows(ids):
+            return []
         if len(self._order) >= self._most_calls:
             self._forget_oldest()
         self._order.append((ids, call))
@@ -68,12 +77,14 @@ class Join(Generic[W]):
         """The call of a span, else that of a response; None where neither is remembered.
 
         A span whose response is another than the one that is named is not taken: a judge may be called in a
-        span of its own, whose ids its verdict then has.
+        span of its own, whose ids its verdict then has. One that does not say its response contradicts
+        nothing.
         """
         call = self._by_ids.get(ids) if ids else None
         if call is not None and response_id in ("", call.request_id):
             return call
-        return self._by_response.get(response_id) if response_id else None
+        named = self._by_response.get(response_id) if response_id else None
+        return named if named is not None or call is None or call.answered else call
 
     def wait(self, ids: bytes, response_id: str, what: W, now: float) -> list[W]:
         """Have something wait for its call; returns what is given up for it, where too many wait.

@@ -4,11 +4,12 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from detector.service.otlp.attributes import number, text
-from detector.service.otlp.model import Attributes, Log
+from detector.service.otlp.attributes import LeftOut, number, text
+from detector.service.otlp.model import RESPONSE_ID, Attributes, Log
 from topics.codec import encode
 from topics.errors import DecodeError
 from topics.telemetry import Evaluation, decode_evaluation
+from topics.types import LONGEST_NAME
 
 EVENT = "gen_ai.evaluation.result"
 _NAME, _VALUE, _LABEL = (
@@ -16,7 +17,7 @@ _NAME, _VALUE, _LABEL = (
     "gen_ai.evaluation.score.value",
     "gen_ai.evaluation.score.label",
 )
-_RESPONSE, _ERROR, _EVENT_NAME = "gen_ai.response.id", "error.type", "event.name"
+_RESPONSE, _ERROR, _EVENT_NAME = RESPONSE_ID, "error.type", "event.name"
 # The explanation is not among them: it may quote the answer.
 OF_LOG = frozenset({_NAME, _VALUE, _LABEL, _RESPONSE, _ERROR, _EVENT_NAME})
 
@@ -46,12 +47,17 @@ class Outcome(StrEnum):
 
 
 class Call(Struct, frozen=True, gc=False):
-    """What is remembered of a call for verdicts that come later; `ended` in Unix seconds."""
+    """What is remembered of a call for verdicts that come later; `ended` in Unix seconds.
+
+    Attributes:
+        answered: the request id is that of its response, as its span has it.
+    """
 
     route: str
     request_id: str
     deployment: str
     ended: float
+    answered: bool = True
 
 
 class Verdict(Struct, kw_only=True, gc=False):
@@ -80,17 +86,25 @@ def verdict_of(log: Log) -> Verdict | None:
     """The verdict of a log record named `EVENT`; None where the judge failed, so that there is none.
 
     Raises:
-        DecodeError: it has no name, no score and no label that is known, or nothing that names a call.
+        DecodeError: it has a value that is no use, no name, no score and no label that is known, or nothing
+            that names a call.
     """
-    attributes = log.attributes
-    name, response = text(attributes, (_NAME,)), text(attributes, (_RESPONSE,))
+    attributes, unusable = log.attributes, LeftOut()
+    for key, value in attributes.items():
+        # Thousands may wait, each with its record.
+        if isinstance(value, tuple) or (isinstance(value, str) and len(value) > LONGEST_NAME):
+            expected = f"expected a text of at most {LONGEST_NAME} characters or a number"
+            raise DecodeError(f"$.attributes['{key}']", expected)
+    name, response = text(attributes, (_NAME,), unusable), text(attributes, (_RESPONSE,), unusable)
+    score, failed = number(attributes, (_VALUE,), unusable), _failed(text(attributes, (_LABEL,), unusable))
+    if unusable:
+        raise unusable[0]
     if not name:
         raise DecodeError(f"$.attributes['{_NAME}']", "expected the name of what was judged")
     if not log.ids and not response:
         raise DecodeError("$.spanId", f"expected the ids of the call's span, or {_RESPONSE}")
-    score, failed = number(attributes, (_VALUE,)), _failed(text(attributes, (_LABEL,)))
     if score is None and failed is None:
-        if text(attributes, (_ERROR,)):
+        if attributes.get(_ERROR):
             return None
         raise DecodeError(f"$.attributes['{_LABEL}']", "expected a label like pass or fail, or else a score")
     return Verdict(

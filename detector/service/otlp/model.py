@@ -8,6 +8,8 @@ from msgspec import Struct
 Value = str | bool | int | float | tuple["Value", ...]
 Attributes = dict[str, Value]
 
+RESPONSE_ID = "gen_ai.response.id"  # by which a verdict names its call, if not by its span
+
 _TRACE_BYTES, _SPAN_BYTES = 16, 8
 IDS_BYTES = _TRACE_BYTES + _SPAN_BYTES
 _NO_TRACE, _NO_SPAN = bytes(_TRACE_BYTES), bytes(_SPAN_BYTES)

@@ -5,6 +5,7 @@ What cannot be used goes to the dead letters, and its neighbours go on.
 
 import contextlib
 import sys
+import time
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from msgspec import Struct, structs
 
 from detector.service.logs import logger
 from detector.service.otlp import logs, spans
+from detector.service.otlp.attributes import LeftOut
 from detector.service.otlp.counts import Counts
 from detector.service.otlp.decode import Encoding, decode_logs, decode_spans
 from detector.service.otlp.join import Join
 from detector.service.otlp.letters import letter_of_log, letter_of_span
 from detector.service.otlp.logs import EVENT, Call, Verdict, evaluation_of, verdict_of
-from detector.service.otlp.model import Log, Span
+from detector.service.otlp.model import RESPONSE_ID, Log, Span
 from detector.service.otlp.progress import Place, Taken
 from detector.service.otlp.spans import is_call, record_of
 from detector.service.outbox import Outbox
@@ -31,6 +33,7 @@ from topics.telemetry import TelemetryRecord
 SPANS, LOGS = "spans", "logs"
 # A call that ended longer ago says nothing of its primary now: a fault that is over must not move its route.
 MAX_AGE_S = 300.0
+_TELL_EVERY_S = 10.0
 SENT = "sent"  # spans whose records a process before this one has sent
 
 
@@ -77,6 +80,7 @@ class Normaliser:
     ) -> None:
         self.join = join
         self._max_age_s = max_age_s
+        self._told_at_s = -_TELL_EVERY_S
         self._outbox, self._refused = outbox, refused
         self._telemetry, self._evaluations = declared.telemetry.name, declared.evaluations.name
         self._encoding, self._counts = encoding, counts
@@ -132,13 +136,19 @@ class Normaliser:
 
     def _spans(self, raw: Received, taken: Taken, found: list[Span], now: float) -> None:
         outcomes: Counter[spans.Outcome] = Counter()
+        left_out: LeftOut = []
         send, topic = self._outbox.send, self._telemetry
         for span in found:
             if not is_call(span.attributes):
                 outcomes[spans.Outcome.OTHER] += 1
                 continue
+            if self.join.knows(span.ids):
+                # An exporter tried again, or the batch is read again: its record may still be under way.
+                outcomes[spans.Outcome.REPEATED] += 1
+                taken.number = self._outbox.last
+                continue
             try:
-                record = record_of(span)
+                record = record_of(span, left_out)
                 if record is None:
                     outcomes[spans.Outcome.CALLERS_FAULT] += 1
                     continue
@@ -154,11 +164,28 @@ class Normaliser:
                 taken.number = send(topic, record.route.encode(), value, [])
             self._remember(span, record, now)
         self._counts.spans(outcomes)
+        if left_out:
+            self._counts.left_out(len(left_out))
+            self._tell(left_out[0], raw, len(left_out))
+
+    def _tell(self, first: DecodeError, raw: Received, fields: int) -> None:
+        """Say now and then which attribute it is: the count does not."""
+        if (at_s := time.monotonic()) - self._told_at_s >= _TELL_EVERY_S:
+            self._told_at_s = at_s
+            logger(part="otlp").warning(
+                "fields_left_out",
+                fields=fields,
+                topic=raw.topic,
+                offset=raw.offset,
+                path=first.path,
+                expected=first.expected,
+            )
 
     def _remember(self, span: Span, record: TelemetryRecord, now: float) -> None:
         # Of routes and deployments there are few.
         route, deployment = sys.intern(record.route), sys.intern(record.deployment)
-        call = Call(route, record.request_id, deployment, record.event_time)
+        answered = bool(span.attributes.get(RESPONSE_ID))
+        call = Call(route, record.request_id, deployment, record.event_time, answered)
         for held in self.join.remember(span.ids, call):
             held.taken.held -= 1
             self._publish(held, call, now)

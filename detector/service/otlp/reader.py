@@ -4,8 +4,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
@@ -42,6 +42,7 @@ _MOST = 100  # batches at once
 _COMPLAIN_EVERY_S = 5.0
 _LONG_S = 5.0
 _LEAVE_S = 1.5
+_SETTLE_S = 2.0
 _LOGGER = logging.getLogger("librdkafka")
 
 
@@ -66,6 +67,7 @@ class Reader:
         *,
         group: str,
         inputs: Mapping[str, str],
+        settle: Callable[[], Coroutine[Any, Any, Mapping[Place, int]]],
         session_s: float,
         beat_s: float,
     ) -> None:
@@ -75,11 +77,13 @@ class Reader:
             options: brokers and security, as librdkafka names them.
             group: the group's id.
             inputs: topic to signal.
+            settle: what to commit before partitions go to somebody else; may wait a moment for it.
             session_s, beat_s: after how long a silent member is out; how often it says that it is there.
         """
         self.assigned: set[Place] = set()
         self.behind: set[Place] = set()
-        self._inputs = inputs
+        self._inputs, self._settle = inputs, settle
+        self._loop: asyncio.AbstractEventLoop | None = None  # that waits in `fetch`
         self._revoked: list[Place] = []
         self._sent_before: dict[Place, int] = {}  # of spans: where a process before this one has committed
         self._wanted: dict[Place, int] = {}  # what is to be committed
@@ -95,7 +99,7 @@ class Reader:
         }
         self._consumer = Consumer({**options, **_OPTIONS, **own}, logger=_LOGGER)
         self._consumer.subscribe(
-            list(inputs), on_assign=self._given, on_revoke=self._taken_away, on_lost=self._taken_away
+            list(inputs), on_assign=self._given, on_revoke=self._taken_back, on_lost=self._taken_away
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="otlp")
 
@@ -105,7 +109,8 @@ class Reader:
         Raises:
             KafkaException: reading cannot go on with this consumer.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._fetch)
+        self._loop = asyncio.get_running_loop()
+        return await self._loop.run_in_executor(self._thread, self._fetch)
 
     def commit(self, offsets: Mapping[Place, int], *, wait: bool = False) -> None:
         """Commit these, and again those before whose commit was not confirmed."""
@@ -142,6 +147,7 @@ class Reader:
         A broker that is away is not waited for; what is not committed is read again.
         """
         self._thread.shutdown(wait=False)
+        self._loop = None
         done, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def leave() -> None:
@@ -158,7 +164,15 @@ class Reader:
 
     def _fetch(self) -> Fetched:
         first = self._consumer.poll(_POLL_S)
-        messages = [] if first is None else [first, *self._consumer.consume(_MOST, 0)]
+        messages = []
+        if first is not None:
+            before = len(self._revoked)
+            messages = self._consumer.consume(_MOST, 0)
+            # Partitions may be taken away in there. librdkafka drops what it has not returned yet of them;
+            # what it has returned is ours to drop: whoever is given them, even we again, reads it.
+            if first.error() is not None or _place(first) not in self._revoked[before:]:
+                messages = [first, *messages]
+        messages = [each for each in messages if each.error() is not None or _place(each) in self.assigned]
         received = []
         for message, headers in zip(messages, headers_of(messages), strict=True):
             if (error := message.error()) is None:
@@ -169,8 +183,8 @@ class Reader:
         return Fetched(revoked, received)
 
     def _received(self, message: Message, headers: Any) -> Received:
-        topic, partition = cast(str, message.topic()), cast(int, message.partition())
-        place, offset = (topic, partition), cast(int, message.offset())
+        place, offset = _place(message), cast(int, message.offset())
+        topic, partition = place
         if message.timestamp()[1] / 1000 < time.time() - _LONG_S:
             self.behind.add(place)
         else:
@@ -190,7 +204,7 @@ class Reader:
 
     def _look_at(self, error: KafkaError, message: Message) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
-            place = cast(str, message.topic()), cast(int, message.partition())
+            place = _place(message)
             self.behind.discard(place)
             # If the topic is made anew, offsets begin again, too.
             self._sent_before.pop(place, None)
@@ -214,6 +228,19 @@ class Reader:
             place.offset = starts.get((place.topic, place.partition), OFFSET_STORED)
         consumer.assign(places)
 
+    def _taken_back(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        """By the group, in good order: what is done is committed first, or whoever is next sends it again.
+
+        The request is on its way before that of the new assignment; its answer is not waited for.
+        """
+        if self._loop is not None:
+            settling = asyncio.run_coroutine_threadsafe(self._settle(), self._loop)
+            try:
+                self.commit(settling.result(_SETTLE_S))
+            except (TimeoutError, CancelledError):
+                settling.cancel()
+        self._taken_away(consumer, places)
+
     def _taken_away(self, _: Consumer, places: list[TopicPartition]) -> None:
         gone = [(place.topic, place.partition) for place in places]
         self.assigned.difference_update(gone)
@@ -222,6 +249,7 @@ class Reader:
         for place in gone:
             self._wanted.pop(place, None)
             self._confirmed.pop(place, None)
+            self._sent_before.pop(place, None)
 
     def _committed(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         if error is not None:
@@ -239,3 +267,7 @@ class Reader:
         if now - self._complained_s.get(event, -_COMPLAIN_EVERY_S) >= _COMPLAIN_EVERY_S:
             self._complained_s[event] = now
             self._log.warning(event, error=str(error))
+
+
+def _place(message: Message) -> Place:
+    return cast(str, message.topic()), cast(int, message.partition())

@@ -12,10 +12,11 @@ from confluent_kafka import KafkaException
 from detector.service import garbage
 from detector.service.http import HttpServer
 from detector.service.logs import logger
+from detector.service.otlp.clock import WaitClock
 from detector.service.otlp.counts import Counts
 from detector.service.otlp.decode import Encoding
 from detector.service.otlp.normalise import LOGS, MAX_AGE_S, SENT, SPANS, Normaliser, new_join
-from detector.service.otlp.progress import Progress
+from detector.service.otlp.progress import Place, Progress
 from detector.service.otlp.reader import Reader
 from detector.service.otlp.surroundings import CannotStartError, Surroundings
 from detector.service.outbox import Outbox
@@ -25,9 +26,11 @@ from detector.service.stopping import stop_on_signals
 from topics.names import topics
 
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
-_UNDER_WAY = 20_000  # messages: beyond that nothing more is read
+# Beyond that nothing more is read: a dead letter may be a megabyte.
+_UNDER_WAY, _UNDER_WAY_BYTES = 20_000, 64 * 2**20
 _LINGER_MS = 5
 _STUCK_S = 10.0
+_SETTLE_S = 1.0  # for what is under way when partitions go to another member of the group
 _LAST_S = 1.5  # for what is under way when told to stop
 
 T = TypeVar("T")
@@ -61,12 +64,17 @@ class OtlpService:
         self._declared = topics(settings.topic_prefix)
         self._counts = Counts()
         self._outbox = Outbox(
-            settings.librdkafka_options(), name="otlp", linger_ms=_LINGER_MS, limit=_UNDER_WAY
+            settings.librdkafka_options(),
+            name="otlp",
+            linger_ms=_LINGER_MS,
+            limit=_UNDER_WAY,
+            limit_bytes=_UNDER_WAY_BYTES,
         )
         self._join = new_join()
         self._reader: Reader | None = None
+        self._failures = 0  # of reading, since something was read
         self._failed: BaseException | None = None
-        self._waited_s = 0.0  # stands still while spans lie unread, among which a verdict's call may be
+        self._clock = WaitClock()
         self._around = Surroundings(settings, self._declared, inputs.by_topic())
         self._http = HttpServer(ready=self._readiness, metrics=self._metrics, reload=_nothing_to_reload)
         self._log = logger(part="otlp")
@@ -105,13 +113,12 @@ class OtlpService:
             self._outbox.start(self._ended)
             watching = asyncio.create_task(self._around.watch(), name="watch")
             watching.add_done_callback(self._ended)
-            attempt = 0
             while not self.stopped.is_set():
                 try:
                     await self._read(normaliser)
                 except KafkaException as error:
-                    wait_s = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
-                    attempt += 1
+                    wait_s = _BACK_OFF_S[min(self._failures, len(_BACK_OFF_S) - 1)]
+                    self._failures += 1
                     self._log.error("reading_failed", error=str(error), retry_in_s=wait_s)
                     await self._until_stopped(asyncio.sleep(wait_s))
             if self._failed is not None:
@@ -122,19 +129,28 @@ class OtlpService:
     async def _read(self, normaliser: Normaliser) -> None:
         """One consumer's life; raises what ended it, returns when stopped."""
         settings, progress = self.settings, Progress()
+
+        async def settle() -> dict[Place, int]:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._outbox.acked(self._outbox.last), _SETTLE_S)
+            return progress.covered(self._outbox.acked_through)
+
         self._reader = reader = Reader(
             settings.librdkafka_options(),
             group=f"{settings.group_id}-otlp",
             inputs=self.inputs.by_topic(),
+            settle=settle,
             session_s=settings.session_timeout_s,
             beat_s=settings.heartbeat_s,
         )
         garbage.begin()
         commit_at = 0.0
-        looked_at = time.monotonic()
+        self._clock.begin(time.monotonic())
         try:
             while not self.stopped.is_set():
                 revoked, messages = await reader.fetch()
+                if messages:
+                    self._failures = 0
                 progress.drop(revoked)
                 normaliser.forget(revoked)
                 for raw in messages:
@@ -142,15 +158,14 @@ class OtlpService:
                         normaliser.recall(raw, now=time.time())
                     else:
                         taken = progress.take((raw.topic, raw.partition), raw.offset)
-                        normaliser.take(raw, taken, clock_s=self._waited_s, now=time.time())
+                        normaliser.take(raw, taken, clock_s=self._clock.seconds, now=time.time())
                     await self._room()
                     if self.stopped.is_set():
                         break
                 now = time.monotonic()
-                if not any(topic == self.inputs.spans for topic, _ in reader.behind):
-                    self._waited_s += now - looked_at
-                looked_at = now
-                normaliser.expire(clock_s=self._waited_s, now=time.time())
+                unread = any(topic == self.inputs.spans for topic, _ in reader.behind)
+                self._clock.look(now, current=not unread and not self._around.away)
+                normaliser.expire(clock_s=self._clock.seconds, now=time.time())
                 if now >= commit_at:
                     commit_at = now + settings.commit_interval_s
                     reader.commit(progress.covered(self._outbox.acked_through))
@@ -166,8 +181,10 @@ class OtlpService:
     async def _room(self) -> None:
         """Let others have their turn, and wait while too much is under way, or until stopped."""
         await asyncio.sleep(0)
-        if self._outbox.under_way > _UNDER_WAY:
+        if self._outbox.crowded:
+            since = time.monotonic()
             await self._until_stopped(self._outbox.room())
+            self._clock.stood(time.monotonic() - since)
 
     async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """The result of `work`, or None when told to stop before there is one."""
@@ -197,6 +214,7 @@ class OtlpService:
         self._counts.calls.set(self._join.calls)
         self._counts.waiting.set(self._join.waiting)
         self._counts.outbox.labels("otlp").set(self._outbox.under_way)
+        self._counts.refused.set("otlp", self._outbox.refused)
         self._counts.lag.clear()
         for (topic, partition), batches in (self._reader.lags() if self._reader else {}).items():
             self._counts.lag.labels(topic, str(partition)).set(batches)

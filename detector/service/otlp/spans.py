@@ -6,8 +6,8 @@ Pure.
 
 from enum import StrEnum
 
-from detector.service.otlp.attributes import count, first_text, flag, number, text
-from detector.service.otlp.model import IDS_BYTES, Attributes, Span
+from detector.service.otlp.attributes import LeftOut, count, cut, first_text, flag, label, name, number, text
+from detector.service.otlp.model import IDS_BYTES, Attributes, Span, Value
 from topics.codec import encode
 from topics.errors import DecodeError
 from topics.telemetry import CALLERS_FAULT, PRIMARY, TelemetryRecord, decode_telemetry
@@ -45,21 +45,30 @@ COUNTS: dict[str, tuple[str, ...]] = {
         "llm.token_count.completion",
     ),
 }
+_MODEL = "$.attributes['gen_ai.request.model']"
 _REASONS = "gen_ai.response.finish_reasons"
 _ADDRESS, _PORT = "server.address", "server.port"
 _ERROR, _UNNAMED = "error.type", "_OTHER"  # as the conventions have it where nobody gave the error a name
 _CODES = ("litellm.provider.error.code", "http.response.status_code")
-# What clients call 400 and 422; no such span has the status beside it.
-_CALLERS_FAULT = CALLERS_FAULT | {"BadRequestError", "UnprocessableEntityError"}
+# What clients call 400 and 422, or raise when the caller leaves; no such span has a status beside it.
+_CALLERS_FAULT = CALLERS_FAULT | frozenset(
+    "BadRequestError BadRequestException UnprocessableEntityError ValidationException invalid_request_error "
+    "ContextWindowExceededError ContentPolicyViolationError CancelledError GeneratorExit".split()
+)
 
-_NAMES = (name for table in (TEXTS, SECONDS, COUNTS) for names in table.values() for name in names)
+_LABELS = {field: names for field, names in TEXTS.items() if field != "route"}
+_NAMES = (each for table in (TEXTS, SECONDS, COUNTS) for names in table.values() for each in names)
 OF_SPAN = frozenset({*_NAMES, *OF_RESOURCE, *_CODES, OPERATION, KIND, _REASONS, _ADDRESS, _PORT, _ERROR})
 
 
 class Outcome(StrEnum):
-    """What became of a span: published, too old to be, of no LLM call, of its caller's fault, or unusable."""
+    """What became of a span.
+
+    Published; published already; too old to be; of no LLM call; of its caller's fault; or unusable.
+    """
 
     PUBLISHED = "published"
+    REPEATED = "repeated"
     TOO_OLD = "too_old"
     OTHER = "other"
     CALLERS_FAULT = "callers_fault"
@@ -75,41 +84,49 @@ def is_call(attributes: Attributes) -> bool:
     return operation not in _NO_CALLS if operation is not None else attributes.get(KIND) == "LLM"
 
 
-def record_of(span: Span) -> TelemetryRecord | None:
+def record_of(span: Span, left_out: LeftOut | None = None) -> TelemetryRecord | None:
     """The record of a call; None where it failed by its caller's fault, which tells nothing of the primary.
 
+    Args:
+        span: of a call.
+        left_out: told of values that could not be used. They count as not set, so that the call is not lost.
+
     Raises:
-        DecodeError: something that is mapped is not what it has to be, or there is no route.
+        DecodeError: there is no route, or the span has no ids or no end.
     """
+    left_out = [] if left_out is None else left_out
     attributes = span.attributes
     if len(span.ids) != IDS_BYTES:
         raise DecodeError("$.spanId", "expected a trace id of 16 bytes and a span id of 8")
-    if span.end_ns < span.start_ns:
-        raise DecodeError("$.endTimeUnixNano", "expected an end that is not before the start")
-    texts = {field: text(attributes, names) for field, names in TEXTS.items()}
-    if not texts["route"]:
-        raise DecodeError("$.attributes['gen_ai.request.model']", f"expected a model, or else {ROUTE}")
-    error = _error(span)
+    if not span.end_ns:
+        raise DecodeError("$.endTimeUnixNano", "expected an end")
+    wrong: LeftOut = []
+    route = name(attributes, TEXTS["route"], wrong)
+    if not route:
+        raise wrong[0] if wrong else DecodeError(_MODEL, f"expected a model, or else {ROUTE}")
+    left_out += wrong
+    error = _error(span, left_out)
     if error and _is_callers_fault(attributes, error):
         return None
-    seconds = {field: number(attributes, names) for field, names in SECONDS.items()}
+    texts = {field: label(attributes, names, left_out) for field, names in _LABELS.items()}
+    seconds = {field: number(attributes, names, left_out, least=0.0) for field, names in SECONDS.items()}
     if seconds["latency_s"] is None and span.start_ns:
-        seconds["latency_s"] = (span.end_ns - span.start_ns) / 1e9
-    counts = {field: count(attributes, names) for field, names in COUNTS.items()}
+        seconds["latency_s"] = _duration_s(span, left_out)
+    counts = {field: count(attributes, names, left_out) for field, names in COUNTS.items()}
     if error:  # LiteLLM counts 0 tokens of a call that failed, which were not measured
         counts = {field: found or None for field, found in counts.items()}
     return TelemetryRecord(
         event_time=span.end_ns / 1e9,
-        route=texts["route"],
+        route=route,
         request_id=texts["request_id"] or span.ids.hex(),
-        deployment=_deployment(attributes),
+        deployment=_deployment(attributes, left_out),
         model=texts["model"],
         provider=texts["provider"],
         tenant=texts["tenant"],
-        finish_reason=first_text(attributes, _REASONS),
+        finish_reason=first_text(attributes, _REASONS, left_out),
         input_class=texts["input_class"] or "default",
         served_by=texts["served_by"] or PRIMARY,
-        probe=flag(attributes, PROBE),
+        probe=flag(attributes, PROBE, left_out),
         error=error,
         latency_s=seconds["latency_s"],
         ttft_s=seconds["ttft_s"],
@@ -130,18 +147,33 @@ def value_of(record: TelemetryRecord) -> bytes:
     return value
 
 
-def _error(span: Span) -> str:
+def _error(span: Span, left_out: LeftOut) -> str:
     """The conventions set `error.type` only where a call failed; some emitters set it and no status."""
-    said = text(span.attributes, (_ERROR,))
-    return said or (_UNNAMED if span.failed else "")
+    value = span.attributes.get(_ERROR)
+    said = label(span.attributes, (_ERROR,), left_out) if value else ""
+    return said or (_UNNAMED if span.failed or value else "")
+
+
+def _duration_s(span: Span, left_out: LeftOut) -> float | None:
+    """None where the clock was set back meanwhile."""
+    if span.end_ns >= span.start_ns:
+        return (span.end_ns - span.start_ns) / 1e9
+    left_out.append(DecodeError("$.endTimeUnixNano", "expected an end that is not before the start"))
+    return None
 
 
 def _is_callers_fault(attributes: Attributes, error: str) -> bool:
-    return error in _CALLERS_FAULT or any(str(attributes.get(code)) in CALLERS_FAULT for code in _CODES)
+    named = error.rpartition(".")[2]  # `openai.BadRequestError` is that class of a module
+    return named in _CALLERS_FAULT or any(_status(attributes.get(code)) in CALLERS_FAULT for code in _CODES)
 
 
-def _deployment(attributes: Attributes) -> str:
-    if own := text(attributes, (DEPLOYMENT,)):
+def _status(value: Value | None) -> str:
+    """A status code as text, whether it was written as a whole number, as 400.0 or as text."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _deployment(attributes: Attributes, left_out: LeftOut) -> str:
+    if own := label(attributes, (DEPLOYMENT,), left_out):
         return own
-    address, port = text(attributes, (_ADDRESS,)), count(attributes, (_PORT,))
-    return f"{address}:{port}" if address and port is not None else address
+    address, port = text(attributes, (_ADDRESS,), left_out), count(attributes, (_PORT,), left_out)
+    return cut(f"{address}:{port}" if address and port is not None else address, left_out)

@@ -45,10 +45,14 @@ class Surroundings:
         self._reached_s = self._said_s = -inf
         self._log = logger(part="otlp")
 
+    @property
+    def away(self) -> bool:
+        """Whether the broker has not answered for a while."""
+        return time.monotonic() - self._reached_s > _AWAY_AFTER_S
+
     def missing(self) -> list[str]:
         """What `/readyz` says is missing."""
-        away = time.monotonic() - self._reached_s > _AWAY_AFTER_S
-        return ["broker"] if away else [f"topic {name}" for name in self._gone]
+        return ["broker"] if self.away else [f"topic {name}" for name in self._gone]
 
     async def wait(self) -> int:
         """Wait for the broker and the topics that are written to, however long it takes.

@@ -142,3 +142,25 @@ async def test_where_the_library_has_no_room_a_message_waits(
     await asyncio.sleep(0.01)
 
     assert [key for key, _ in made[0].given] == [b"b"]
+
+
+async def test_room_is_made_by_bytes_too(made: list[Producer]) -> None:
+    """Few messages may be many megabytes; an acknowledgement makes room, as does a refusal."""
+    box = Outbox({"bootstrap.servers": "b:1"}, name="o", limit_bytes=10)
+    box.start(lambda task: None)
+    await asyncio.sleep(0)
+    box.send("t", b"k", b"four", [("h", b"four")])
+    assert not box.crowded
+    box.send("t", b"k", b"huge", [])  # refused at once
+    box.send("t", b"k", b"v", [])
+    assert box.crowded
+    waiting = asyncio.ensure_future(box.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    made[0].answer()
+    await asyncio.wait_for(waiting, 1)
+
+    made[0].answer()
+    await asyncio.wait_for(box.acked(box.last), 1)
+    assert (box.crowded, box._bytes) == (False, 0)

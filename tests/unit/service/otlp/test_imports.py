@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-PURE = "attributes decode join letters logs model otlp_json progress spans".split()
+PURE = "attributes clock decode join letters logs model otlp_json progress spans".split()
 CLIENTS = ["aiokafka", "confluent_kafka", "faust", "prometheus_client", "structlog"]
 
 

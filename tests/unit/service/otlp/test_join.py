@@ -36,6 +36,18 @@ def test_a_judge_in_a_span_of_its_own_is_not_taken_for_the_call() -> None:
     assert join.find(ids(2), "r-7") is None
 
 
+def test_a_call_that_does_not_say_its_response_contradicts_nothing() -> None:
+    """A verdict that names a span and a response is of that span, unless another call has that response."""
+    join = Join[str]()
+    join.wait(ids(1), "r-1", "early", 0.0)
+    unsaid = Call("chat", ids(1).hex(), "", 1.0, answered=False)
+
+    assert join.remember(ids(1), unsaid) == ["early"]
+    assert join.find(ids(1), "r-1") == unsaid
+    join.remember(ids(2), call(1))
+    assert join.find(ids(1), "r-1") == call(1)
+
+
 @pytest.mark.parametrize(("by_ids", "by_response"), [(ids(1), ""), (b"", "r-1"), (ids(1), "r-1")])
 def test_what_waits_is_handed_back_once_when_its_call_comes(by_ids: bytes, by_response: str) -> None:
     """In the order in which it came, and not before, nor again."""
@@ -103,6 +115,18 @@ def test_the_oldest_call_is_forgotten_for_the_newest() -> None:
     assert join.find(b"", "r-1") == Call("chat", "r-1", "", 2.0)
     join.remember(ids(4), call(4))
     assert join.find(b"", "r-1") is None
+
+
+def test_a_call_that_is_known_pushes_no_other_one_out() -> None:
+    """However often it comes."""
+    join = Join[str](most_calls=2)
+    join.remember(ids(1), call(1))
+    for _ in range(3):
+        join.remember(ids(2), call(2))
+
+    assert join.calls == 2
+    assert join.knows(ids(1))
+    assert not join.knows(ids(3))
 
 
 def test_nothing_is_left_behind_whatever_comes() -> None:

@@ -110,14 +110,19 @@ def test_a_record_without_a_time_has_that_of_its_observation() -> None:
     ("record", "path"),
     [
         (log({LABEL: "pass"}, number=1), "gen_ai.evaluation.name"),
-        (log({NAME: 3, LABEL: "pass"}, number=1), "gen_ai.evaluation.name"),
+        (log({NAME: [3], LABEL: "pass"}, number=1), "gen_ai.evaluation.name"),
+        (verdict("x" * 201, number=1), "gen_ai.evaluation.name"),
+        (verdict(label="x" * 201, number=1, attributes={VALUE: 1.0}), "gen_ai.evaluation.score.label"),
+        (verdict(number=1, attributes={"gen_ai.response.id": "x" * 201}), "gen_ai.response.id"),
+        (verdict(number=1, attributes={"error.type": "x" * 201}), "error.type"),
+        (verdict(number=1, attributes={"error.type": ["x" * 201]}), "error.type"),
         (verdict(number=None), "$.spanId"),
         (verdict(number=1, attributes={VALUE: "high"}), "gen_ai.evaluation.score.value"),
         (verdict(number=1, attributes={VALUE: float("nan")}), "gen_ai.evaluation.score.value"),
     ],
 )
 def test_what_is_no_verdict_is_refused_with_its_place(record: Any, path: str) -> None:
-    """One without a name, without a call, or with a score that is no number."""
+    """One without a name or a call, with a score that is no number, or with more text than is kept."""
     with pytest.raises(DecodeError) as refusal:
         verdict_of(decoded(record))
 

@@ -149,6 +149,16 @@ def test_a_call_by_its_callers_fault_is_counted_and_not_sent() -> None:
     assert bench.counted("detector_otlp_spans") == {"callers_fault": 1}
 
 
+def test_what_is_left_out_of_a_failing_call_is_counted_and_the_call_is_sent() -> None:
+    bench = Bench()
+    bench.take(SPANS, traces(span(CHAT | {"detector.tenant": ["a"], "error.type": 503}, failed=True)))
+
+    ((_, value, _),) = bench.box.to(TELEMETRY)
+    assert decode_telemetry(value).error == "503"
+    assert bench.box.to(DEAD) == []
+    assert bench.counts.registry.get_sample_value("detector_otlp_fields_left_out_total") == 1
+
+
 def test_a_verdict_on_a_call_that_was_seen_is_sent_at_once() -> None:
     bench = Bench()
     bench.take(SPANS, traces(span(number=4)))
@@ -165,6 +175,26 @@ def test_a_verdict_on_a_call_that_was_seen_is_sent_at_once() -> None:
     )
     assert (taken.number, taken.held) == (2, 0)
     assert bench.counted("detector_otlp_evaluations") == {"published": 1, "other": 1}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "joined"),
+    [
+        ({}, 1),
+        ({"gen_ai.request.id": "q"}, 1),
+        ({"gen_ai.response.id": "r"}, 1),
+        ({"gen_ai.response.id": "s"}, 0),
+    ],
+)
+def test_only_a_response_of_another_name_keeps_a_verdict_from_the_call_of_its_span(
+    attributes: dict[str, Any], joined: int
+) -> None:
+    """A call that has no response's id, or one of the request only, contradicts nothing."""
+    bench = Bench()
+    bench.take(SPANS, traces(span(CHAT | attributes, number=4)))
+    bench.take(LOGS, batch_of_logs(verdict(number=4, attributes={"gen_ai.response.id": "r"})))
+
+    assert len(bench.box.to(EVALUATIONS)) == joined
 
 
 def test_a_verdict_before_its_call_waits_and_holds_its_offset() -> None:
@@ -223,6 +253,26 @@ def test_a_call_that_was_sent_before_is_remembered_and_not_sent() -> None:
     assert bench.counted("detector_otlp_spans") == {}
 
 
+@pytest.mark.parametrize("recalled", [False, True])
+def test_a_call_that_comes_again_is_counted_and_not_sent(recalled: bool) -> None:
+    """Its batch is covered with whatever is under way, which may be its record."""
+    bench = Bench()
+    batch = traces(span(number=4))
+    if recalled:
+        raw = Received(SENT, "otlp_spans", 2, 0, None, batch.SerializeToString())
+        bench.normaliser.recall(raw, now=T0 + 1.0)
+    else:
+        bench.take(SPANS, batch)
+    bench.take(SPANS, traces(span(number=5)))
+    before = len(bench.box.sent)
+
+    taken = bench.take(SPANS, batch)
+
+    assert len(bench.box.sent) == taken.number == before
+    assert bench.normaliser.join.calls == 2
+    assert bench.counted("detector_otlp_spans")["repeated"] == 1
+
+
 def test_too_many_that_wait_are_given_up_and_not_guessed() -> None:
     bench = Bench(most_waiting=1)
     first = bench.take(LOGS, batch_of_logs(verdict("a", number=4)))
@@ -276,7 +326,7 @@ def test_every_outcome_has_its_series_from_the_start() -> None:
     """No rate tells of an event that a series begins with."""
     text = Counts().render().decode()
 
-    for outcome in ("published", "other", "callers_fault", "malformed"):
+    for outcome in ("published", "repeated", "other", "callers_fault", "malformed"):
         assert f'detector_otlp_spans_total{{outcome="{outcome}"}} 0.0' in text
     for outcome in ("published", "other", "no_verdict", "malformed", "unjoined"):
         assert f'detector_otlp_evaluations_total{{outcome="{outcome}"}} 0.0' in text

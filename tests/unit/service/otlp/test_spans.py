@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from detector.service.otlp.attributes import LeftOut
 from detector.service.otlp.decode import decode_spans
 from detector.service.otlp.model import Span
 from detector.service.otlp.spans import is_call, record_of, value_of
@@ -51,6 +52,7 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("openinference tokens", {"llm.token_count.prompt": 7}, {"input_tokens": 7}),
     ("openinference tokens out", {"llm.token_count.completion": 3}, {"output_tokens": 3}),
     ("tokens as a double", {"gen_ai.usage.input_tokens": 7.0}, {"input_tokens": 7}),
+    ("tokens as text", {"gen_ai.usage.input_tokens": "12"}, {"input_tokens": 12}),
     ("no tokens is a count", {"gen_ai.usage.output_tokens": 0}, {"output_tokens": 0}),
     ("v1.41.1 first chunk", {"gen_ai.response.time_to_first_chunk": 0.125}, {"ttft_s": 0.125}),
     ("vllm first token", {"gen_ai.latency.time_to_first_token": 0.125}, {"ttft_s": 0.125}),
@@ -62,6 +64,7 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("finish reasons", {"gen_ai.response.finish_reasons": ["length", "stop"]}, {"finish_reason": "length"}),
     ("no finish reason", {"gen_ai.response.finish_reasons": []}, {"finish_reason": ""}),
     ("address and port", {"server.address": "gpu-1", "server.port": 8000}, {"deployment": "gpu-1:8000"}),
+    ("port as text", {"server.address": "gpu-1", "server.port": "8000"}, {"deployment": "gpu-1:8000"}),
     ("address alone", {"server.address": "gpu-1"}, {"deployment": "gpu-1"}),
     (
         "our deployment",
@@ -71,6 +74,11 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("our route", {"detector.route": "support"}, {"route": "support"}),
     ("our fallback", {"detector.served_by": "cache"}, {"served_by": "cache"}),
     ("our probe", {"detector.probe": True}, {"probe": True}),
+    ("our probe as text", {"detector.probe": "True"}, {"probe": True}),
+    ("queue as text", {"gen_ai.latency.time_in_queue": "0.5"}, {"queue_s": 0.5}),
+    ("reason as a number", {"gen_ai.response.finish_reasons": [3]}, {"finish_reason": "3"}),
+    ("an error's number", {"error.type": 503}, {"error": "503"}),
+    ("an error's double", {"error.type": 503.0}, {"error": "503"}),
     ("our input class", {"detector.input_class": "high_risk"}, {"input_class": "high_risk"}),
     ("our tenant", {"detector.tenant": "acme"}, {"tenant": "acme"}),
     ("an error", {"error.type": "timeout"}, {"error": "timeout"}),
@@ -155,7 +163,16 @@ def test_an_error_without_a_name_is_one_all_the_same() -> None:
     [
         {"error.type": "400"},
         {"error.type": "BadRequestError"},
-        {"error.type": "ContextWindowExceededError", "litellm.provider.error.code": "400"},
+        {"error.type": "openai.BadRequestError"},
+        {"error.type": "com.openai.errors.BadRequestException"},
+        {"error.type": "litellm.exceptions.ContextWindowExceededError"},
+        {"error.type": "ContentPolicyViolationError"},
+        {"error.type": "ValidationException"},
+        {"error.type": "invalid_request_error"},
+        {"error.type": "asyncio.exceptions.CancelledError"},
+        {"error.type": "GeneratorExit"},
+        {"error.type": "APIError", "litellm.provider.error.code": "400"},
+        {"error.type": "APIError", "http.response.status_code": 413.0},
         {"error.type": "HTTPError", "http.response.status_code": 422},
         {"error.type": "Disconnected", "litellm.provider.error.code": "499"},
     ],
@@ -172,39 +189,77 @@ def test_a_call_without_an_id_of_its_own_has_that_of_its_span() -> None:
     assert mapped({}, number=5).request_id == (trace_id(5) + span_id(5)).hex()
 
 
+UNUSABLE: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"gen_ai.usage.input_tokens": "many"}, {"input_tokens": None}),
+    ({"gen_ai.usage.input_tokens": True}, {"input_tokens": None}),
+    ({"gen_ai.usage.input_tokens": 1.5}, {"input_tokens": None}),
+    ({"gen_ai.usage.input_tokens": -1}, {"input_tokens": None}),
+    ({"gen_ai.usage.input_tokens": 2**60}, {"input_tokens": None}),
+    ({"gen_ai.usage.input_tokens": "x", "gen_ai.usage.prompt_tokens": 3}, {"input_tokens": 3}),
+    ({"gen_ai.latency.time_in_queue": float("nan")}, {"queue_s": None}),
+    ({"gen_ai.latency.time_in_queue": float("inf")}, {"queue_s": None}),
+    ({"gen_ai.latency.time_in_queue": "1e999"}, {"queue_s": None}),
+    ({"gen_ai.latency.time_in_queue": -0.5}, {"queue_s": None}),
+    ({"gen_ai.latency.e2e": "long"}, {"latency_s": 0.25}),
+    ({"gen_ai.response.finish_reasons": [["a"]]}, {"finish_reason": ""}),
+    ({"gen_ai.response.id": {"a": 1}}, {"request_id": (trace_id(3) + span_id(3)).hex()}),
+    ({"server.address": "gpu-1", "server.port": "http"}, {"deployment": "gpu-1"}),
+    ({"server.address": "x" * 199, "server.port": 80}, {"deployment": "x" * 199 + ":"}),
+    ({"detector.probe": "maybe"}, {"probe": False}),
+    ({"detector.tenant": "x" * 201}, {"tenant": "x" * 200}),
+    ({"error.type": "x" * 201}, {"error": "x" * 200}),
+    ({"error.type": ["timeout"]}, {"error": "_OTHER"}),
+    ({"detector.route": "x" * 201}, {"route": "chat"}),
+]
+
+
+@pytest.mark.parametrize(("attributes", "wanted"), UNUSABLE)
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_value_that_is_no_use_costs_its_field_and_not_the_call(
+    attributes: dict[str, Any], wanted: dict[str, Any], failed: bool
+) -> None:
+    """It is left out or cut, and told of, whether the call failed or not."""
+    left_out: LeftOut = []
+    record = record_of(decoded(CHAT | attributes, number=3, failed=failed), left_out)
+
+    assert record is not None
+    found = decode_telemetry(value_of(record))
+    assert {name: getattr(found, name) for name in wanted} == wanted
+    assert len(left_out) == 1
+
+
 @pytest.mark.parametrize(
     ("attributes", "path"),
     [
-        ({"gen_ai.request.model": 7}, "$.attributes['gen_ai.request.model']"),
+        ({"gen_ai.request.model": ["chat"]}, "$.attributes['gen_ai.request.model']"),
         ({"gen_ai.request.model": ""}, "$.attributes['gen_ai.request.model']"),
-        ({"gen_ai.usage.input_tokens": "many"}, "$.attributes['gen_ai.usage.input_tokens']"),
-        ({"gen_ai.usage.input_tokens": True}, "$.attributes['gen_ai.usage.input_tokens']"),
-        ({"gen_ai.usage.input_tokens": 1.5}, "$.attributes['gen_ai.usage.input_tokens']"),
-        ({"gen_ai.usage.input_tokens": -1}, "$.input_tokens"),
-        ({"gen_ai.latency.time_in_queue": float("nan")}, "$.attributes['gen_ai.latency.time_in_queue']"),
-        ({"gen_ai.latency.time_in_queue": float("inf")}, "$.attributes['gen_ai.latency.time_in_queue']"),
-        ({"gen_ai.latency.time_in_queue": -0.5}, "$.queue_s"),
-        ({"gen_ai.response.finish_reasons": 3}, "$.attributes['gen_ai.response.finish_reasons']"),
-        ({"gen_ai.response.id": {"a": 1}}, "$.attributes['gen_ai.response.id']"),
-        ({"detector.probe": "true"}, "$.attributes['detector.probe']"),
-        ({"detector.tenant": "x" * 201}, "$.tenant"),
-        ({"gen_ai.request.model": "x" * 201}, "$.route"),
+        ({"gen_ai.request.model": "x" * 201}, "$.attributes['gen_ai.request.model']"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_with_its_place(attributes: dict[str, Any], path: str) -> None:
-    """Never guessed, never sent to a detector that would refuse it."""
+def test_a_call_without_a_route_is_refused_with_its_place(attributes: dict[str, Any], path: str) -> None:
+    """Never guessed, never sent to a detector that would refuse it, whatever a neighbour has left out."""
     with pytest.raises(DecodeError) as refusal:
-        mapped(attributes)
+        record_of(decoded(CHAT | attributes), [DecodeError("$.other", "expected something")])
 
     assert refusal.value.path == path
 
 
+def test_a_span_that_ends_before_its_start_has_no_latency_and_is_a_call_all_the_same() -> None:
+    """The clock was set back meanwhile; that it failed still counts."""
+    left_out: LeftOut = []
+    record = record_of(decoded(CHAT, took=-1.0, failed=True), left_out)
+
+    assert record is not None
+    assert (record.latency_s, record.error, len(left_out)) == (None, "_OTHER", 1)
+
+
 def test_a_refusal_does_not_quote_a_text() -> None:
     """What stands in the wrong place may be what somebody wrote to a model."""
-    with pytest.raises(DecodeError) as refusal:
-        mapped({"gen_ai.usage.input_tokens": "dear doctor"})
+    left_out: LeftOut = []
+    record_of(decoded(CHAT | {"gen_ai.usage.input_tokens": "dear doctor"}), left_out)
 
-    assert "doctor" not in str(refusal.value)
+    assert len(left_out) == 1
+    assert "doctor" not in str(left_out[0])
 
 
 @pytest.mark.parametrize(
@@ -213,7 +268,7 @@ def test_a_refusal_does_not_quote_a_text() -> None:
         ({"trace_id": b""}, "$.spanId"),
         ({"span_id": bytes(8)}, "$.spanId"),
         ({"end_time_unix_nano": 0}, "$.endTimeUnixNano"),
-        ({"start_time_unix_nano": 0, "end_time_unix_nano": 0}, "$.event_time"),
+        ({"start_time_unix_nano": 0, "end_time_unix_nano": 0}, "$.endTimeUnixNano"),
         ({"start_time_unix_nano": 0, "end_time_unix_nano": T0}, "$.event_time"),
     ],
 )
