@@ -458,7 +458,8 @@ async def test_topics_that_are_not_there_yet_are_waited_for(
         await until(lambda: otlp.events("topics_missing"), saying=otlp.tail())
         assert f"topic {topic_prefix}llm.telemetry" in missing(otlp)
         make_topics(real_kafka, topic_prefix, inputs=False)
-        await until(lambda: "assignment" in missing(otlp), saying=otlp.tail())
+        unread = [f"topic {otlp.spans}", f"topic {otlp.logs}"]
+        await until(lambda: missing(otlp) == unread, saying=otlp.tail())
         assert not topics_of(real_kafka) & {otlp.spans, otlp.logs}
         real_kafka.create_topics({otlp.spans: 1})
         await export(real_kafka, otlp.spans, [traces(span(since=time.time()))])

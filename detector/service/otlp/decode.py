@@ -81,7 +81,8 @@ def _parsed(kind: Any, value: bytes | None) -> Any:
     try:
         return kind.FromString(value)
     except ProtoError as error:
-        raise DecodeError("$", f"expected a batch in OTLP's protobuf: {error}") from None
+        hint = "; this looks like JSON, see --encoding" if value.lstrip()[:1] == b"{" else ""
+        raise DecodeError("$", f"expected a batch in OTLP's protobuf: {error}{hint}") from None
 
 
 def _picked(attributes: Iterable[Any], wanted: frozenset[str], shared: Attributes) -> Attributes:

@@ -205,7 +205,7 @@ class OtlpService:
     def _readiness(self) -> dict[str, Any]:
         missing = self._around.missing()
         if not missing and (self._reader is None or not self._reader.assigned):
-            missing.append("assignment")
+            missing += self._around.unread() or ["assignment"]
         if self._outbox.stuck_s > _STUCK_S:
             missing.append("outbox otlp")
         return {"ready": not missing, "missing": missing}

@@ -22,7 +22,8 @@ _LOOK_AGAIN_S = 5.0
 _AWAY_AFTER_S = 15.0
 _SAY_EVERY_S = 60.0
 _ADVICE = (
-    "a start of `detector run` makes those that are written to, the collector's exporter those that are read"
+    "a start of `detector run` makes those that are written to; the collector's exporter those that are "
+    "read, or you, where brokers make none by themselves"
 )
 
 
@@ -42,6 +43,7 @@ class Surroundings:
         self._inputs = list(inputs)
         self._deadletter = declared.deadletter.name
         self._gone: list[str] = []
+        self._unread: list[str] = []
         self._reached_s = self._said_s = -inf
         self._log = logger(part="otlp")
 
@@ -53,6 +55,10 @@ class Surroundings:
     def missing(self) -> list[str]:
         """What `/readyz` says is missing."""
         return ["broker"] if self.away else [f"topic {name}" for name in self._gone]
+
+    def unread(self) -> list[str]:
+        """What is to be read and is not there, which keeps nobody from reading the rest."""
+        return [f"topic {name}" for name in self._unread]
 
     async def wait(self) -> int:
         """Wait for the broker and the topics that are written to, however long it takes.
@@ -102,7 +108,8 @@ class Surroundings:
         present = await topics_admin.topic_names(self._settings.client_options())
         self._reached_s = now = time.monotonic()
         self._gone = [name for name in self._wanted if name not in present]
-        missing = self._gone + [name for name in self._inputs if name not in present]
+        self._unread = [name for name in self._inputs if name not in present]
+        missing = self._gone + self._unread
         if missing and now - self._said_s >= _SAY_EVERY_S:
             self._said_s = now
             self._log.warning("topics_missing", topics=missing, advice=_ADVICE)

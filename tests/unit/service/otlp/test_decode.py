@@ -229,3 +229,12 @@ def test_what_is_no_batch_is_refused(value: bytes | None, encoding: Encoding) ->
     """No value at all, the other encoding, another shape, numbers without end."""
     with pytest.raises(DecodeError):
         decode_spans(value, encoding)
+
+
+def test_json_where_protobuf_is_expected_is_told_apart_from_garbage() -> None:
+    """The commonest mistake is a collector that is set to the other encoding."""
+    with pytest.raises(DecodeError, match="looks like JSON, see --encoding"):
+        decode_spans(b' {"resourceSpans": []}', "otlp_proto")
+    with pytest.raises(DecodeError) as told:
+        decode_spans(b"\xff" * 9, "otlp_proto")
+    assert "JSON" not in str(told.value)
