@@ -50,11 +50,16 @@ _REASONS = "gen_ai.response.finish_reasons"
 _ADDRESS, _PORT = "server.address", "server.port"
 _ERROR, _UNNAMED = "error.type", "_OTHER"  # as the conventions have it where nobody gave the error a name
 _CODES = ("litellm.provider.error.code", "http.response.status_code")
-# What clients call 400 and 422, or raise when the caller leaves; no such span has a status beside it.
-_CALLERS_FAULT = CALLERS_FAULT | frozenset(
+# What clients call 400 and 422; no such span has a status beside it.
+_BAD_REQUEST = frozenset(
     "BadRequestError BadRequestException UnprocessableEntityError ValidationException invalid_request_error "
-    "ContextWindowExceededError ContentPolicyViolationError CancelledError GeneratorExit".split()
+    "ContextWindowExceededError ContentPolicyViolationError".split()
 )
+# Python's, when a caller leaves, and as well when a time limit around the call ends it: one that had nothing
+# for so long is taken for the latter, or a primary that hangs would never be found.
+_CANCELLED = frozenset({"CancelledError", "GeneratorExit"})
+_HUNG_S, _TIMEOUT = 10.0, "timeout"
+_CALLERS_FAULT = CALLERS_FAULT | _BAD_REQUEST | _CANCELLED
 
 _LABELS = {field: names for field, names in TEXTS.items() if field != "route"}
 _NAMES = (each for table in (TEXTS, SECONDS, COUNTS) for names in table.values() for each in names)
@@ -107,7 +112,9 @@ def record_of(span: Span, left_out: LeftOut | None = None) -> TelemetryRecord | 
     left_out += wrong
     error = _error(span, left_out)
     if error and _is_callers_fault(attributes, error):
-        return None
+        if not _hung(span, error):
+            return None
+        error = _TIMEOUT
     texts = {field: label(attributes, names, left_out) for field, names in _LABELS.items()}
     seconds = {field: number(attributes, names, left_out, least=0.0) for field, names in SECONDS.items()}
     if seconds["latency_s"] is None and span.start_ns:
@@ -162,9 +169,22 @@ def _duration_s(span: Span, left_out: LeftOut) -> float | None:
     return None
 
 
+def _class_of(error: str) -> str:
+    """`openai.BadRequestError` is that class of a module."""
+    return error.rpartition(".")[2]
+
+
+def _hung(span: Span, error: str) -> bool:
+    """Whether a call was cancelled that had been waiting in vain: not one whose stream had begun."""
+    begun = any(name in span.attributes for name in SECONDS["ttft_s"])
+    waited_s = (span.end_ns - span.start_ns) / 1e9 if span.start_ns else 0.0
+    return _class_of(error) in _CANCELLED and not begun and waited_s >= _HUNG_S
+
+
 def _is_callers_fault(attributes: Attributes, error: str) -> bool:
-    named = error.rpartition(".")[2]  # `openai.BadRequestError` is that class of a module
-    return named in _CALLERS_FAULT or any(_status(attributes.get(code)) in CALLERS_FAULT for code in _CODES)
+    return _class_of(error) in _CALLERS_FAULT or any(
+        _status(attributes.get(code)) in CALLERS_FAULT for code in _CODES
+    )
 
 
 def _status(value: Value | None) -> str:

@@ -282,3 +282,26 @@ def test_a_span_without_ids_or_times_is_refused(changes: dict[str, Any], path: s
         value_of(record_of(found))  # type: ignore[arg-type]
 
     assert refusal.value.path == path
+
+
+@pytest.mark.parametrize("cancelled", ["asyncio.exceptions.CancelledError", "GeneratorExit"])
+@pytest.mark.parametrize(
+    ("took", "attributes", "error"),
+    [
+        (9.9, {}, None),
+        (10.0, {}, "timeout"),
+        (30.0, {"gen_ai.response.time_to_first_chunk": 0.4}, None),
+        (30.0, {"http.response.status_code": 499}, "timeout"),
+    ],
+)
+def test_a_call_that_waited_in_vain_until_it_was_cancelled_is_a_timeout(
+    cancelled: str, took: float, attributes: dict[str, Any], error: str | None
+) -> None:
+    """A time limit in Python cancels; who leaves sooner, or in the midst of a stream, tells nothing."""
+    found = record_of(decoded(CHAT | attributes | {"error.type": cancelled}, failed=True, took=took))
+
+    assert (None if found is None else found.error) == error
+
+
+def test_who_says_another_fault_of_the_caller_late_is_not_taken_for_a_timeout() -> None:
+    assert record_of(decoded(CHAT | {"error.type": "BadRequestError"}, failed=True, took=30.0)) is None
