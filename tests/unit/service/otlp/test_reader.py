@@ -93,7 +93,7 @@ async def test_a_message_of_a_partition_that_is_taken_away_meanwhile_is_left_to_
 
     def consume() -> list[Message]:
         group.take((TOPIC, 0))
-        return [message(7, partition=1)]
+        return [message(6), message(7, partition=1)]  # one was there before it was taken away
 
     group.consumes = [consume]
 
