@@ -22,6 +22,7 @@ from detector.modes.decision import Kind
 from detector.service.metrics import Metrics, Tally
 from detector.service.mirror.metrics import OUTCOMES as MIRROR_OUTCOMES
 from detector.service.mirror.metrics import MirrorMetrics
+from detector.service.otlp.counts import Counts
 from detector.service.settings import Settings
 from detector.service.survey import OUTCOMES
 from topics.control import Disposition
@@ -35,7 +36,7 @@ VALUES = {
     "kind": set(get_args(Kind)),
     "disposition": set(get_args(Disposition)),
     "outcome": {*OUTCOMES, *MIRROR_OUTCOMES},
-    "outbox": {"control", "bulk", "snapshots"},
+    "outbox": {"control", "bulk", "snapshots", "otlp"},
 }
 PATHS = {"/healthz", "/readyz", "/metrics", "/-/reload"}
 
@@ -47,8 +48,15 @@ MATCHED = re.compile(r"\b(?:on|ignoring|group_left|group_right) \(([^)]*)\)")
 
 
 def families() -> Iterator[tuple[str, Any, Metric]]:
-    """Of each metric of service and mirror: its attribute, itself, and what a registry is told of it."""
-    for attribute, metric in [*vars(Metrics()).items(), *vars(MirrorMetrics(["redis"])).items()]:
+    """Of each metric of service, otlp and mirror: its attribute, itself, and what a registry is told of it.
+
+    A worker's are the last, and what it shares with others goes by its own.
+    """
+    for attribute, metric in [
+        *vars(Counts()).items(),
+        *vars(MirrorMetrics(["redis"])).items(),
+        *vars(Metrics()).items(),
+    ]:
         if isinstance(metric, MetricWrapperBase | Tally):
             described = metric.collect() if isinstance(metric, Tally) else metric.describe()
             yield attribute, metric, next(iter(described))
@@ -164,7 +172,9 @@ def test_what_is_asked_for_is_set_somewhere() -> None:
     asked = {name for param in EXPRESSIONS for name in METRIC.findall(str(param.values[0]))} - NOT_OURS.keys()
     attributes = {declared[re.sub(r"_(total|bucket|count|sum)$", "", name)] for name in asked}
 
-    assert {name for name in attributes if not re.search(rf"metrics\.{name}\.", source)} == set()
+    assert {
+        name for name in attributes if not re.search(rf"(metrics|counts|self)\.{name}\.", source)
+    } == set()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])

@@ -1,7 +1,8 @@
 """OTLP's JSON, which is not that of protobuf: ids are hexadecimal digits there.
 
 Protobuf's own reader would take them for base64 without a word. This one leaves whatever is not mapped as it
-came, unread.
+came, unread, and one value that cannot be read costs its span at most, not the batch: an id or a time counts
+as not set, an attribute as one of no use.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ _ERROR = 2  # of a status
 _MOST_DIGITS = 20  # of 64 bits
 _LEAST, _MOST = -(2**63), 2**64 - 1
 _NOTHING = Raw(b"null")
+_OF_NO_USE: Value = ()
 
 
 class _Array(Struct):
@@ -27,7 +29,7 @@ class _Array(Struct):
 class _Any(Struct, rename="camel"):
     string_value: str | None = None
     bool_value: bool | None = None
-    int_value: int | str | None = None
+    int_value: int | float | str | None = None
     double_value: float | str | None = None
     array_value: _Array | None = None
     kvlist_value: Raw = _NOTHING
@@ -50,8 +52,8 @@ class _Status(Struct):
 class _JsonSpan(Struct, rename="camel"):
     trace_id: str | None = None
     span_id: str | None = None
-    start_time_unix_nano: int | str | None = None
-    end_time_unix_nano: int | str | None = None
+    start_time_unix_nano: int | float | str | None = None
+    end_time_unix_nano: int | float | str | None = None
     attributes: list[_Attribute] | None = None
     status: _Status | None = None
 
@@ -72,8 +74,8 @@ class _JsonTraces(Struct, rename="camel"):
 class _JsonLog(Struct, rename="camel"):
     trace_id: str | None = None
     span_id: str | None = None
-    time_unix_nano: int | str | None = None
-    observed_time_unix_nano: int | str | None = None
+    time_unix_nano: int | float | str | None = None
+    observed_time_unix_nano: int | float | str | None = None
     event_name: str | None = None
     attributes: list[_Attribute] | None = None
 
@@ -105,8 +107,8 @@ def spans_of_json(value: bytes | None) -> list[Span]:
             out += [
                 Span(
                     ids=ids_of(_id(span.trace_id), _id(span.span_id)),
-                    start_ns=_whole(span.start_time_unix_nano),
-                    end_ns=_whole(span.end_time_unix_nano),
+                    start_ns=_time(span.start_time_unix_nano),
+                    end_ns=_time(span.end_time_unix_nano),
                     failed=span.status is not None and span.status.code in (_ERROR, "STATUS_CODE_ERROR"),
                     attributes=_picked_of_json(span.attributes, OF_SPAN, shared),
                 )
@@ -125,7 +127,7 @@ def logs_of_json(value: bytes | None) -> list[Log]:
                 out.append(
                     Log(
                         ids=ids_of(_id(log.trace_id), _id(log.span_id)),
-                        time_ns=_whole(log.time_unix_nano) or _whole(log.observed_time_unix_nano),
+                        time_ns=_time(log.time_unix_nano) or _time(log.observed_time_unix_nano),
                         event_name=event_name(log.event_name or "", attributes),
                         attributes=attributes,
                     )
@@ -138,7 +140,13 @@ def _picked_of_json(
 ) -> Attributes:
     found = shared.copy()
     for each in attributes or ():
-        if each.key in wanted and (value := _of_json(_read_any(each.value))) is not None:
+        if each.key not in wanted:
+            continue
+        try:
+            value = _of_json(_read_any(each.value))
+        except DecodeError:
+            value = _OF_NO_USE
+        if value is not None:
             found[each.key] = value
     return found
 
@@ -161,23 +169,31 @@ def _of_json(value: _Any | None) -> Value | None:
         return tuple(
             found for each in value.array_value.values or () if (found := _of_json(each)) is not None
         )
-    return None if value.kvlist_value == value.bytes_value == _NOTHING else ()
+    return None if value.kvlist_value == value.bytes_value == _NOTHING else _OF_NO_USE
 
 
 def _id(text: str | None) -> bytes:
-    if not text:
-        return b""
     try:
-        return bytes.fromhex(text)
+        return bytes.fromhex(text or "")
     except ValueError:
-        raise DecodeError("$.traceId or $.spanId", "expected hexadecimal digits") from None
+        return b""
 
 
-def _whole(value: int | str | None) -> int:
-    """A whole number of 64 bits; OTLP writes it as text, and reads either."""
-    if value is None:
+def _time(value: int | float | str | None) -> int:
+    """Nanoseconds; 0 where it is not set, or is no time."""
+    try:
+        return 0 if value is None else _whole(value)
+    except DecodeError:
         return 0
-    if isinstance(value, str):
+
+
+def _whole(value: int | float | str) -> int:
+    """A whole number of 64 bits; OTLP writes it as text, and reads a number as well, 12.0 too."""
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise DecodeError("$", "expected a whole number of 64 bits")
+        value = int(value)
+    elif isinstance(value, str):
         digits = value.removeprefix("-")
         if not (digits.isascii() and digits.isdecimal()) or len(digits) > _MOST_DIGITS:
             raise DecodeError("$", "expected a whole number of 64 bits as text")

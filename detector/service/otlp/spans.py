@@ -89,6 +89,9 @@ def is_call(attributes: Attributes) -> bool:
     return operation not in _NO_CALLS if operation is not None else attributes.get(KIND) == "LLM"
 
 
+_IDS = "expected a trace id of 16 bytes and a span id of 8, in JSON as hexadecimal digits"
+
+
 def record_of(span: Span, left_out: LeftOut | None = None) -> TelemetryRecord | None:
     """The record of a call; None where it failed by its caller's fault, which tells nothing of the primary.
 
@@ -102,7 +105,7 @@ def record_of(span: Span, left_out: LeftOut | None = None) -> TelemetryRecord | 
     left_out = [] if left_out is None else left_out
     attributes = span.attributes
     if len(span.ids) != IDS_BYTES:
-        raise DecodeError("$.spanId", "expected a trace id of 16 bytes and a span id of 8")
+        raise DecodeError("$.traceId or $.spanId", _IDS)
     if not span.end_ns:
         raise DecodeError("$.endTimeUnixNano", "expected an end")
     wrong: LeftOut = []

@@ -68,14 +68,16 @@ def test_log_records_are_the_same_in_both_encodings(attributes: dict[str, Any]) 
 
 
 def test_ids_in_json_are_hexadecimal() -> None:
-    """Of either case, while protobuf's own JSON, whose ids are base64, is refused rather than misread."""
+    """Of either case, while those of protobuf's own JSON, which are base64, count as not set."""
     batch = traces(span(number=0xABCDEF))
     upper = as_json(batch).decode().replace("abcdef", "ABCDEF")
 
     assert "ABCDEF" in upper
     assert decode_spans(upper.encode(), "otlp_json")[0].ids == trace_id(0xABCDEF) + span_id(0xABCDEF)
+    (misread,) = decode_spans(json_format.MessageToJson(batch).encode(), "otlp_json")
+    assert misread.ids == b""
     with pytest.raises(DecodeError, match="hexadecimal"):
-        decode_spans(json_format.MessageToJson(batch).encode(), "otlp_json")
+        record_of(misread)
 
 
 def test_numbers_in_json_may_be_texts_or_numbers() -> None:
@@ -92,6 +94,59 @@ def test_numbers_in_json_may_be_texts_or_numbers() -> None:
 
     assert (after[0].end_ns, after[0].attributes) == (before[0].end_ns, before[0].attributes)
     assert (before[0].failed, after[0].failed) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("key", "bad"),
+    [
+        ("traceId", "no digits"),
+        ("spanId", "abc"),
+        ("endTimeUnixNano", "soon"),
+        ("endTimeUnixNano", 1.5),
+        ("endTimeUnixNano", "9" * 400),
+        ("endTimeUnixNano", 1e300),
+        ("endTimeUnixNano", 10**400),
+    ],
+)
+def test_a_value_in_json_that_cannot_be_read_costs_its_own_span(key: str, bad: Any) -> None:
+    """The span before it and the one behind it are calls all the same."""
+    document = json.loads(as_json(traces(*(span(number=number) for number in (1, 2, 3)))))
+    document["resourceSpans"][0]["scopeSpans"][0]["spans"][1][key] = bad
+    first, hit, last = decode_spans(json.dumps(document).encode(), "otlp_json")
+
+    assert [record_of(each).request_id for each in (first, last)] == [
+        (trace_id(number) + span_id(number)).hex() for number in (1, 3)
+    ]
+    with pytest.raises(DecodeError) as told:
+        record_of(hit)
+    assert key in told.value.path
+
+
+@pytest.mark.parametrize(
+    "bad", [{"intValue": 1.5}, {"intValue": "many"}, {"doubleValue": "x"}, {"boolValue": 3}, 7]
+)
+def test_an_attribute_in_json_that_cannot_be_read_counts_as_not_set(bad: Any) -> None:
+    """And as left out: the call is sent without it."""
+    document = json.loads(as_json(traces(span(CHAT))))
+    made = document["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
+    made["attributes"].append({"key": "gen_ai.usage.input_tokens", "value": bad})
+    (found,) = decode_spans(json.dumps(document).encode(), "otlp_json")
+    left_out: list[DecodeError] = []
+    record = record_of(found, left_out)
+
+    assert record is not None
+    assert record.input_tokens is None
+    assert len(left_out) == 1
+
+
+def test_whole_numbers_in_json_may_have_a_fraction_of_nothing() -> None:
+    """As protobuf's own reader takes them."""
+    document = json.loads(as_json(traces(span(CHAT))))
+    made = document["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
+    made["attributes"].append({"key": "gen_ai.usage.input_tokens", "value": {"intValue": 12.0}})
+    (found,) = decode_spans(json.dumps(document).encode(), "otlp_json")
+
+    assert found.attributes["gen_ai.usage.input_tokens"] == 12
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -217,16 +272,12 @@ def test_json_of_another_shape_raises_nothing_but_our_error(document: Any) -> No
         (as_json(traces(span())), "otlp_proto"),
         (traces(span()).SerializeToString(), "otlp_json"),
         (b"[" * 100_000, "otlp_json"),
-        (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"endTimeUnixNano":"soon"}]}]}]}', "otlp_json"),
-        (
-            b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"endTimeUnixNano":' + b"9" * 400 + b"}]}]}]}",
-            "otlp_json",
-        ),
+        (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"endTimeUnixNano":[]}]}]}]}', "otlp_json"),
         (base64.b64encode(traces(span()).SerializeToString()), "otlp_proto"),
     ],
 )
 def test_what_is_no_batch_is_refused(value: bytes | None, encoding: Encoding) -> None:
-    """No value at all, the other encoding, another shape, numbers without end."""
+    """No value at all, the other encoding, another shape."""
     with pytest.raises(DecodeError):
         decode_spans(value, encoding)
 
