@@ -140,6 +140,22 @@ async def test_a_verdict_is_published_with_the_route_of_its_call(
     assert {(each.request_id, each.call_time) for each in verdicts} == {(call.request_id, call.event_time)}
 
 
+async def test_a_topic_on_which_nothing_comes_is_known_to_be_read(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Its lag is 0, from the start: one that is not told is an alert's sign that nobody reads."""
+    make_topics(real_kafka, topic_prefix)
+    otlp = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix)
+    places = [(otlp.logs, 0), *((otlp.spans, number) for number in range(3))]
+    told = [f'detector_otlp_lag_messages{{partition="{n}",topic="{topic}"}} 0.0' for topic, n in places]
+    with workers(otlp):
+        await otlp.ready()
+        await until(
+            lambda: all(each.encode() in (otlp.get("/metrics") or (0, b""))[1] for each in told),
+            saying=otlp.tail(),
+        )
+
+
 async def test_a_process_that_is_killed_loses_nothing(
     real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
 ) -> None:

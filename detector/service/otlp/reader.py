@@ -139,6 +139,8 @@ class Reader:
                 _, end = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
                 if at.offset >= 0 and end >= 0:
                     found[place] = max(0, end - at.offset)
+                elif place not in self.behind:
+                    found[place] = 0  # its end was reached, and nothing has come: there is no position yet
         return found
 
     async def close(self, offsets: Mapping[Place, int]) -> None:
