@@ -325,8 +325,8 @@ def serve(settings: Settings, contract: Contract, reread: Callable[[], Contract]
         0 after a signal, 1 if it cannot go on or could not hand over in time.
     """
     # Other threads, who tell of a first record or of the group, wait this long for the interpreter while the
-    # loop judges. Its turns (a millisecond, see `Shell.spare`) have to be longer: whoever lets go of it in
-    # between and takes it again starts the other's wait anew, and records were found 15 ms late.
+    # loop judges. Its turns of a millisecond have to be longer: whoever lets go of it in between and takes it
+    # again starts the other's wait anew. With turns of 0.3 ms records were found 15 ms late.
     sys.setswitchinterval(_SWITCH_S)
     with contextlib.suppress(ImportError):
         import uvloop

@@ -54,7 +54,7 @@ _HELD_MOST = 2000  # calls that can wait, and for how long, seconds
 _HELD_S = 0.25
 _ADVANCE_S = 0.5  # the heartbeat comes behind it
 _OPENS_WITHIN_S = 60.0  # a restore is meant to take five
-_SETTLE_S = 0.001  # for them at a time, where records wait too
+_SETTLE_S = 0.001  # for them at a time, where records wait too; as long as a spare turn of `Shell`
 
 
 class TopicMadeAnewError(RuntimeError):

@@ -31,7 +31,7 @@ from topics.names import topics
 
 _BEAT_S = 0.05
 _LULLS_S = 0.1  # of waiting for records to be judged first, in each beat
-_SPARE_S = 0.001
+_SPARE_S = 0.001  # longer than the wait for the interpreter that `app.serve` sets
 _FINISH_S = 2.0
 
 

@@ -86,9 +86,11 @@ def verdict_of(log: Log) -> Verdict | None:
     """The verdict of a log record named `EVENT`; None where the judge failed, so that there is none.
 
     Raises:
-        DecodeError: it has a value that is no use, no name, no score and no label that is known, or nothing
-            that names a call.
+        DecodeError: it has a value that is no use or cannot be read, no name, no score and no label that is
+            known, or nothing that names a call.
     """
+    if log.fault is not None:
+        raise DecodeError(*log.fault)
     attributes, unusable = log.attributes, LeftOut()
     for key, value in attributes.items():
         # Thousands may wait, each with its record.

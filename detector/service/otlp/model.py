@@ -7,6 +7,7 @@ from msgspec import Struct
 
 Value = str | bool | int | float | tuple["Value", ...]
 Attributes = dict[str, Value]
+Fault = tuple[str, str]  # path and what was expected there, as of a `DecodeError`
 
 RESPONSE_ID = "gen_ai.response.id"  # by which a verdict names its call, if not by its span
 
@@ -22,6 +23,7 @@ class Span(Struct, kw_only=True, gc=False):
         ids: trace id and span id, 24 bytes; empty where either is missing or none that OTLP allows.
         failed: its status is an error.
         attributes: those of the span that are mapped, over those of its resource.
+        fault: of an id or a time that is there and cannot be read: nothing is to be made of this span.
     """
 
     ids: bytes
@@ -29,6 +31,7 @@ class Span(Struct, kw_only=True, gc=False):
     end_ns: int
     failed: bool
     attributes: Attributes
+    fault: Fault | None = None
 
 
 class Log(Struct, kw_only=True, gc=False):
@@ -38,12 +41,14 @@ class Log(Struct, kw_only=True, gc=False):
         ids: trace id and span id, 24 bytes; empty as in `Span`.
         event_name: from its field, else from the older attribute `event.name`.
         attributes: those that are mapped.
+        fault: as in `Span`.
     """
 
     ids: bytes
     time_ns: int
     event_name: str
     attributes: Attributes
+    fault: Fault | None = None
 
 
 def ids_of(trace: bytes, span: bytes) -> bytes:

@@ -1,16 +1,17 @@
 """OTLP's JSON, which is not that of protobuf: ids are hexadecimal digits there.
 
 Protobuf's own reader would take them for base64 without a word. This one leaves whatever is not mapped as it
-came, unread, and one value that cannot be read costs its span at most, not the batch: an id or a time counts
-as not set, an attribute as one of no use.
+came, unread. An id or a time that cannot be read costs its span or log record, an attribute only itself, and
+neither of them the batch.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from msgspec import Raw, Struct
 
 from detector.service.otlp.logs import OF_LOG, event_name
-from detector.service.otlp.model import Attributes, Log, Span, Value, ids_of
+from detector.service.otlp.model import Attributes, Fault, Log, Span, Value, ids_of
 from detector.service.otlp.spans import OF_RESOURCE, OF_SPAN
 from topics.codec import decoder
 from topics.errors import DecodeError
@@ -20,6 +21,7 @@ _MOST_DIGITS = 20  # of 64 bits
 _LEAST, _MOST = -(2**63), 2**64 - 1
 _NOTHING = Raw(b"null")
 _OF_NO_USE: Value = ()
+_DIGITS = "expected hexadecimal digits"
 
 
 class _Array(Struct):
@@ -50,10 +52,10 @@ class _Status(Struct):
 
 
 class _JsonSpan(Struct, rename="camel"):
-    trace_id: str | None = None
-    span_id: str | None = None
-    start_time_unix_nano: int | float | str | None = None
-    end_time_unix_nano: int | float | str | None = None
+    trace_id: Any = None
+    span_id: Any = None
+    start_time_unix_nano: Any = None
+    end_time_unix_nano: Any = None
     attributes: list[_Attribute] | None = None
     status: _Status | None = None
 
@@ -72,10 +74,10 @@ class _JsonTraces(Struct, rename="camel"):
 
 
 class _JsonLog(Struct, rename="camel"):
-    trace_id: str | None = None
-    span_id: str | None = None
-    time_unix_nano: int | float | str | None = None
-    observed_time_unix_nano: int | float | str | None = None
+    trace_id: Any = None
+    span_id: Any = None
+    time_unix_nano: Any = None
+    observed_time_unix_nano: Any = None
     event_name: str | None = None
     attributes: list[_Attribute] | None = None
 
@@ -104,16 +106,7 @@ def spans_of_json(value: bytes | None) -> list[Span]:
         own = (resource.resource or _Resource()).attributes
         shared = _picked_of_json(own, OF_RESOURCE, {})
         for scope in resource.scope_spans or ():
-            out += [
-                Span(
-                    ids=ids_of(_id(span.trace_id), _id(span.span_id)),
-                    start_ns=_time(span.start_time_unix_nano),
-                    end_ns=_time(span.end_time_unix_nano),
-                    failed=span.status is not None and span.status.code in (_ERROR, "STATUS_CODE_ERROR"),
-                    attributes=_picked_of_json(span.attributes, OF_SPAN, shared),
-                )
-                for span in scope.spans or ()
-            ]
+            out += [_span(each, shared) for each in scope.spans or ()]
     return out
 
 
@@ -122,17 +115,33 @@ def logs_of_json(value: bytes | None) -> list[Log]:
     out: list[Log] = []
     for resource in _read_logs(value).resource_logs or ():
         for scope in resource.scope_logs or ():
-            for log in scope.log_records or ():
-                attributes = _picked_of_json(log.attributes, OF_LOG, {})
-                out.append(
-                    Log(
-                        ids=ids_of(_id(log.trace_id), _id(log.span_id)),
-                        time_ns=_time(log.time_unix_nano) or _time(log.observed_time_unix_nano),
-                        event_name=event_name(log.event_name or "", attributes),
-                        attributes=attributes,
-                    )
-                )
+            out += [_log(each) for each in scope.log_records or ()]
     return out
+
+
+def _span(each: _JsonSpan, shared: Attributes) -> Span:
+    faults: list[Fault] = []
+    return Span(
+        ids=_ids(each, faults),
+        start_ns=_time("$.startTimeUnixNano", each.start_time_unix_nano, faults),
+        end_ns=_time("$.endTimeUnixNano", each.end_time_unix_nano, faults),
+        failed=each.status is not None and each.status.code in (_ERROR, "STATUS_CODE_ERROR"),
+        attributes=_picked_of_json(each.attributes, OF_SPAN, shared),
+        fault=faults[0] if faults else None,
+    )
+
+
+def _log(each: _JsonLog) -> Log:
+    faults: list[Fault] = []
+    attributes = _picked_of_json(each.attributes, OF_LOG, {})
+    observed_ns = _time("$.observedTimeUnixNano", each.observed_time_unix_nano, faults)
+    return Log(
+        ids=_ids(each, faults),
+        time_ns=_time("$.timeUnixNano", each.time_unix_nano, faults) or observed_ns,
+        event_name=event_name(each.event_name or "", attributes),
+        attributes=attributes,
+        fault=faults[0] if faults else None,
+    )
 
 
 def _picked_of_json(
@@ -172,32 +181,41 @@ def _of_json(value: _Any | None) -> Value | None:
     return None if value.kvlist_value == value.bytes_value == _NOTHING else _OF_NO_USE
 
 
-def _id(text: str | None) -> bytes:
+def _ids(each: _JsonSpan | _JsonLog, faults: list[Fault]) -> bytes:
+    return ids_of(_id("$.traceId", each.trace_id, faults), _id("$.spanId", each.span_id, faults))
+
+
+def _id(path: str, value: Any, faults: list[Fault]) -> bytes:
+    if not isinstance(value, str):
+        if value is not None:
+            faults.append((path, _DIGITS))
+        return b""
     try:
-        return bytes.fromhex(text or "")
+        return bytes.fromhex(value)
     except ValueError:
+        faults.append((path, _DIGITS))
         return b""
 
 
-def _time(value: int | float | str | None) -> int:
-    """Nanoseconds; 0 where it is not set, or is no time."""
+def _time(path: str, value: Any, faults: list[Fault]) -> int:
+    """Nanoseconds; 0 where it is not set, and where it is a fault."""
     try:
         return 0 if value is None else _whole(value)
-    except DecodeError:
+    except DecodeError as error:
+        faults.append((path, error.expected))
         return 0
 
 
-def _whole(value: int | float | str) -> int:
+def _whole(value: Any) -> int:
     """A whole number of 64 bits; OTLP writes it as text, and reads a number as well, 12.0 too."""
-    if isinstance(value, float):
-        if not value.is_integer():
-            raise DecodeError("$", "expected a whole number of 64 bits")
-        value = int(value)
-    elif isinstance(value, str):
+    if isinstance(value, str):
         digits = value.removeprefix("-")
-        if not (digits.isascii() and digits.isdecimal()) or len(digits) > _MOST_DIGITS:
-            raise DecodeError("$", "expected a whole number of 64 bits as text")
-        value = int(value)
-    if not _LEAST <= value <= _MOST:
+        plain = digits.isascii() and digits.isdecimal() and len(digits) <= _MOST_DIGITS
+        number = int(value) if plain else None
+    elif isinstance(value, float):
+        number = int(value) if value.is_integer() else None
+    else:
+        number = value if type(value) is int else None  # true is an int to Python
+    if number is None or not _LEAST <= number <= _MOST:
         raise DecodeError("$", "expected a whole number of 64 bits")
-    return value
+    return number

@@ -89,9 +89,6 @@ def is_call(attributes: Attributes) -> bool:
     return operation not in _NO_CALLS if operation is not None else attributes.get(KIND) == "LLM"
 
 
-_IDS = "expected a trace id of 16 bytes and a span id of 8, in JSON as hexadecimal digits"
-
-
 def record_of(span: Span, left_out: LeftOut | None = None) -> TelemetryRecord | None:
     """The record of a call; None where it failed by its caller's fault, which tells nothing of the primary.
 
@@ -100,12 +97,14 @@ def record_of(span: Span, left_out: LeftOut | None = None) -> TelemetryRecord | 
         left_out: told of values that could not be used. They count as not set, so that the call is not lost.
 
     Raises:
-        DecodeError: there is no route, or the span has no ids or no end.
+        DecodeError: there is no route, or the span has no ids or no end, or one of them cannot be read.
     """
     left_out = [] if left_out is None else left_out
     attributes = span.attributes
+    if span.fault is not None:
+        raise DecodeError(*span.fault)
     if len(span.ids) != IDS_BYTES:
-        raise DecodeError("$.traceId or $.spanId", _IDS)
+        raise DecodeError("$.spanId", "expected a trace id of 16 bytes and a span id of 8")
     if not span.end_ns:
         raise DecodeError("$.endTimeUnixNano", "expected an end")
     wrong: LeftOut = []

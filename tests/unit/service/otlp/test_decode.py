@@ -67,15 +67,26 @@ def test_log_records_are_the_same_in_both_encodings(attributes: dict[str, Any]) 
     assert decode_logs(as_json(batch), "otlp_json") == decode_logs(batch.SerializeToString(), "otlp_proto")
 
 
+def test_the_time_of_a_log_record_is_the_same_in_both_encodings() -> None:
+    """Its own, and where it has none that of its observation."""
+    timed, observed = verdict(number=1), verdict(number=2)
+    timed.observed_time_unix_nano = timed.time_unix_nano + 5
+    observed.observed_time_unix_nano, observed.time_unix_nano = observed.time_unix_nano + 5, 0
+    batch = batch_of_logs(timed, observed)
+    found = decode_logs(as_json(batch), "otlp_json")
+
+    assert [each.time_ns for each in found] == [timed.time_unix_nano, observed.observed_time_unix_nano]
+    assert found == decode_logs(batch.SerializeToString(), "otlp_proto")
+
+
 def test_ids_in_json_are_hexadecimal() -> None:
-    """Of either case, while those of protobuf's own JSON, which are base64, count as not set."""
+    """Of either case, while a span of protobuf's own JSON, whose ids are base64, is refused, not misread."""
     batch = traces(span(number=0xABCDEF))
     upper = as_json(batch).decode().replace("abcdef", "ABCDEF")
 
     assert "ABCDEF" in upper
     assert decode_spans(upper.encode(), "otlp_json")[0].ids == trace_id(0xABCDEF) + span_id(0xABCDEF)
     (misread,) = decode_spans(json_format.MessageToJson(batch).encode(), "otlp_json")
-    assert misread.ids == b""
     with pytest.raises(DecodeError, match="hexadecimal"):
         record_of(misread)
 
@@ -100,8 +111,13 @@ def test_numbers_in_json_may_be_texts_or_numbers() -> None:
     ("key", "bad"),
     [
         ("traceId", "no digits"),
+        ("traceId", 7),
         ("spanId", "abc"),
+        ("spanId", ["00"]),
+        ("startTimeUnixNano", "soon"),
+        ("startTimeUnixNano", True),
         ("endTimeUnixNano", "soon"),
+        ("endTimeUnixNano", {}),
         ("endTimeUnixNano", 1.5),
         ("endTimeUnixNano", "9" * 400),
         ("endTimeUnixNano", 1e300),
@@ -119,7 +135,22 @@ def test_a_value_in_json_that_cannot_be_read_costs_its_own_span(key: str, bad: A
     ]
     with pytest.raises(DecodeError) as told:
         record_of(hit)
-    assert key in told.value.path
+    assert told.value.path == f"$.{key}"
+
+
+@pytest.mark.parametrize("key", ["traceId", "spanId", "timeUnixNano", "observedTimeUnixNano"])
+def test_a_value_in_json_that_cannot_be_read_costs_its_own_log_record(key: str) -> None:
+    """It is not dated by another time, nor joined by another name, than those that it gives."""
+    response = {"gen_ai.response.id": "r-9"}
+    document = json.loads(as_json(batch_of_logs(*(verdict(number=n, attributes=response) for n in (1, 2)))))
+    records = document["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    records[0] |= {"observedTimeUnixNano": "1", key: "soon"}
+    hit, other = decode_logs(json.dumps(document).encode(), "otlp_json")
+
+    assert verdict_of(other) is not None
+    with pytest.raises(DecodeError) as told:
+        verdict_of(hit)
+    assert told.value.path == f"$.{key}"
 
 
 @pytest.mark.parametrize(
@@ -272,7 +303,7 @@ def test_json_of_another_shape_raises_nothing_but_our_error(document: Any) -> No
         (as_json(traces(span())), "otlp_proto"),
         (traces(span()).SerializeToString(), "otlp_json"),
         (b"[" * 100_000, "otlp_json"),
-        (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"endTimeUnixNano":[]}]}]}]}', "otlp_json"),
+        (b'{"resourceSpans":[{"scopeSpans":[{"spans":[7]}]}]}', "otlp_json"),
         (base64.b64encode(traces(span()).SerializeToString()), "otlp_proto"),
     ],
 )

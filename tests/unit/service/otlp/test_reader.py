@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import KafkaError, Message, TopicPartition
 
 from detector.service.otlp import reader as module
 from detector.service.otlp.normalise import LOGS, SENT, SPANS
@@ -25,6 +25,7 @@ class Group:
         self.commits: list[dict[tuple[str, int], int]] = []
         self.assigned: list[TopicPartition] = []
         self.committed_at = -1001
+        self.positions: dict[str, int] = {}
 
     def subscribe(self, _: Sequence[str], *, on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
         self._given, self._taken, self._lost = on_assign, on_revoke, on_lost
@@ -46,6 +47,12 @@ class Group:
 
     def committed(self, places: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
         return [TopicPartition(each.topic, each.partition, self.committed_at) for each in places]
+
+    def position(self, places: Sequence[TopicPartition]) -> list[TopicPartition]:
+        return [
+            TopicPartition(each.topic, each.partition, self.positions.get(each.topic, -1001))
+            for each in places
+        ]
 
     def get_watermark_offsets(self, *_: Any, **__: Any) -> tuple[int, int]:
         return 0, 100
@@ -155,3 +162,18 @@ async def test_what_is_done_is_committed_before_a_partition_goes_to_another_memb
     assert await reader.fetch() == ([(TOPIC, 0)], [])
     assert group.commits == commits
     assert reader.assigned == set()
+
+
+async def test_a_lag_is_told_where_it_is_known_and_nowhere_else(reader: Reader) -> None:
+    """Before its end was looked for, a partition that has no position may be far behind."""
+    group = group_of(reader)
+    group.give((TOPIC, 0), (OTHER, 0))
+    group.positions[TOPIC] = 60
+    assert reader.lags() == {(TOPIC, 0): 40}
+
+    group.polls = [
+        lambda: Message(topic=OTHER, partition=0, offset=0, error=KafkaError(KafkaError._PARTITION_EOF))
+    ]
+    await reader.fetch()
+
+    assert reader.lags() == {(TOPIC, 0): 40, (OTHER, 0): 0}
