@@ -90,6 +90,20 @@ def test_an_alarm_is_told_at_once_while_panes_of_other_routes_wait():
     assert pipeline.counts.judged == len(calls)
 
 
+def test_calls_of_a_route_that_is_active_never_wait():
+    """Also those that succeed: they may be the ones that bring its primary back."""
+    pipeline = Pipeline(SUBJECT)
+    calls = [each for each in CALLS if each.route == "fails" and each.event_time < T0 + 75]
+    pipeline.step(calls, range(len(calls)), [each.event_time for each in calls])
+    assert pipeline.route("fails").open
+    for i in range(40):
+        call = record(75.0 + i / 4, "fails", finish_reason="stop", probe=True)
+        pipeline.take([call], [len(calls) + i], [call.event_time])
+
+        assert pipeline.held == 0
+        assert pipeline.counts.judged == len(calls) + i + 1
+
+
 def test_a_tick_judges_what_waits_first():
     """Time does not pass calls by."""
     pipeline = Pipeline(SUBJECT)
