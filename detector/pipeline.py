@@ -100,13 +100,13 @@ class Pipeline:
             if not records:
                 return []
         table = self._plan.columns.read(records)
-        judges = self._present(table.routes, offsets[0])
+        judges = self._present(table.grouped()[0], offsets[0])
         if judges is None:
             half = len(records) // 2
             first = self.take(records[:half], offsets[:half], arrivals[:half])
             return first + self.take(records[half:], offsets[half:], arrivals[half:])
         # Seldom: so it is asked of the whole batch first.
-        if max(table.times) > min(arrivals) + FUTURE_S and max(map(sub, table.times, arrivals)) > FUTURE_S:
+        if table.newest() > min(arrivals) + FUTURE_S and max(map(sub, table.times, arrivals)) > FUTURE_S:
             self._clamp(table, arrivals)
         inboxes = {route: judge.inbox for route, judge in judges.items()}
         suspected = self._suspected(table, judges)
@@ -231,11 +231,11 @@ class Pipeline:
         return held + self._safely(judge, partial(judge.accept, order))
 
     def _present(self, names: Sequence[str], offset: int) -> dict[str, RouteJudge] | None:
-        """The judges of a batch that begins at `offset`, made the most recently seen ones; None: too many."""
+        """The judges of the routes of a batch from `offset` on, now those seen last; None: too many."""
         found: dict[str, RouteJudge] = {}
         new: list[str] = []
         routes, dirty = self._routes, self._dirty
-        for name in dict.fromkeys(names):
+        for name in names:
             judge = routes.pop(name, None)
             if judge is None:
                 new.append(name)
@@ -293,8 +293,7 @@ class Pipeline:
         """Believe event times only so far ahead of their arrival."""
         for route, time, arrival in zip(table.routes, table.times, arrivals, strict=True):
             self._routes[route].clamped += time > arrival + FUTURE_S
-        limits = (arrival + FUTURE_S for arrival in arrivals)
-        table.times = [*map(min, table.times, limits)]
+        table.clamp(arrival + FUTURE_S for arrival in arrivals)
 
     def _touch(self, judge: RouteJudge, kind: int, offset: int) -> None:
         first = self._dirty.setdefault(judge.route, [None, None])

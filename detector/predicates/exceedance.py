@@ -40,7 +40,7 @@ class Exceedance(BernoulliJudge):
         """See `Judge.suspects`."""
         limit, values = self._limit, calls.columns[self.spec.field]
         if self._is_number and len(calls) >= LONG:
-            return np.flatnonzero(calls.array(self.spec.field) > limit).tolist()
+            return (calls.array(self.spec.field) > limit).nonzero()[0].tolist()
         if self.spec.field.startswith(FEATURE):
             values = [None if isinstance(value, str) else value for value in values]
         return [i for i, value in enumerate(values) if value is not None and value > limit]
@@ -50,7 +50,7 @@ class Exceedance(BernoulliJudge):
         limit = self._limit
         positions, values = self._measured(segment)
         if isinstance(values, np.ndarray):
-            return positions, np.flatnonzero(values > limit).tolist()
+            return positions, (values > limit).nonzero()[0].tolist()
         if not values or max(values) <= limit:
             return positions, ()
         return positions, [i for i, value in enumerate(values) if value > limit]

@@ -59,5 +59,5 @@ def _bad(values: Sequence[Any], field: str) -> Sequence[int]:
 
 
 def _equal(verdicts: NDArray[np.float64], field: str) -> Sequence[int]:
-    found: list[int] = np.flatnonzero(verdicts == (0.0 if field in GOOD_WHEN_TRUE else 1.0)).tolist()
+    found: list[int] = (verdicts == (0.0 if field in GOOD_WHEN_TRUE else 1.0)).nonzero()[0].tolist()
     return found

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.windows.arrays import OFFSET, TIME, Block, Layout, values_of
+from detector.windows.arrays import OFFSET, TIME, Block, Layout, offsets_in, packed_offsets, values_of
 from detector.windows.columns import Table
 from detector.windows.segment import HasBlocks, Place, Positions, Segment
 
@@ -23,13 +23,12 @@ class Part:
     @classmethod
     def of(cls, table: Table, offsets: Sequence[int], layout: Layout) -> "Part":
         """Lay out calls that lie at these offsets."""
-        numbers, others, _ = layout.blocks
-        times = np.array(table.times, dtype=np.float64)
+        numbers, others = layout.blocks
+        rows = [*map(table.array, numbers[:-1]), packed_offsets(offsets)]
         return cls(
             (
-                np.concatenate([times, *map(table.array, numbers[1:])]).reshape(len(numbers), -1),
+                np.concatenate(rows).reshape(len(numbers), -1),
                 np.concatenate([*map(table.array, others)]).reshape(len(others), -1),
-                _whole(offsets)[None],
             )
         )
 
@@ -53,12 +52,6 @@ class Part:
     def copy(self, start: int, end: int) -> "Part":
         """The calls [start, end), apart from all others."""
         return Part([block[:, start:end].copy() for block in self._blocks])
-
-
-def _whole(offsets: Sequence[int]) -> NDArray[np.int64]:
-    if isinstance(offsets, range):
-        return np.arange(offsets.start, offsets.stop, offsets.step, dtype=np.int64)
-    return np.array(offsets, dtype=np.int64)
 
 
 class ArraySegment(Segment):
@@ -87,10 +80,13 @@ class ArraySegment(Segment):
 
     def __getattr__(self, name: str) -> list[Any]:
         # A slot that was not filled yet.
-        field = {"times": TIME, "offsets": OFFSET}.get(name)
-        if field is None:
+        if name == "times":
+            array: NDArray[Any] = self.array(TIME)
+        elif name == "offsets":
+            array = offsets_in(self.array(OFFSET))
+        else:
             raise AttributeError(name)
-        found: list[Any] = self.array(field).tolist()
+        found: list[Any] = array.tolist()
         setattr(self, name, found)
         return found
 
@@ -112,7 +108,7 @@ class ArraySegment(Segment):
     @property
     def last(self) -> Place:
         """See `Segment.last`."""
-        return int(self.array(OFFSET)[-1]), float(self.array(TIME)[-1])
+        return int(offsets_in(self.array(OFFSET))[-1]), float(self.array(TIME)[-1])
 
     def array(self, field: str) -> NDArray[Any]:
         """See `Segment.array`."""
@@ -138,7 +134,7 @@ class ArraySegment(Segment):
                 there &= mask
         if there.all():
             return range(len(values)), values
-        positions = np.flatnonzero(there)
+        positions = there.nonzero()[0]
         return positions, values[positions]
 
     def _of_primary(self) -> NDArray[np.bool_] | None:
@@ -159,7 +155,7 @@ class ArraySegment(Segment):
         if succeeded is None:
             return ()
         some = succeeded if len(positions) == len(self) else succeeded[positions]
-        found: list[int] = np.flatnonzero(~some).tolist()
+        found: list[int] = (~some).nonzero()[0].tolist()
         return found
 
     def _mask(self, positions: Sequence[int]) -> NDArray[np.bool_]:

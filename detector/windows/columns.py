@@ -1,17 +1,20 @@
 """The fields that a contract needs, read out of the records once, whoever asks for them: rows and columns."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
-from detector.windows.arrays import Layout, array_of
+from detector.windows.arrays import TIME, Layout, array_of
 from detector.windows.readers import READERS
 from topics.telemetry import TelemetryRecord
 
 Row = tuple[Any, ...]  # of a call: route, event time, and what the contract needs
-_FIRST = ("route", "event_time")
+_FIRST = ("route", TIME)
 LONG = 64  # calls of a table from which arrays are faster than lists
 ALWAYS = ("served_by", "error", "latency_s")
 FEATURE = "features."
@@ -92,7 +95,7 @@ class Table:
         columns: values by field, None where not measured.
     """
 
-    __slots__ = ("_arrays", "_size", "columns", "routes", "times")
+    __slots__ = ("_arrays", "_grouped", "_size", "columns", "routes", "times")
 
     def __init__(
         self, routes: Sequence[str], times: Sequence[float], columns: dict[str, Sequence[Any]]
@@ -102,9 +105,28 @@ class Table:
         self.columns = columns
         self._size = len(next(iter(columns.values())))
         self._arrays: dict[str, NDArray[Any]] = {}
+        self._grouped: tuple[list[str], NDArray[Any]] | None = None
 
     def __len__(self) -> int:
         return self._size
+
+    def grouped(self) -> tuple[list[str], NDArray[Any]]:
+        """Each route once, as they are first met, and which of them each call is of."""
+        if self._grouped is None:
+            number: defaultdict[str, int] = defaultdict(count().__next__)
+            kind = np.int16 if self._size < 1 << 15 else np.int64  # few bits are sorted faster
+            codes = np.fromiter(map(number.__getitem__, self.routes), dtype=kind, count=self._size)
+            self._grouped = list(number), codes
+        return self._grouped
+
+    def newest(self) -> float:
+        """Greatest event time, Unix seconds."""
+        return float(self.array(TIME).max()) if self._size >= LONG else max(self.times)
+
+    def clamp(self, limits: Iterable[float]) -> None:
+        """No call is later than its limit, Unix seconds."""
+        self.times = [*map(min, self.times, limits)]
+        self._arrays.pop(TIME, None)
 
     def rows(self, positions: Sequence[int]) -> list[Row]:
         """Route, event time and values of the calls at these positions."""
@@ -118,10 +140,11 @@ class Table:
         return Table((), (), {name: [self.columns[name][i] for i in positions] for name in fields})
 
     def array(self, field: str) -> NDArray[Any]:
-        """A column as `array_of` makes it, once."""
+        """A column, or the event times, as `array_of` makes it, once."""
         found = self._arrays.get(field)
         if found is None:
-            found = self._arrays[field] = array_of(field, self.columns[field])
+            values = self.times if field == TIME else self.columns[field]
+            found = self._arrays[field] = array_of(field, values)
         return found
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from detector.windows.array_segment import Part
-from detector.windows.arrays import Layout
+from detector.windows.arrays import TIME, Layout
 from detector.windows.columns import Row, Table
 from detector.windows.inbox import Inbox
 
@@ -51,15 +51,15 @@ def put_off(
 
 def _lay(table: Table, offsets: Sequence[int], inboxes: Mapping[str, Inbox], layout: Layout) -> Sequence[int]:
     """Lay out the calls of every route all of whose calls may wait; return the positions of all others."""
-    index = {route: number for number, route in enumerate(inboxes)}
-    kind = np.int16 if len(index) < 1 << 15 else np.int64  # few bits are sorted faster
-    codes = np.fromiter(map(index.__getitem__, table.routes), dtype=kind, count=len(table.routes))
-    order = np.argsort(codes, kind="stable")
-    ends = np.cumsum(np.bincount(codes))
+    routes, codes = table.grouped()
+    order = codes.argsort(kind="stable")
+    ends = np.bincount(codes).cumsum()
     starts = np.concatenate(([0], ends[:-1]))
-    times = np.array(table.times, dtype=np.float64)[order]
+    times = table.array(TIME)[order]
     oldest, newest = np.minimum.reduceat(times, starts).tolist(), np.maximum.reduceat(times, starts).tolist()
-    shares = list(zip(inboxes.values(), starts.tolist(), ends.tolist(), oldest, newest, strict=True))
+    shares = list(
+        zip(map(inboxes.__getitem__, routes), starts.tolist(), ends.tolist(), oldest, newest, strict=True)
+    )
     fits = [
         end - start >= WORTH_LAYING and inbox.takes(first, last) for inbox, start, end, first, last in shares
     ]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.windows.arrays import OFFSET, TIME, Block, Layout, array_of
+from detector.windows.arrays import OFFSET, TIME, Block, Layout, array_of, packed_offsets
 from topics.telemetry import PRIMARY, TelemetryRecord
 
 SLOW = "slow probe"  # column of a segment made while a scope is active: probes whose answer took too long
@@ -23,7 +23,7 @@ class HasBlocks(Protocol):
     """Calls of one route, in arrival order."""
 
     def block(self, layout: Layout, number: int) -> Block:
-        """Some of their columns, and `TIME` and `OFFSET`, as `array_of` makes them."""
+        """Some of their columns, as `array_of` and `packed_offsets` make them."""
         ...
 
 
@@ -93,7 +93,7 @@ class Segment:
         return self.offsets[-1], self.times[-1]
 
     def array(self, field: str) -> NDArray[Any]:
-        """A column, or `TIME` or `OFFSET`, as `array_of` makes it, once."""
+        """A column, or `TIME`, as `array_of` makes it, once; or `OFFSET`, see `packed_offsets`."""
         found = self._arrays.get(field)
         if found is None:
             found = self._arrays[field] = self._array(field)
@@ -104,11 +104,9 @@ class Segment:
         return np.stack([self.array(field) for field in layout.blocks[number]])
 
     def _array(self, field: str) -> NDArray[Any]:
-        if field == TIME:
-            return np.array(self.times, dtype=np.float64)
         if field == OFFSET:
-            return np.array(self.offsets, dtype=np.int64)
-        return array_of(field, self.columns[field])
+            return packed_offsets(self.offsets)
+        return array_of(field, self.times if field == TIME else self.columns[field])
 
     def primary(self) -> Sequence[int]:
         """Positions of the calls that tell how the primary is."""

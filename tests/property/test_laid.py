@@ -80,6 +80,39 @@ def test_large_batches_decide_what_small_ones_do(laid, sizes):
     assert {**large.armed(), "silence": 0} == {**small.armed(), "silence": 0}
 
 
+def test_times_beyond_belief_are_held_back_in_large_batches_too(laid):
+    """A call that says it is of the future moves no clock further than it may, whatever the batch."""
+    stream = broken(BUSY, 12, 15)
+    ahead = tuple(
+        msgspec.structs.replace(call, event_time=call.event_time + (20.0 if number % 500 == 0 else 0.0))
+        for number, call in enumerate(stream.records)
+    )
+    stream = Stream(ahead, stream.offsets, stream.arrivals)
+    small, large = Pipeline(CONTRACT), Pipeline(CONTRACT)
+    expected = by_scope(run(small, stream, range(11, len(stream), 11)))
+    found = by_scope(run(large, stream, range(400, len(stream), 400)))
+
+    assert laid
+    assert found == expected
+    assert large.counts == small.counts
+    assert large.counts.clamped > 20
+
+
+def test_no_offset_is_rounded(laid):
+    """Evidence names the very record also where offsets are beyond what a float of their size tells apart."""
+    stream = broken(BUSY, 12, 15)
+    first = 2**62 + 1
+    high = Stream(stream.records, tuple(first + offset for offset in stream.offsets), stream.arrivals)
+    cuts = range(400, len(stream), 400)
+    expected = run(Pipeline(CONTRACT), stream, cuts)
+    found = run(Pipeline(CONTRACT), high, cuts)
+
+    assert sum(laid) > 500
+    places = [[each.evidence.offset for each in some if each.evidence] for some in (expected, found)]
+    assert places[0]
+    assert places[1] == [None if each is None else first + each for each in places[0]]
+
+
 def test_what_waits_to_be_absorbed_is_bounded(laid):
     """A call that is judged by itself takes along what was laid out before it, where time stands still."""
     pipeline, offset = Pipeline(CONTRACT), 0

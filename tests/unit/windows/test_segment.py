@@ -1,5 +1,6 @@
 """What a predicate sees of a run of records."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from detector.contract import fields as contract_fields
 from detector.windows.array_segment import join
-from detector.windows.arrays import array_of
+from detector.windows.arrays import array_of, floats_of
 from detector.windows.columns import DERIVED
 from detector.windows.kinds import KINDS
 from tests.builders import T0, dense, record, segment
@@ -206,6 +207,14 @@ def test_equal_texts_become_one_object():
 
     assert names[0] is not names[1]
     assert array[0] is array[1] is array[2]
+
+
+@given(st.lists(st.none() | st.booleans() | st.integers(0, 2**53) | st.floats(-1e300, 1e300)))
+def test_numbers_become_what_they_are(values):
+    """Counts, durations, yes and no; what was not measured is NaN, zero is zero."""
+    found = floats_of(values).tolist()
+
+    assert [None if math.isnan(each) else each for each in found] == values
 
 
 @pytest.mark.parametrize("laid", [lambda part: part, dense], ids=["lists", "arrays"])
