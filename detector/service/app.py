@@ -261,11 +261,13 @@ class Service:
             finally:
                 for task in (stopping, crashed, complaining):
                     task.cancel()
-                with contextlib.suppress(TimeoutError):
+                try:
                     if self.stopped.is_set():
                         await shell.revoked()
-                await self._leave(app, starting)
-                await shell.stop()
+                finally:
+                    # Threads of the app left running would hold the process until it is cut short.
+                    await self._leave(app, starting)
+                    await shell.stop()
             if failure.done():
                 failure.result()
             if not self.stopped.is_set():

@@ -270,7 +270,8 @@ class Shell:
         try:
             async with asyncio.timeout(_FINISH_S):
                 await asyncio.gather(*(worker.finish() for worker in self.workers.values()))
-                await self.consumer.force_commit()
+                if self.workers:  # else told to stop before the consumer was there
+                    await self.consumer.force_commit()
         except (TimeoutError, KafkaError) as error:
             self._log.warning("handover_cut_short", error=repr(error))
         self._drop_all()
@@ -280,8 +281,7 @@ class Shell:
             self._silence(partition)
             self.desk.release(partition)
             self.metrics.forget(partition)
-        self.workers = {}
-        self.generation = -1
+        self.workers, self.generation = {}, -1
 
     def _silence(self, partition: int) -> None:
         """Judge and write no more for a partition."""

@@ -103,10 +103,10 @@ def test_a_worker_joins_the_embedded_broker_that_any_source_names(source, tmp_pa
             began = itertools.takewhile(lambda line: "http_listening" not in line, worker.stderr)
             own = [line for line in began if "embedded_broker" in line]
             worker.terminate()
-            worker.communicate(timeout=30)
+            _, rest = worker.communicate(timeout=30)
 
     assert not own
-    assert worker.returncode == 0
+    assert worker.returncode == 0, rest
 
 
 def test_a_worker_waits_for_an_embedded_broker_that_is_not_there_yet(tmp_path):

@@ -69,3 +69,13 @@ async def test_an_end_from_before_a_partition_began_again_says_nothing(shell: An
     made.reached(TP("llm.telemetry", 4), 9)
 
     assert worker.ends == [("telemetry", 7)]
+
+
+async def test_a_shell_with_no_partition_yet_hands_nothing_over() -> None:
+    """Told to stop while the app starts, there is nothing to commit, and no consumer that could."""
+    made = Shell(Settings(), Contract(), Cluster(8, 1_000_000), owner_id="w")
+    made.attach(SimpleNamespace(in_thread=None))
+
+    await made.revoked()
+
+    assert made.generation == -1
