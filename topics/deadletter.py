@@ -14,7 +14,7 @@ class DeadLetter:
 
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]
     exception: str
     message: str
     path: str
@@ -24,7 +24,9 @@ class DeadLetter:
     stage: str
     timestamp: int
 
-    def message_parts(self, max_bytes: int) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]:
+    def message_parts(
+        self, max_bytes: int
+    ) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]:
         """Return (key, value, headers) to produce, cut to `max_bytes` in all.
 
         A value, key or header that does not fit is cut or left out, and the message is then marked
@@ -42,7 +44,7 @@ class DeadLetter:
         if key is not None and len(key) > left // 2:
             key, truncated = key[: left // 2], True
         left -= len(key or b"")
-        kept: list[tuple[str, bytes]] = []
+        kept: list[tuple[str, bytes | None]] = []
         for name, value in self.headers:
             if name in ours:
                 continue

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
@@ -39,6 +39,7 @@ class Carrier(Generic[T]):
 
     Attributes:
         broken: the error that ended it, set by `fail`.
+        singly: each message is a batch of its own, so that what is too large is the message.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Carrier(Generic[T]):
         self._answered = answered
         self._answers: deque[tuple[T, KafkaError | None]] = deque()
         self._told = self._over = False
+        self.singly = options.get("batch.num.messages") == 1
         self.broken: asyncio.Future[KafkaError] = self._loop.create_future()
         own = {"error_cb": partial(self._in_loop, complain), "logger": _LOGGER}
         producer = Producer({**options, **_OPTIONS, **own})
@@ -64,7 +66,7 @@ class Carrier(Generic[T]):
         topic: str,
         key: bytes | None,
         value: bytes | None,
-        headers: list[tuple[str, bytes]],
+        headers: Sequence[tuple[str, bytes | None]],
         partition: int | None,
     ) -> None:
         """Hand over a message; threads of the library write it at once. `answered` is told of `what`.

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,9 @@ from confluent_kafka import KafkaError, KafkaException
 from detector.service.carrier import Carrier
 from detector.service.logs import logger
 
-Headers = list[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 _COMPLAIN_EVERY_S = 5.0
+_SINGLY = {"batch.num.messages": 1}
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ class _Item:
     @property
     def size(self) -> int:
         """Bytes that it keeps."""
-        headers = sum(len(name) + len(value) for name, value in self.headers)
+        headers = sum(len(name) + len(value or b"") for name, value in self.headers)
         return len(self.key or b"") + len(self.value or b"") + headers
 
 
@@ -87,6 +88,7 @@ class Outbox:
         self._acked = 0
         self._moved_s = 0.0
         self._complained_s = -_COMPLAIN_EVERY_S
+        self._singly = False
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._carrier: Carrier[_Item] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -195,7 +197,8 @@ class Outbox:
         delay = 0.1
         while True:
             acked = self._acked
-            self._carrier = carrier = Carrier(self._options, self._answered, self._complain)
+            options = {**self._options, **(_SINGLY if self._singly else {})}
+            self._carrier = carrier = Carrier(options, self._answered, self._complain)
             try:
                 self._hand_over()
                 error = await carrier.broken
@@ -229,9 +232,11 @@ class Outbox:
             pass
         elif error is None:
             self._finish(item)
-        elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE and carrier.singly:
             self._refuse(item, KafkaException(error))
         else:
+            # A topic's limit holds for a batch, and may be less than what the client puts into one.
+            self._singly = self._singly or error.code() == KafkaError.MSG_SIZE_TOO_LARGE
             carrier.fail(error)
         self._advance()
         if self._waiting:

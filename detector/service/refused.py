@@ -9,7 +9,7 @@ from typing import Any
 
 from detector.service.decode import ORIGIN_HEADER
 from detector.service.logs import logger
-from detector.service.outbox import Outbox
+from detector.service.outbox import Headers, Outbox
 from topics.deadletter import DeadLetter
 from topics.errors import DecodeError
 
@@ -110,7 +110,7 @@ class Refused:
         topic: str,
         key: bytes | None,
         value: bytes | None,
-        headers: list[tuple[str, bytes]],
+        headers: Headers,
         to: int | None,
     ) -> None:
         pending = self._pending.setdefault((partition, name), {})

@@ -16,6 +16,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from detector.gateway.closing import close_consumer, close_producer
 from topics.codec import encode
@@ -185,6 +186,15 @@ async def publish(
         sent.append(await to.send(topic, encode(record), key, partition=partition_for(key, partitions)))
     await asyncio.gather(*sent)
     return len(sent)
+
+
+def set_config(bootstrap: str, topic: str, name: str, value: str) -> None:
+    """Change a setting of a topic."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    for done in admin.incremental_alter_configs([resource]).values():
+        done.result(timeout=30)
 
 
 async def read_all(bootstrap: str, topic: str) -> list[Any]:

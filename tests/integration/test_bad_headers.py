@@ -1,4 +1,4 @@
-"""A header name that is not UTF-8, on any topic that a worker reads, stops nothing."""
+"""No header that a producer can write stops anything: a name that is not UTF-8, a value that is null."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from tests.integration.kit import (
     call,
     producer,
     publish,
+    read_all,
     send_with_bad_header,
     until,
     workers,
@@ -53,3 +54,30 @@ async def test_a_header_name_that_is_not_utf8_stops_no_worker(
     assert not worker.events("service_failed")
     assert not worker.events("control_feed_failed")
     assert len(worker.events("partition_claimed")) == 8
+
+
+async def test_a_header_without_a_value_stops_no_worker(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Kafka allows it: what is refused, and what belongs to another partition, is sent on with it."""
+    bootstrap, declared = real_kafka.bootstrap, topics(topic_prefix)
+    worker = Worker(tmp_path, bootstrap, topic_prefix)
+    settings = Settings(bootstrap=bootstrap, topic_prefix=topic_prefix)
+    home, headers = partition_for(b"r", 8), [("baggage", None)]
+    with workers(worker):
+        await worker.ready()
+        async with producer(bootstrap) as to:
+            for value, partition in ((b"no record", home), (encode(call("r")), (home + 1) % 8)):
+                await to.send_and_wait(
+                    declared.telemetry.name, value, b"r", partition=partition, headers=headers
+                )
+
+        async def judged() -> bool:
+            counts = (await inspect(settings))["counts"]
+            return counts.get("judged") == 1 and counts["malformed"] == 1
+
+        await until(judged, saying=worker.tail())
+        (letter,) = await read_all(bootstrap, declared.deadletter.name)
+
+    assert not worker.events("service_failed")
+    assert dict(letter.headers)["baggage"] is None

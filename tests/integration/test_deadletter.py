@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from detector.service.inspect import inspect
+from detector.service.outbox import Outbox
 from detector.service.settings import Settings
 from tests.harness.brokers import TestKafka
-from tests.integration.kit import Worker, call, producer, read_all, until, workers
+from tests.integration.kit import Worker, call, producer, read_all, set_config, until, workers
 from topics.codec import encode
 from topics.names import topics
 from topics.partitioner import partition_for
@@ -119,3 +120,24 @@ async def test_a_record_on_the_wrong_partition_is_judged_once_where_it_belongs(
     (scope,) = state["scopes"]
     assert scope["scope"] == "stray"
     assert scope["evidence"]["origin"].startswith(f"{declared.telemetry.name}/{wrong}/")
+
+
+async def test_a_batch_that_its_topic_does_not_take_is_sent_message_by_message(
+    real_kafka: TestKafka, topic_prefix: str
+) -> None:
+    """The limit of a topic holds for what the client has put together; each of these is within it."""
+    topic = topics(topic_prefix).deadletter.name
+    real_kafka.create_topics({topic: 1})
+    set_config(real_kafka.bootstrap, topic, "max.message.bytes", "2000")
+    box = Outbox({"bootstrap.servers": real_kafka.bootstrap}, name="o", linger_ms=200)
+    box.start(lambda task: None)
+    for number in range(50):
+        box.send(topic, b"%d" % number, b"v" * 1000, [], partition=0)
+    box.send(topic, b"too large", b"v" * 3000, [], partition=0)
+    await asyncio.wait_for(box.acked(box.last), 30)
+    await box.stop()
+
+    assert [message.key for message in await read_all(real_kafka.bootstrap, topic)] == [
+        b"%d" % number for number in range(50)
+    ]
+    assert box.refused == 1

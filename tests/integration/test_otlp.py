@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin import AdminClient
 from google.protobuf.message import Message
 
 from tests.harness.brokers import TestKafka
@@ -23,6 +23,7 @@ from tests.integration.kit import (
     producer,
     read_all,
     send_with_bad_header,
+    set_config,
     until,
     workers,
 )
@@ -195,7 +196,7 @@ async def test_nothing_is_committed_before_it_is_acknowledged(
     real_kafka.create_topics(inputs)
     name = topics(topic_prefix).telemetry.name
     # Whatever comes over the network is too old for it.
-    set_config(real_kafka, name, "message.timestamp.before.max.ms", "0")
+    set_config(real_kafka.bootstrap, name, "message.timestamp.before.max.ms", "0")
     first = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix, name="first")
     with workers(first) as living:
         await first.ready()
@@ -209,7 +210,7 @@ async def test_nothing_is_committed_before_it_is_acknowledged(
         assert committed(real_kafka, topic_prefix) < 0
         first.send(signal.SIGKILL)
         first.process.wait(10)
-        set_config(real_kafka, name, "message.timestamp.before.max.ms", str(3_600_000))
+        set_config(real_kafka.bootstrap, name, "message.timestamp.before.max.ms", str(3_600_000))
         second = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix, name="second")
         living.append(second)
         wanted = {(each.trace_id + each.span_id).hex() for each in calls}
@@ -229,15 +230,6 @@ def committed(kafka: TestKafka, prefix: str) -> int:
         return found.offset
     finally:
         asking.close()
-
-
-def set_config(kafka: TestKafka, topic: str, name: str, value: str) -> None:
-    """Change a setting of a topic."""
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
-    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
-    for done in admin.incremental_alter_configs([resource]).values():
-        done.result(timeout=30)
 
 
 async def test_what_is_committed_is_not_sent_again(
@@ -450,7 +442,7 @@ async def test_a_dead_letter_is_cut_to_what_its_topic_takes(
 ) -> None:
     """And marked, however large a batch its exporter may write."""
     make_topics(real_kafka, topic_prefix)
-    set_config(real_kafka, topics(topic_prefix).deadletter.name, "max.message.bytes", "20000")
+    set_config(real_kafka.bootstrap, topics(topic_prefix).deadletter.name, "max.message.bytes", "20000")
     otlp = Normaliser(tmp_path, real_kafka.bootstrap, topic_prefix)
     with workers(otlp):
         await otlp.ready()

@@ -121,8 +121,11 @@ async def test_what_is_too_large_is_told_and_holds_up_nothing(
     box.send("t", b"a", value, [], on_ack=lambda: told.append("acked"), on_refused=lambda: told.append("no"))
     box.send("t", b"b", b"v", [], on_ack=lambda: told.append("acked"))
     if by_the_broker:
-        made[0].answer(KafkaError.MSG_SIZE_TOO_LARGE)
-    made[0].answer()
+        made[0].answer(KafkaError.MSG_SIZE_TOO_LARGE)  # of the batch, perhaps
+        await until(lambda: len(made) == 2)
+        assert made[1].options["batch.num.messages"] == 1
+        made[1].answer(KafkaError.MSG_SIZE_TOO_LARGE)
+    made[-1].answer()
     await asyncio.wait_for(box.acked(box.last), 5)
 
     assert told == ["no", "acked"]
