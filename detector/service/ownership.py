@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from detector.gateway.fold import Tombstone
 from detector.modes.silence import EVERYTHING
 from detector.service.control_log import ControlLog, ScopeEntry, Unreadable
+from detector.service.echoes import Echoes
 from detector.service.statements import (
     Judged,
     Message,
@@ -94,6 +95,7 @@ class PartitionOwner:
         self.suspects: dict[str, ControlRecord] = {}
         self._before: dict[str, Judged] = {}  # judged before the present catching up began
         self._under: dict[str, ControlRecord] = {}  # what an order hides, per scope
+        self._echoes = Echoes()
         self._log = log
         self._partition_of = partition_of
         self._event_id = event_id
@@ -154,7 +156,9 @@ class PartitionOwner:
         if isinstance(entry, ControlRecord) and entry.partition != self.partition:
             self._suspect(entry)
             return []
-        return [] if self._is_own(entry) else self._answer(entry, now)
+        published = self.published.get(entry.scope)
+        own = self._echoes.is_own(entry, partition=self.partition, epoch=self.epoch, published=published)
+        return [] if own else self._answer(entry, now)
 
     def recounted(self, now: float) -> list[Message]:
         """The partition count was asked for again: let go what went elsewhere, answer for what is here."""
@@ -166,7 +170,7 @@ class PartitionOwner:
         unanswered: list[ScopeEntry] = [entry for scope, entry in met.items() if self._is_mine(scope)]
         for scope, entry in self._log.last.items():
             known = scope in met or scope in self.published or isinstance(entry, Tombstone)
-            if not known and not self._is_own(entry) and self._is_mine(scope):
+            if not known and self._is_mine(scope):
                 unanswered.append(entry)
         if any(self._outranks(entry) for entry in unanswered):
             return self._claim(now)
@@ -246,12 +250,6 @@ class PartitionOwner:
     def _is_mine(self, scope: str) -> bool:
         return self._partition_of(split_scope(scope)[0]) == self.partition
 
-    def _is_own(self, entry: ScopeEntry) -> bool:
-        if isinstance(entry, Unreadable):
-            return False
-        here = isinstance(entry, Tombstone) or entry.partition == self.partition
-        return here and entry.epoch == self.epoch
-
     def _suspect(self, record: ControlRecord) -> None:
         met = self.suspects.get(record.scope)
         if met is None or (record.epoch, record.revision) > (met.epoch, met.revision):
@@ -262,6 +260,7 @@ class PartitionOwner:
 
     def _forget(self) -> None:
         self.epoch, self.published = 0, {}
+        self._echoes.forget()
         self.suspects.clear()
         self._inactive_since.clear()
 
@@ -364,6 +363,7 @@ class PartitionOwner:
             disposition="act",
         )
         self.published[scope] = record
+        self._echoes.wrote(scope)
         self._note_inactivity(record, content.issued_at)
         out = [control_message(record, turned=turned)]
         if audit or news:

@@ -84,3 +84,39 @@ async def test_no_number_that_a_record_carries_is_the_last(
         state = await inspect(settings)
         assert state["active"] == [ROUTE]
         assert min(partition["epoch"] for partition in state["partitions"].values()) > half
+
+
+async def test_who_copies_an_owner_is_answered(
+    real_kafka: TestKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """With its partition, its epoch, and the revision that comes next."""
+    bootstrap, declared = real_kafka.bootstrap, topics(topic_prefix)
+    home = partition_for(ROUTE.encode(), 8)
+    worker = Worker(tmp_path, bootstrap, topic_prefix)
+    with workers(worker):
+        await worker.ready()
+        owner = next(each for each in await owners(bootstrap, topic_prefix) if each.partition == home)
+        async with producer(bootstrap) as to, GatewayClient(bootstrap, "g", topic_prefix=topic_prefix) as at:
+            lie = ControlRecord(
+                scope=ROUTE,
+                route=ROUTE,
+                partition=home,
+                state="active",
+                fallbacks={"*": ["rule"]},
+                epoch=owner.epoch,
+                revision=1,
+                issued_at=time.time(),
+            )
+            headers = control_headers(lie, REVISED)
+            await to.send_and_wait(
+                declared.control.name, encode(lie), ROUTE.encode(), partition=0, headers=headers
+            )
+
+            async def answered() -> ControlRecord | None:
+                told = [each for each in await control(bootstrap, topic_prefix) if each.scope == ROUTE]
+                return told[-1] if len(told) > 1 else None
+
+            answer = await until(answered, saying=worker.tail())
+            await until(lambda: at.decide(ROUTE).state == "inactive", saying=worker.tail())
+
+    assert (answer.state, answer.epoch, answer.revision) == ("inactive", owner.epoch, 2)

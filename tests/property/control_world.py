@@ -459,14 +459,24 @@ class World:
         Args:
             kind: owner, tombstone, or a scope's state.
             partition: that the record names.
-            epoch, revision: `none`, or at a bound: `half` of all numbers, the `most` that are believed at
-                this offset, one `more`, or `all`.
+            epoch, revision: `none`, `own`: what the scope's owner has used last, the `next` one, or at a
+                bound: `half` of all numbers, the `most` that are believed at this offset, one `more`, `all`.
         """
         most = most_counted(self.control.end)
-        numbers = {"none": 0, "half": MOST_COUNT // 2, "most": most, "more": most + 1, "all": MOST_COUNT}
+        bounds = {"none": 0, "half": MOST_COUNT // 2, "most": most, "more": most + 1, "all": MOST_COUNT}
+        own_epoch, own_revision = self._numbers_of(scope)
+        epochs = bounds | {"own": own_epoch, "next": own_epoch + 1}
+        revisions = bounds | {"own": own_revision, "next": own_revision + 1}
         self.lies += 1
         self.believed = self.believed or epoch in ("half", "most") or revision == "most"
-        self._lie(kind, scope, partition, numbers[epoch], numbers[revision])
+        self._lie(kind, scope, partition, epochs[epoch], revisions[revision])
+
+    def _numbers_of(self, scope: str) -> tuple[int, int]:
+        """Epoch of the scope's owner, and the revision that it has written last."""
+        holder = self.group.get(self.home(scope))
+        owner = holder.owners.get(self.home(scope)) if holder else None
+        published = owner.published.get(scope) if owner else None
+        return owner.epoch if owner else 0, published.revision if published else 0
 
     def _lie(self, kind: str, scope: str, partition: int, epoch: int, revision: int) -> None:
         if kind == "owner":

@@ -16,7 +16,8 @@ from hypothesis.stateful import (
 
 from detector.gateway import fold
 from detector.gateway.fold import Change, Entry, Fold, Tombstone
-from detector.service.control_log import ControlLog
+from detector.service.control_log import ControlLog, ScopeEntry, Unreadable
+from detector.service.echoes import Echoes
 from detector.service.ownership import PartitionOwner
 from detector.service.ownership import Phase as Status
 from detector.service.statements import Message
@@ -35,7 +36,7 @@ some = st.integers(min_value=0, max_value=5)
 few = st.integers(min_value=0, max_value=4)
 scopes = st.sampled_from(SCOPES)
 skews = st.sampled_from([0.0, -3.0, 3.0])
-numbers = st.sampled_from(["none", "half", "most", "more", "all"])
+numbers = st.sampled_from(["none", "own", "next", "half", "most", "more", "all"])
 
 
 class Control(RuleBasedStateMachine):
@@ -261,6 +262,11 @@ def _removes_unfenced(fold: Fold, tombstone: Tombstone) -> bool:
     return fold.held.pop(tombstone.scope, None) is not None
 
 
+def _by_its_numbers(_: Echoes, entry: ScopeEntry, *, partition: int, epoch: int, **__: object) -> bool:
+    here = isinstance(entry, Tombstone) or getattr(entry, "partition", None) == partition
+    return here and not isinstance(entry, Unreadable) and entry.epoch == epoch
+
+
 def _lets_it_rest(world: World) -> None:
     for worker in world.workers:
         worker.asleep = False
@@ -383,6 +389,20 @@ def _liar_takes_the_last_revision(world: World) -> None:
     _lets_it_rest(world)
 
 
+def _liar_copies_its_owner(world: World) -> None:
+    """With the owner's own partition and epoch, and a revision above, beside or below the owner's."""
+    world.start_worker(0.0)
+    world.cause("r0")
+    world.settle(1)
+    world.cause("r0")
+    world.settle(1)
+    for kind, revision in (("active", "none"), ("active", "own"), ("active", "next"), ("tombstone", "next")):
+        world.lie(kind, "r0", 0, "own", revision)
+        _lets_it_rest(world)
+    world.lie("active", "r0@gpu", 0, "own", "next")  # of which it has said nothing
+    _lets_it_rest(world)
+
+
 def _liar_names_another_partition(world: World) -> None:
     world.start_worker(0.0)
     world.cause("r1")
@@ -392,6 +412,7 @@ def _liar_names_another_partition(world: World) -> None:
 
 
 _RULES = [
+    pytest.param(Echoes, "is_own", _by_its_numbers, _liar_copies_its_owner, id="knows its own by the letter"),
     pytest.param(PartitionOwner, "reached_end", _owns_at_once, _anything, id="claim read back first"),
     pytest.param(PartitionOwner, "_yield", lambda _: None, _anything, id="stops where another owns"),
     pytest.param(PartitionOwner, "_claim", _claims_by_the_clock, _anything, id="claims above the topic"),
