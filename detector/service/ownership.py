@@ -29,6 +29,7 @@ from detector.service.statements import (
     forced,
     nothing_wrong,
     owner_message,
+    renews,
     says_the_same,
     tombstone_message,
     transition_message,
@@ -88,7 +89,7 @@ class PartitionOwner:
         self.partition = partition
         self.owner_id = owner_id
         self.phase = Phase.IDLE
-        self.epoch = 0
+        self.epoch = self._audited = 0
         self.caught_up = False
         self.published: dict[str, ControlRecord] = {}
         self.judged: dict[str, Judged] = {}
@@ -103,7 +104,6 @@ class PartitionOwner:
         self._heartbeat_s = heartbeat_s
         self._terms = terms
         self._pending: list[Judged] = []
-        self._audited = 0
         self._inactive_since: dict[str, float] = {}
         self.beat_at = self._swept_at = 0.0
 
@@ -333,7 +333,7 @@ class PartitionOwner:
                 return []
         elif says_the_same(published, wanted):
             return []
-        return self._write(wanted, now, audit=True)
+        return self._write(wanted, now, audit=published is None or not renews(published, wanted))
 
     def _answer(self, entry: ScopeEntry, now: float) -> list[Message]:
         """Put the right record over another's, so that the last one under the key is the owner's own."""

@@ -222,22 +222,25 @@ def counted_on(
     )
 
 
+_RENEWED = ("primary_share", "probes_per_s", "next_revert_at", "damped_until")  # by an attempt that failed
 _COMPARED = (
     "state",
     "mode",
     "modes",
     "muted",
     "fallbacks",
-    "primary_share",
-    "probes_per_s",
     "on_expiry",
     "hold_max_s",
-    "next_revert_at",
-    "damped_until",
     "override_until",
     "source",
     "contract",
+    *_RENEWED,
 )
+
+
+def renews(published: ControlRecord, wanted: ControlRecord) -> bool:
+    """Whether `wanted` is the same transition, with at most other probes and times."""
+    return says_the_same(published, replace(wanted, **{name: getattr(published, name) for name in _RENEWED}))
 
 
 def says_the_same(published: ControlRecord, wanted: ControlRecord) -> bool:

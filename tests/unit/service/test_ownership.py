@@ -295,3 +295,19 @@ def test_bytes_that_are_no_record_are_covered_again() -> None:
     out = desk.put([Message("control", b"chat", None, [])], NOW)
 
     assert [said.state for said in _scopes(out)] == ["active"]
+
+
+def test_an_attempt_that_failed_is_no_transition_after_a_takeover_either() -> None:
+    """The audit has no renewals: those judged while catching up are said on the control topic alone."""
+    desk = _Desk()
+    desk.own()
+    desk.put(desk.owner.decided([_decision()], NOW), NOW)
+    heir = _Desk("w2", desk.log)
+    heir.own(caught_up=False)
+    later = _decision(kind="extended", next_revert_at=NOW + 20, primary_share=0.2, reason="it failed")
+    heir.put(heir.owner.decided([_decision(), later], NOW + 10), NOW + 10)
+
+    out = heir.put(heir.owner.reached_now(NOW + 11), NOW + 11)
+
+    assert [(said.next_revert_at, said.primary_share) for said in _scopes(out)] == [(NOW + 20, 0.2)]
+    assert _scopes(out, "transitions") == []
