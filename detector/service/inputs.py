@@ -95,6 +95,7 @@ class _Order(NamedTuple):
     starts: dict[TP, int]
     rounds: dict[TP, int]
     whole: bool
+    anew: bool
 
 
 class InputReader:
@@ -134,16 +135,23 @@ class InputReader:
 
     # The loop that judges.
 
-    def read(self, starts: Mapping[TP, int], rounds: Mapping[TP, int], *, whole: bool) -> None:
-        """Read on from these offsets; `whole`: these partitions and no others.
+    def read(
+        self, starts: Mapping[TP, int], rounds: Mapping[TP, int], *, whole: bool, anew: bool = False
+    ) -> None:
+        """Read on from these offsets; `whole`: these partitions and no others, `anew`: with another client.
 
         What comes from there on is marked with the partition's round.
         """
-        self._orders.append(_Order(dict(starts), dict(rounds), whole))
+        self._orders.append(_Order(dict(starts), dict(rounds), whole, anew))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="inputs", daemon=True)
             self._thread.start()
         self.listen()
+
+    @property
+    def reached(self) -> Mapping[TP, int]:
+        """By partition the offset behind what was brought last, or where reading begins."""
+        return self._next
 
     def close(self) -> None:
         """Read no more."""
@@ -199,28 +207,32 @@ class InputReader:
 
     def _run(self) -> None:
         try:
-            self._consumer = consumer = Consumer(self._options, logger=_LOGGER)
+            self._consumer = Consumer(self._options, logger=_LOGGER)
             try:
                 while not self._over:
                     if not self._listening.wait(_LOOK_AGAIN_S):
                         continue
-                    self._obey(consumer)
+                    self._obey()
                     if self._first is None:
-                        found = consumer.poll(_LOOK_S)
+                        found = self._consumer.poll(_LOOK_S)
                         self._first = None if found is None or self._is_old_end(found) else found
                     if self._first is not None and not self._orders:
                         self.waiting = True
                         self._listening.clear()
                         self.wake_from_afar()
             finally:
-                consumer.close()
+                self._consumer.close()
         except Exception as error:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._fail, error)
 
-    def _obey(self, consumer: Consumer) -> None:
+    def _obey(self) -> None:
         while self._orders:
-            starts, rounds, whole = self._orders.popleft()
+            starts, rounds, whole, anew = self._orders.popleft()
+            consumer = cast(Consumer, self._consumer)
+            if anew:
+                consumer.close()
+                self._consumer = consumer = Consumer(self._options, logger=_LOGGER)
             places = [TopicPartition(tp.topic, tp.partition, offset) for tp, offset in starts.items()]
             if whole:
                 self._rounds.clear()

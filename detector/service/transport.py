@@ -26,8 +26,11 @@ from mode import Service
 
 from detector.service.garbage import in_a_spare_moment
 from detector.service.inputs import Chunk, InputReader
+from detector.service.logs import logger
+from detector.service.standstill import Standstill, StandstillWatch
 
 _LOOK_S = 0.05
+_WATCH_S = 1.0
 _ENDS_S = 0.2
 
 
@@ -150,9 +153,18 @@ class BatchThread(driver.AIOKafkaConsumerThread):
             TP(tp.topic, tp.partition): None if item is None else item.offset for tp, item in found.items()
         }
 
+    @property
+    def ends_seen(self) -> Mapping[TP, tuple[int, float]]:
+        """Of all that is assigned what `seen` says of one."""
+        return self._seen
+
     def seen(self, tp: TP) -> tuple[int | None, float | None]:
         """The end offset when it was last asked for, and when that was (Unix s)."""
         return self._seen.get(tp, (None, None))
+
+
+class ReadingStoppedError(RuntimeError):
+    """Records lie at the broker, and another client brought none of them either."""
 
 
 class BatchConsumer(driver.Consumer):
@@ -167,6 +179,7 @@ class BatchConsumer(driver.Consumer):
         self._in_work: set[Any] = set()  # batches that agents were given
         self._all_done = asyncio.Event()
         self._idle = asyncio.Event()
+        self._standstills, self._watch_at_s = StandstillWatch(), 0.0
 
     def _new_consumer_thread(self) -> BatchThread:
         return BatchThread(self, loop=self.loop, beacon=self.beacon)
@@ -193,11 +206,11 @@ class BatchConsumer(driver.Consumer):
         """Go back with some partitions, while the others are read on."""
         self._go_to(starts, whole=False)
 
-    def _go_to(self, starts: Mapping[TP, int], *, whole: bool) -> None:
+    def _go_to(self, starts: Mapping[TP, int], *, whole: bool, anew: bool = False) -> None:
         sought = {tp: self._sought.get(tp, 0) + 1 for tp in starts}
         self._sought.update(sought)
         self._read_offset.update(starts)
-        self.reader.read(starts, sought, whole=whole)
+        self.reader.read(starts, sought, whole=whole, anew=anew)
 
     def ack(self, message: Any) -> bool:
         """An agent is done with a batch. That frees the batch; it moves no offset."""
@@ -260,12 +273,32 @@ class BatchConsumer(driver.Consumer):
                     await self._deliver(found, active)
                     await self._worked_off()
                 self._say_what_was_reached(chunks)
+                self._watch(thread.ends_seen)
                 await asyncio.sleep(0)  # whatever came of it, others have their turn
         except self.consumer_stopped_errors:
             if not self.transport.app.should_stop:
                 raise
         finally:
             looking.cancel()
+
+    def _watch(self, ends: Mapping[TP, tuple[int, float]]) -> None:
+        """Have another client read on where the broker tells of what nobody brings.
+
+        Raises:
+            ReadingStoppedError: that did not help; whoever began all this begins it anew.
+        """
+        now_s = time.monotonic()
+        if self.reader.waiting or self._in_work or now_s < self._watch_at_s:
+            return
+        self._watch_at_s, reached = now_s + _WATCH_S, self.reader.reached
+        found = self._standstills.look(ends, reached, wall_s=time.time(), now_s=now_s)
+        if not found:
+            return
+        places = {f"{tp.topic}/{tp.partition}": f"at {reached[tp]} of {ends[tp][0]}" for tp in found}
+        if Standstill.GIVE_UP in found.values():
+            raise ReadingStoppedError(f"no records come although they lie there: {places}")
+        logger(part="inputs").error("reading_stands_still", places=places, remedy="another client reads on")
+        self._go_to({tp: reached[tp] for tp in self.assignment() if tp in reached}, whole=True, anew=True)
 
     @property
     def busy(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from faust.types import TP
 
 from detector.service import inputs
@@ -308,7 +308,7 @@ async def test_nothing_is_taken_before_an_order_that_is_there(reader: InputReade
     reader.read({here: 0}, {here: 1}, whole=True)
     async with asyncio.timeout(30):
         await reader.arrived(30)
-    reader._orders.append(inputs._Order({here: MANY - 1}, {here: 2}, whole=True))
+    reader._orders.append(inputs._Order({here: MANY - 1}, {here: 2}, whole=True, anew=False))
     assert reader.take() == []
     await until(lambda: not reader._orders)
     found = await taken(reader, {here: MANY - 1})
@@ -341,3 +341,20 @@ async def test_a_reader_that_cannot_go_on_says_so(real_kafka: TestKafka) -> None
     reader._complain(KafkaError(KafkaError._ALL_BROKERS_DOWN))
     with pytest.raises(KafkaException):
         reader._complain(KafkaError(KafkaError._BAD_MSG))
+
+
+async def test_another_client_brings_what_the_first_has_stopped_bringing(
+    reader: InputReader, places: list[TP]
+) -> None:
+    """From where it was left, and the other partitions too. A pause stands for whatever stopped it."""
+    here, other = places
+    reader.read({here: MANY - 2, other: MANY - 1}, {here: 1, other: 1}, whole=True)
+    async with asyncio.timeout(30):
+        while not reader.waiting:
+            await reader.arrived(1.0)
+    assert reader._consumer is not None
+    reader._consumer.pause([TopicPartition(*here), TopicPartition(*other)])
+    reader.read({here: MANY - 3, other: MANY - 2}, {here: 2, other: 2}, whole=True, anew=True)
+    found = await taken(reader, dict.fromkeys(places, MANY - 1))
+
+    assert offsets(found) == {(here, 2): list(range(MANY - 3, MANY)), (other, 2): [MANY - 2, MANY - 1]}

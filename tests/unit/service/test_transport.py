@@ -320,6 +320,7 @@ async def test_others_have_their_turn_though_what_lies_ready_is_of_no_use(thread
                 wake_from_afar=lambda: None,
             )
             self._sought, self._in_work, self._thread = {place: 1}, set(), thread
+            self._watch_at_s = 0.0
             self._stopped: Any = SimpleNamespace(is_set=lambda: len(taken) >= most)
 
         def _get_active_partitions(self) -> set[TP]:
@@ -333,3 +334,43 @@ async def test_others_have_their_turn_though_what_lies_ready_is_of_no_use(thread
     assert 0 < len(taken) < most
     draining.cancel()
     await asyncio.gather(draining, return_exceptions=True)
+
+
+def test_what_stands_still_is_left_to_another_client_and_in_the_end_all_begins_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While records lie ready or are being judged nobody can tell; nor is it asked at every turn."""
+    here, other, clock = TP("t", 3), TP("t", 4), [100.0]
+    monkeypatch.setattr(transport.time, "monotonic", lambda: clock[0])
+    orders: list[Any] = []
+
+    class Bare(BatchConsumer):
+        def __init__(self) -> None:
+            self.reader: Any = SimpleNamespace(
+                waiting=False,
+                reached={here: 5, other: 9},
+                read=lambda starts, rounds, **how: orders.append((clock[0], starts, rounds, how)),
+            )
+            self._sought, self._read_offset, self._in_work = {here: 1}, {}, set()
+            self._standstills, self._watch_at_s = transport.StandstillWatch(), 0.0
+
+        def assignment(self) -> set[TP]:
+            return {here, other, TP("t", 5)}  # of the last one nothing was said yet
+
+        def look(self, seconds: float) -> None:
+            for _ in range(int(seconds * 4)):
+                clock[0] += 0.25
+                self._watch({tp: (9, time.time()) for tp in (here, other)})
+
+    busy, waiting, still = Bare(), Bare(), Bare()
+    busy._in_work, waiting.reader.waiting = {object()}, True
+    for consumer in (busy, waiting):
+        consumer.look(40)
+    assert orders == []
+
+    clock[0] = 100.0
+    still.look(29)
+    starts, rounds, how = {here: 5, other: 9}, {here: 2, other: 1}, {"whole": True, "anew": True}
+    assert orders == [(pytest.approx(115, abs=2), starts, rounds, how)]
+    with pytest.raises(transport.ReadingStoppedError, match=r"t/3.*at 5 of 9"):
+        still.look(3)
