@@ -23,13 +23,14 @@ from typing import Any
 from detector.contract.model import PredicateSpec
 from detector.predicates.base import Budget, JudgeBase, Outcome, Verdict, WayBack
 from detector.predicates.change import is_change
+from detector.predicates.cohorts import CohortTest
 from detector.predicates.design_effect import MARGIN, DesignEffect
 from detector.predicates.interval import wilson
 from detector.predicates.lone import NONE, LoneCaller, Row
 from detector.predicates.power import smallest_share
 from detector.predicates.probes import with_slow, without_early
 from detector.predicates.recovery import Recovery, Relapses
-from detector.predicates.shiryaev_roberts import MOST_PATIENCE, MixtureShiryaevRoberts
+from detector.predicates.shiryaev_roberts import MOST_PATIENCE
 from detector.windows.segment import EARLY, SLOW, Positions, Segment
 from detector.windows.shares import Flagged, Share
 
@@ -55,7 +56,7 @@ class BernoulliJudge(JudgeBase, ABC):
         super().__init__(spec)
         # What the verdicts show when the true rate is at its ceiling: a judge errs both ways.
         self._ceiling = spec.judge.observed(spec.ceiling) if spec.judge else spec.ceiling
-        self._test = MixtureShiryaevRoberts(self._ceiling, budget.run_length, spec.design_effect)
+        self._test = CohortTest(self._ceiling, budget.run_length, spec.design_effect)
         self._run_length = budget.run_length
         given = "design_effect" in spec.stated or spec.design_effect > 1.0
         # Panes close by telemetry: verdicts of their own topic would be learnt from depending on its pace.
@@ -74,6 +75,7 @@ class BernoulliJudge(JudgeBase, ABC):
         self._just_restarted = False  # by the call walked last: what is absorbed next came before that
         self._last_bad = 0.0  # event time of the last bad call while in breach
         self._undo_last_bad = 0.0
+        self._undo_kept = self._test.kept
         self._undo: Any = 0  # the test's gap if that is all that the last walk changed, else everything
         self.verdict = Verdict(Outcome.INSUFFICIENT, threshold=spec.ceiling)
 
@@ -131,6 +133,7 @@ class BernoulliJudge(JudgeBase, ABC):
 
     def _learn(self) -> None:
         """Learn the stream's design effect; only when panes close, so that batches make no difference."""
+        self._test.close()
         effect, test = self._effect, self._test
         if effect is None or self._recovery is not None or not effect.due(test.seen + test.gap):
             return
@@ -167,22 +170,23 @@ class BernoulliJudge(JudgeBase, ABC):
             callers = segment.columns[self.spec.unless_alone]
             judged, bad = self._lone.leave_out(judged, bad, callers.__getitem__)
         self.flagged = judged, bad
+        self._undo_last_bad, self._undo_kept = self._last_bad, self._test.kept
         if self._recovery is not None:
             if SLOW in segment.columns:
                 judged, bad = with_slow(judged, bad, segment.columns[SLOW])
             if any(early := segment.columns.get(EARLY, ())):
                 judged, bad = without_early(judged, bad, early)
-            self._undo_last_bad = self._last_bad
             flip = self.take(judged, bad)
             seen = [i for i in bad if flip is None or judged[i] <= flip]
             if seen:
                 self._last_bad = segment.times[judged[seen[-1]]]
             return flip
-        self._undo_last_bad = self._last_bad
-        return self.take(judged, bad)
+        if not bad or self._exceeded:
+            self._test.passed(segment, judged)
+        return self.take(judged, bad, segment)
 
-    def take(self, judged: Positions, bad: Sequence[int]) -> int | None:
-        """Walk `judged` calls, named by position, of which those at the indices `bad` were bad."""
+    def take(self, judged: Positions, bad: Sequence[int], along: Segment | None = None) -> int | None:
+        """Walk calls, named by position, bad ones at the indices `bad`; `along`: telemetry that has them."""
         recovery = self._recovery
         if recovery is None:
             if not bad or self._exceeded:
@@ -190,7 +194,7 @@ class BernoulliJudge(JudgeBase, ABC):
                 return None
             state = (False, False, self._before, self._relapses, self.verdict)
             self._undo = (self._test.save(), None, None, *state)
-            index = self._test.observe(len(judged), bad)
+            index = self._test.walk(along, judged, bad)
             if index is None:
                 return None
             self._forget_row()
@@ -214,6 +218,7 @@ class BernoulliJudge(JudgeBase, ABC):
     def rollback(self) -> None:
         """See `Judge.rollback`."""
         undo, self._last_bad, self._just_restarted = self._undo, self._undo_last_bad, False
+        self._test.kept = self._undo_kept
         if self._lone is not None:
             self._lone.row = self._undo_lone
         if isinstance(undo, int):
@@ -356,6 +361,7 @@ class BernoulliJudge(JudgeBase, ABC):
         recovery = self._recovery
         return {
             "test": self._test.save(),
+            "cohorts": self._test.kept,
             "recovery": None if recovery is None else (recovery.rate, recovery.relapses, recovery.save()),
             "relapses": self._relapses,
             "latched": self.latched,
@@ -371,6 +377,8 @@ class BernoulliJudge(JudgeBase, ABC):
     def load(self, state: dict[str, Any]) -> None:
         """See `Judge.load`."""
         self._test.load(state["test"])
+        if "cohorts" in state:
+            self._test.take_over(state["cohorts"])
         if self._effect is not None and state.get("effect") is not None:
             self._effect.load(state["effect"])
             self._temper(self._effect.value)

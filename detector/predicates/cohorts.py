@@ -1,0 +1,171 @@
+"""Alarms that hold for calls which began together, and not just for those which happened to end together.
+
+A call is told of when it ends, and bad ones often take longest: those above a limit, those that time out.
+Where traffic stops or falls steeply, with a batch job, a deployment or the day, the good calls that began
+with them have long been counted, and what still comes in are the bad ones, in a row. By themselves they look
+like a fault; any busy route would raise an alarm each time. So an alarm of the test along the calls as they
+end has to be borne out by one along the calls as they began: the last bad calls by their start, however many
+of them say most, against the good ones that ended from the first of those starts until calls that began with
+the last one have usually ended.
+
+Good calls are known by their counts at times when panes closed, and how long they take by those that ended
+just before a bad one: nothing is done for a good call.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from detector.predicates.shiryaev_roberts import MixtureShiryaevRoberts
+from detector.windows.array_segment import ArraySegment
+from detector.windows.arrays import TIME
+from detector.windows.segment import Positions, Segment
+
+_APART_S = 2.0  # between two counts, at least
+_COUNTS = 64
+_LONGEST_S = 60.0  # counts reach back little more: who began with a call that took longer is not known
+_STARTS = 128
+_LAGS = 16
+# Of the logarithm of the limit: the test along the ends has borne the false-alarm rate already.
+_BORNE_OUT = 0.5
+_UNKNOWN = -1.0
+
+
+class Kept(NamedTuple):
+    """What a walk remembers of the calls, beside the test's own state.
+
+    Attributes:
+        starts: of the last bad calls, Unix seconds.
+        lags: how long the good calls just before them took, seconds.
+        lag: of the last call, if it was good; else negative.
+        ended: when the last call ended, Unix seconds; negative before the first.
+        counts: (when a call ended, how many good ones until then), ascending.
+    """
+
+    starts: Sequence[float] = ()
+    lags: Sequence[float] = ()
+    lag: float = _UNKNOWN
+    ended: float = _UNKNOWN
+    counts: Sequence[tuple[float, int]] = ()
+
+
+_NOTHING = Kept()
+
+
+class CohortTest(MixtureShiryaevRoberts):
+    """`MixtureShiryaevRoberts` whose alarms have to be borne out by the starts of the calls.
+
+    Attributes:
+        kept: replaced, never changed in place, so that to remember it is to hold on to it.
+    """
+
+    __slots__ = ("kept",)
+
+    def restart(self) -> None:
+        """See `MixtureShiryaevRoberts.restart`."""
+        super().restart()
+        self.kept = _NOTHING
+
+    def close(self) -> None:
+        """A pane is closed: what was walked is what has ended."""
+        kept = self.kept
+        if kept.counts and kept.ended - kept.counts[-1][0] >= _APART_S:
+            counts = (*kept.counts, (kept.ended, self.seen + self.gap - self.bad))
+            self.kept = kept._replace(counts=counts[-_COUNTS:])
+
+    def passed(self, segment: Segment, judged: Positions) -> None:
+        """The judged calls of a segment are about to be passed over."""
+        if len(judged):
+            kept, last = self.kept, judged[-1]
+            self.kept = kept._replace(
+                lag=_latency(segment, last),
+                ended=_time(segment, last),
+                counts=kept.counts or self._first_count(segment, judged),
+            )
+
+    def walk(self, segment: Segment | None, judged: Positions, bad: Sequence[int]) -> int | None:
+        """Walk judged calls, bad ones at these ascending indices; see `observe`.
+
+        Args:
+            segment: where they are; None: nobody knows when they began.
+        """
+        if segment is None:
+            return self.observe(len(judged), bad)
+        before = self.kept
+        counts = before.counts or self._first_count(segment, judged)
+        starts, lags, lag, last = list(before.starts), list(before.lags), before.lag, -1
+        heard: list[int] = []  # how many lags, at each bad call
+        for index in bad:
+            if index - last > 1:
+                lag = _latency(segment, judged[index - 1])
+            if lag >= 0:
+                lags.append(lag)
+            heard.append(len(lags))
+            starts.append(_start(segment, judged[index]))
+            lag, last = _UNKNOWN, index
+        done = walked = 0
+        while (
+            found := self.observe(len(judged) - done, [index - done for index in bad[walked:]])
+        ) is not None:
+            index = done + found
+            walked, done = bad.index(index) + 1, index + 1
+            position, known, until = judged[index], len(before.starts) + walked, heard[walked - 1]
+            some = starts[max(0, known - _STARTS) : known], lags[max(0, until - _LAGS) : until]
+            unknown = not 0.0 <= _latency(segment, position) <= _LONGEST_S
+            if unknown or self._is_borne_out(*some, counts, _time(segment, position)):
+                self.kept = _NOTHING  # from here on it is about recovery
+                return index
+        end = judged[-1]
+        lag = lag if last == len(judged) - 1 else _latency(segment, end)
+        self.kept = Kept(starts[-_STARTS:], lags[-_LAGS:], lag, _time(segment, end), counts)
+        return None
+
+    def _first_count(self, segment: Segment, judged: Positions) -> Sequence[tuple[float, int]]:
+        """Before the first call there was none, whenever it began."""
+        ended, good = _time(segment, judged[0]), self.seen + self.gap - self.bad
+        return (ended - _LONGEST_S, good), (ended, good)
+
+    def _is_borne_out(
+        self,
+        starts: Sequence[float],
+        lags: Sequence[float],
+        counts: Sequence[tuple[float, int]],
+        now: float,
+    ) -> bool:
+        """Whether the bad calls that began last are too many among those that began with them."""
+        times, goods = np.array([*counts, (max(now, counts[-1][0]), self.seen - self.bad)]).T
+        began = np.sort([start for start in starts if start >= times[0]])
+        if not len(began):
+            return True
+        ended = np.interp(began[-1] + max(lags, default=0.0), times, goods)
+        good = np.maximum(ended - np.interp(began, times, goods), 0.0)
+        bad = np.arange(len(began), 0, -1)
+        evidence = np.outer(bad, self._factors.up) + np.outer(good, self._factors.down)
+        return bool(evidence.max() >= _BORNE_OUT * math.log(self.limit))
+
+    def take_over(self, kept: Sequence[Any]) -> None:
+        """Go on from what another one's `kept` was, plain lists included."""
+        starts, lags, lag, ended, counts = kept
+        self.kept = Kept(starts, lags, lag, ended, [(time, good) for time, good in counts])
+
+
+def _time(segment: Segment, position: int) -> float:
+    if isinstance(segment, ArraySegment):
+        return float(segment.array(TIME)[position])
+    return segment.times[position]
+
+
+def _latency(segment: Segment, position: int) -> float:
+    """How long a call took, seconds; negative if that is not known."""
+    if isinstance(segment, ArraySegment):
+        latency = float(segment.array("latency_s")[position])
+        return _UNKNOWN if math.isnan(latency) else latency
+    known: float | None = segment.columns["latency_s"][position]
+    return _UNKNOWN if known is None else known
+
+
+def _start(segment: Segment, position: int) -> float:
+    latency, end = _latency(segment, position), _time(segment, position)
+    return end - latency if 0.0 <= latency <= _LONGEST_S else end
