@@ -51,7 +51,7 @@ def replay(
     Rows that are no records are counted and shown, and stop nothing. Several files are one stream, in the
     order given: of those of one route that overlap in time, rows come too late to be judged. Evidence names a
     row by its index in the stream, from 0. A late verdict is judged when it was made. Cells that are empty,
-    null, NaN, or in a csv nan, NA, N/A or None, were not measured.
+    null, NaN, or say nan, NA, N/A or None (in fields of text only those of a csv), were not measured.
 
     Exit code 0: judged, whatever was detected; an hour without a call is none with a fault, and no rows are
     only said. 1: over half of the rows are no records, or came too late to be judged. 2: wrong use.

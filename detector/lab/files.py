@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from detector.lab.columns import Columns, Sought, line_builder, row_builder
+from detector.lab.json_lines import verdict_of
 from detector.lab.unread_columns import UnreadColumns
 from topics.errors import DecodeError
-from topics.telemetry import Evaluation, TelemetryRecord, decode_evaluation
+from topics.telemetry import Evaluation, TelemetryRecord
 
 SUFFIXES = (".jsonl", ".csv", ".parquet", ".jsonl.gz", ".csv.gz")
 _LONGEST_ROW = 1 << 20  # bytes of a JSON line, characters of a csv cell
@@ -113,7 +114,7 @@ def read_evaluations(paths: Sequence[Path]) -> Iterator[tuple[int, Evaluation] |
                 try:
                     if isinstance(line, DecodeError):
                         raise line
-                    yield index - 1, decode_evaluation(line)
+                    yield index - 1, verdict_of(line)
                 except DecodeError as error:
                     yield Malformed(str(path), row, error.path, error.expected)
 

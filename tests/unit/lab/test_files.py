@@ -91,7 +91,7 @@ def test_files_are_one_stream_in_the_order_given(tmp_path):
         (b"[]", "$"),
         (b'{"event_time": 1, "route": "chat"}', "$.event_time"),
         (b'{"event_time": 1700000000, "route": "chat", "latency_s": -1}', "$.latency_s"),
-        (b'{"event_time": 1700000000, "route": "chat", "latency_s": NaN}', "$.latency_s"),
+        (b'{"event_time": 1700000000, "route": "chat", "latency_s": Infinity}', "$.latency_s"),
         (b'{"event_time": 1700000000, "route": true}', "$.route"),
         (b'{"event_time": 1700000000, "route": "chat", "input_tokens": 550.5}', "$.input_tokens"),
         (b'{"event_time": 1700000000, "route": "chat", "input_tokens": -1.0}', "$.input_tokens"),
