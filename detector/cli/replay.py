@@ -98,8 +98,8 @@ def replay(
         note(f"detector: {warning}")
     if not result.records and not result.malformed:
         note("detector: there are no rows")
-    wrong = report.unjudged(result.records, result.late, result.malformed, result.shown, len(files))
-    if result.malformed and json_output and not wrong:
-        note(f"detector: {result.malformed:,} malformed rows, such as {result.shown[0].said}")
-    if wrong:
+    few = report.few_malformed(result.records, result.malformed, result.shown)
+    if few and json_output:
+        note(f"detector: {few}")
+    if wrong := report.unjudged(result.records, result.late, result.malformed, result.shown, len(files)):
         found_wrong(*wrong)

@@ -19,7 +19,7 @@ from detector.lab.files import Row, read_evaluations, read_rows
 from detector.lab.frames import EXPECTED, backend_of, frame_of, is_frame, rows_of
 from detector.lab.incidents import Incident, read_incidents
 from detector.lab.replay import ReplayResult, replay_rows
-from detector.lab.report import unjudged
+from detector.lab.report import few_malformed, unjudged
 from detector.lab.settings_grid import Value, grid
 from detector.lab.sweep import SweepResult, sweep_rows
 from detector.lab.sweep_report import unused_said
@@ -56,7 +56,7 @@ def replay(data: Data, contract: Source, *, evaluations: Data = (), **columns: A
         ContractError: the contract cannot run.
     """
     rows, backend, doubts = _rows(data, columns)
-    verdicts = list(read_evaluations(_paths(evaluations)))
+    verdicts = list(read_evaluations(_paths(evaluations), doubts.tell))
     found = replay_rows(rows, _contract(contract), verdicts=verdicts, doubts=doubts)
     return Replayed(_warned(found, found.late, _files(data)), backend)
 
@@ -89,7 +89,7 @@ def sweep(
     rows, backend, doubts = _rows(data, columns)
     settings = grid(*_text(contract), sets)
     truth = read_incidents(Path(incidents)) if isinstance(incidents, str | Path) else incidents
-    verdicts = list(read_evaluations(_paths(evaluations)))
+    verdicts = list(read_evaluations(_paths(evaluations), doubts.tell))
     result = sweep_rows(
         rows, settings, incidents=truth, split=split, workers=workers, verdicts=verdicts, doubts=doubts
     )
@@ -259,7 +259,8 @@ def _rows(data: Data, options: Mapping[str, Any]) -> tuple[Iterator[Row], str | 
     columns = _columns(options)
     doubts = Doubts(columns.duration_unit)
     if is_frame(data):
-        return rows_of(data, columns, unread_columns=doubts.unread_columns), backend_of(data), doubts
+        rows = rows_of(data, columns, unread_columns=doubts.unread_columns, tell=doubts.tell)
+        return rows, backend_of(data), doubts
     rows = read_rows(_paths(data), columns, tell=doubts.tell, unread_columns=doubts.unread_columns)
     return rows, None, doubts
 
@@ -283,9 +284,8 @@ R = TypeVar("R", ReplayResult, SweepResult, "CalibrateResult")
 
 def _warned(result: R, late: int = 0, files: int = 1) -> R:
     """Say that some rows were no records, or the whole is odd: nobody in a notebook looks for it."""
-    if result.malformed:
-        said = f"{result.malformed:,} malformed rows were left out, such as {result.shown[0].said}"
-        warnings.warn(said, stacklevel=3)
-    for said in (*result.warnings, *unjudged(result.records, late, 0, (), files)):
+    few: str = few_malformed(result.records, result.malformed, result.shown)
+    wrong: tuple[str, ...] = unjudged(result.records, late, result.malformed, result.shown, files)
+    for said in filter(None, (few, *result.warnings, *wrong)):
         warnings.warn(said, stacklevel=3)
     return result

@@ -81,7 +81,7 @@ def replay(
     columns = columns or Columns()
     doubts = Doubts(columns.duration_unit)
     rows = read_rows(files, columns, progress, doubts.tell, doubts.unread_columns)
-    verdicts = list(read_evaluations(evaluations))
+    verdicts = list(read_evaluations(evaluations, doubts.tell))
     return replay_rows(rows, contract, batch=batch, partitions=partitions, verdicts=verdicts, doubts=doubts)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from detector.lab.files import Malformed
+from detector.lab.files import MANY_MALFORMED, Malformed
 from detector.lab.outcome import Activation, Notice
 from detector.lab.replay import ReplayResult
 from detector.lab.words import counted
@@ -92,6 +92,14 @@ def malformed_lines(malformed: int, shown: Sequence[Malformed]) -> Iterator[str]
         yield f"  malformed: {row.said}"
     if malformed > len(shown) > 0:
         yield f"  and {malformed - len(shown):,} more"
+
+
+def few_malformed(records: int, malformed: int, shown: Sequence[Malformed]) -> str:
+    """What to say where a few rows are malformed; nothing where the files' reader or `unjudged` tells."""
+    if not shown or malformed > MANY_MALFORMED * (records + malformed):
+        return ""
+    rows = "row was" if malformed == 1 else "rows were"
+    return f"{malformed:,} malformed {rows} left out, such as {shown[0].said}"
 
 
 def never_armed(names: Iterable[str]) -> str:

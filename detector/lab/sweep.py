@@ -110,7 +110,7 @@ def sweep(
     columns = columns or Columns()
     doubts = Doubts(columns.duration_unit)
     rows = read_rows(files, columns, progress, doubts.tell, doubts.unread_columns)
-    verdicts = list(read_evaluations(evaluations))
+    verdicts = list(read_evaluations(evaluations, doubts.tell))
     return sweep_rows(
         rows,
         settings,
