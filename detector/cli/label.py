@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
-from detector.cli.output import print_json, wrong_use
+from detector.cli.output import print_json, see_that_it_can_be_written, wrong_use
 
 if TYPE_CHECKING:
     from detector.lab.label import Candidate
@@ -61,6 +61,7 @@ def label(
     from detector.lab.label import LabelError, candidates_of_replay, choose, write_label
     from topics.errors import DecodeError
 
+    see_that_it_can_be_written(incidents, replay, settings_file)
     try:
         when, first, last = (None if text is None else parse_time(text) for text in (at, began, ended))
         if replay is not None:
