@@ -36,7 +36,8 @@ Source = str | Path | Contract  # a contract, its file, or its text
 Truth = str | Path | Sequence[Incident] | None
 
 _ACTIVATION = (
-    "scope mode predicate disposition activated_at deactivated_at value threshold samples window_s row"
+    "scope mode predicate disposition activated_at deactivated_at named_at "
+    "value threshold samples window_s row"
 ).split()
 _TRANSITION = "issued_at scope state mode primary_share disposition reason event_id".split()
 
@@ -122,7 +123,11 @@ class Replayed:
     backend: str | None = None
 
     def activations(self, backend: str | None = None) -> Any:
-        """A frame with a row for each activation; times in Unix seconds."""
+        """A frame with a row for each activation; times in Unix seconds.
+
+        `mode` is the cause as it was named last, and all else that tells of evidence is of that naming;
+        `named_at` is when that was, missing where it was activated under that name.
+        """
         rows = []
         for each in self.result.activations:
             found = msgspec.to_builtins(each)

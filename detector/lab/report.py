@@ -26,10 +26,16 @@ def as_json(result: ReplayResult) -> dict[str, Any]:
         "first_event_time": result.first_event_time,
         "last_event_time": result.last_event_time,
         "elapsed_s": result.elapsed_s,
-        "activations": [msgspec.to_builtins(activation) for activation in result.activations],
+        "activations": [_activation(each) for each in result.activations],
         "armed": result.armed,
         "digest": result.digest,
     }
+
+
+def _activation(each: Activation) -> dict[str, Any]:
+    """As the document has it: what it is, not how it came to be known."""
+    found: dict[str, Any] = msgspec.to_builtins(each)
+    return {name: value for name, value in found.items() if name not in ("named_at", "opened_by")}
 
 
 def as_text(result: ReplayResult) -> None:
@@ -60,7 +66,7 @@ def as_text(result: ReplayResult) -> None:
         for activation in result.activations:
             table.add_row(
                 activation.scope,
-                activation.mode,
+                _mode(activation),
                 activation.disposition,
                 clock(activation.activated_at),
                 _duration(activation),
@@ -181,6 +187,13 @@ def said(notice: Notice) -> str:
 def clock(at: float) -> str:
     """Unix seconds as UTC, to the millisecond."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
+
+
+def _mode(activation: Activation) -> str:
+    """The cause, and how long it took to know it where another one was named first."""
+    if activation.named_at is None:
+        return activation.mode
+    return f"{activation.mode} (named {activation.named_at - activation.activated_at:.1f} s later)"
 
 
 def _duration(activation: Activation) -> str:
