@@ -56,7 +56,7 @@ def budget(
     left_out = _LeftOut()
     try:
         columns = parse_columns(maps or (), sets or (), time_unit, start, duration_unit)
-        doubts = Doubts(columns.duration_unit)
+        doubts = Doubts(columns)
         with bytes_read(files, "measure") as progress:
             rows = doubts.watch(read_rows(files, columns, progress, doubts.tell, doubts.unread_columns))
             found = made(judged_by, left_out.records(rows))

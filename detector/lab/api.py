@@ -262,7 +262,7 @@ def _columns(options: Mapping[str, Any]) -> Columns:
 
 def _rows(data: Data, options: Mapping[str, Any]) -> tuple[Iterator[Row], str | None, Doubts]:
     columns = _columns(options)
-    doubts = Doubts(columns.duration_unit)
+    doubts = Doubts(columns)
     if is_frame(data):
         rows = rows_of(data, columns, unread_columns=doubts.unread_columns, tell=doubts.tell)
         return rows, backend_of(data), doubts

@@ -19,7 +19,7 @@ from detector.lab.coerce import (
     to_seconds,
 )
 from detector.lab.json_lines import NO_OBJECT, build_struct, decode_object
-from detector.lab.odd_times import check_range
+from detector.lab.odd_times import read_time
 from detector.lab.unread_columns import UnreadColumns
 from topics.errors import DecodeError
 from topics.telemetry import TelemetryRecord, decode_telemetry
@@ -121,12 +121,6 @@ def _place(values: dict[str, Any], name: str, value: Any) -> None:
         values[name] = value
 
 
-def _time(cell: Any, columns: Columns) -> float:
-    seconds = time_of(cell, columns.time_unit, columns.start)
-    check_range(cell, seconds, columns.time_unit, columns.start)
-    return seconds
-
-
 def _unmapped(features: dict[str, Any], columns: Columns) -> dict[str, Any]:
     """The features but those that are to come from a column of another name."""
     return {name: value for name, value in features.items() if f"{FEATURE}{name}" not in columns.mapped}
@@ -189,7 +183,7 @@ def row_builder(
             if isinstance(cell, DecodeError):  # the file's reader could not make a value of it
                 raise DecodeError(f"$.{name}", cell.expected)
             if name == "event_time":
-                values[name] = _time(cell, columns)
+                values[name] = read_time(cell, columns.time_unit, columns.start)
             elif (value := read(name, cell)) is not None:
                 _place(values, name, _unmapped(value, columns) if name == "features" else value)
         for name, value in constants.items():
@@ -305,7 +299,7 @@ def line_builder(
             if (value := value if name == "event_time" else from_value(name, value)) is not None:
                 _place(values, name, value)
         if "event_time" in values:
-            values["event_time"] = _time(values["event_time"], columns)
+            values["event_time"] = read_time(values["event_time"], columns.time_unit, columns.start)
         for name, value in constants.items():
             _place(values, name, value)
         if columns.duration_unit != "s":

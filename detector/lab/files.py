@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from detector.lab.columns import Columns, Sought, line_builder, row_builder
+from detector.lab.columns import Columns, MappingError, Sought, line_builder, row_builder
 from detector.lab.json_lines import verdict_of
 from detector.lab.unread_columns import UnreadColumns
 from detector.lab.words import counted
@@ -214,7 +214,7 @@ def _csv_records(
         return
     if isinstance(header, DecodeError):
         raise FileError(f"{name}: no header: {header.expected}")
-    build = row_builder(columns, header, text=True, unread_columns=unread_columns)
+    build = _builder(name, columns, header, text=True, unread_columns=unread_columns)
     for row, cells in enumerate(rows):
         if isinstance(cells, DecodeError):
             yield Malformed(name, row, cells.path, cells.expected)
@@ -223,6 +223,15 @@ def _csv_records(
             yield build(cells)
         except DecodeError as error:
             yield Malformed(name, row, error.path, error.expected)
+
+
+def _builder(
+    name: str, columns: Columns, header: list[str], *, text: bool, unread_columns: UnreadColumns | None
+) -> Callable[[tuple[Any, ...] | list[Any]], TelemetryRecord]:
+    try:
+        return row_builder(columns, header, text=text, unread_columns=unread_columns)
+    except MappingError as error:
+        raise MappingError(f"{name}: {error}") from None
 
 
 def _csv_rows(text: io.TextIOWrapper) -> Iterator[list[str] | DecodeError]:
@@ -255,7 +264,7 @@ def _parquet(
     except pa.ArrowException as error:
         raise FileError(f"{name}: {error}") from None
     header = list(file.schema_arrow.names)
-    build = row_builder(columns, header, text=False, unread_columns=unread_columns)
+    build = _builder(name, columns, header, text=False, unread_columns=unread_columns)
     row = 0
     batches = file.iter_batches(batch_size=_PARQUET_BATCH)
     while True:

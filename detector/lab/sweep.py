@@ -109,7 +109,7 @@ def sweep(
         MappingError: a column is not there.
     """
     columns = columns or Columns()
-    doubts = Doubts(columns.duration_unit)
+    doubts = Doubts(columns)
     rows = read_rows(files, columns, progress, doubts.tell, doubts.unread_columns)
     verdicts = list(read_evaluations(evaluations, doubts.tell))
     return sweep_rows(

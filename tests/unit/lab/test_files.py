@@ -334,3 +334,16 @@ def test_progress_ends_at_the_size_of_all_files(tmp_path):
 
     assert told == sorted(told)
     assert told[-1] == sum(file.stat().st_size for file in files)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_file_that_lacks_a_column_is_named(tmp_path, suffix):
+    """Of several files one may be of another kind."""
+    good, other = write(tmp_path / f"a{suffix}"), tmp_path / f"b{suffix}"
+    if suffix == ".csv":
+        other.write_text("event_time,path\n")
+    else:
+        pq.write_table(pa.table({"event_time": [T0], "path": ["chat"]}), other)
+
+    with pytest.raises(MappingError, match=r"b\.(csv|parquet): no column 'route': say --map route=COLUMN"):
+        read(good, other)
