@@ -9,6 +9,7 @@ from statistics import median
 from detector.lab.coerce import DURATIONS, DurationUnit, TimeUnit
 from detector.lab.columns import Columns
 from detector.lab.files import Malformed, Row
+from detector.lab.repeats import Repeats
 from detector.lab.unread_columns import UnreadColumns
 from topics.telemetry import TelemetryRecord
 
@@ -72,6 +73,7 @@ class Doubts:
         self.unread_columns = UnreadColumns()
         self._columns = columns or Columns()
         self._first, self._last = inf, -inf
+        self._repeats = Repeats()
         self._told: list[str] = []
         self._calls: dict[str, int] = {}
         self._errors: dict[str, dict[str, int]] = {}  # route -> error -> calls
@@ -88,6 +90,7 @@ class Doubts:
         for row in rows:
             if not isinstance(row, Malformed):
                 self._first, self._last = min(self._first, row.event_time), max(self._last, row.event_time)
+                self._repeats.take(row)
                 number = calls[row.route] = calls.get(row.route, 0) + 1
                 sample = samples.get(row.route)
                 if sample is None and len(samples) < _ROUTES:
@@ -103,7 +106,7 @@ class Doubts:
     def said(self) -> tuple[str, ...]:
         """All of it, a sentence each."""
         aside = self.unread_columns.said(failed=bool(self._errors) or not self._calls)
-        told = (*self._told, aside) if aside else self._told
+        told = (*self._told, *filter(None, (aside, self._repeats.said())))
         return (*told, *self._too_rare(), *self._always_in_error(), *self._too_long())
 
     def _too_rare(self) -> Iterator[str]:
