@@ -45,7 +45,7 @@ def calibrate(
     from detector.cli.read_contract import read_contract
     from detector.lab.calibrate import NotHealthyError, page, report
     from detector.lab.calibrate import calibrate as run
-    from detector.lab.calibrate.section import SectionError, with_calibration
+    from detector.lab.calibrate.section import SectionError, dropped_said, with_calibration
     from detector.lab.columns import MappingError, parse_columns
     from detector.lab.files import FileError
     from detector.lab.report import few_malformed, unjudged
@@ -71,7 +71,7 @@ def calibrate(
     for warning in result.warnings:
         note(f"detector: {warning}")
     if dropped:
-        note(f"detector: {dropped} routes of the least traffic were left out: the file would grow too large")
+        note(f"detector: {dropped_said(dropped)}")
     if json_output:
         print_json(report.as_json(result))
     else:

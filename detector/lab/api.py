@@ -5,7 +5,7 @@ Rows that are no records, and incidents of other traffic, are left out with a wa
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ from detector.lab.doubts import Doubts
 from detector.lab.files import Row, read_evaluations, read_rows
 from detector.lab.frames import EXPECTED, backend_of, frame_of, is_frame, rows_of
 from detector.lab.incidents import Incident, read_incidents
+from detector.lab.overwritten import overwritten
 from detector.lab.replay import ReplayResult, replay_rows
 from detector.lab.report import few_malformed, unjudged
 from detector.lab.settings_grid import Value, grid
@@ -110,9 +111,12 @@ def calibrate(data: Data, contract: Source, **columns: Any) -> "Calibrated":
 
     data = data if is_frame(data) else _paths(data)
     rows, backend, doubts = _rows(data, columns)
-    made_from = ["frame"] if backend else sorted(path.name for path in data)
-    found = calibrate_rows(rows, _contract(contract), made_from, doubts=doubts)
-    return Calibrated(_warned(found), backend)
+    files = () if backend else tuple(data)
+    made_from = ["frame"] if backend else sorted(path.name for path in files)
+    given = contract if isinstance(contract, Contract) else _text(contract)
+    judged_by = given if isinstance(given, Contract) else load_contract(*given)
+    found = calibrate_rows(rows, judged_by, made_from, doubts=doubts)
+    return Calibrated(_warned(found), given, files, backend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +216,57 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """What was learnt; `result.calibration` is what a contract carries."""
+    """What was learnt; `result.calibration` is what a contract carries.
+
+    Attributes:
+        given: the contract as it was given, or its text and name.
+        files: what it was learnt from; empty for a frame.
+    """
 
     result: "CalibrateResult"
+    given: Contract | tuple[str | bytes, str]
+    files: tuple[Path, ...] = ()
     backend: str | None = None
+
+    @property
+    def contract(self) -> Contract:
+        """The contract with what was learnt in it; one that was given as a `Contract` has no digest.
+
+        Raises:
+            SectionError: see `write`.
+        """
+        if isinstance(self.given, Contract):
+            return replace(self.given, calibration=self.result.calibration, digest="")
+        return load_contract(*self._written(self.given))
+
+    def write(self, path: str | Path) -> None:
+        """Write the contract's file as `detector calibrate --out` does; all else stays as it was written.
+
+        Args:
+            path: where; the file of the contract itself, or another.
+
+        Raises:
+            SectionError: the contract is written so that the section cannot be placed.
+            ValueError: it was given as a `Contract`, which has no text; or `path` is a file of the data.
+        """
+        path = Path(path)
+        if isinstance(self.given, Contract):
+            raise ValueError(
+                "a Contract has no text to write: give calibrate the path of its file, or its text"
+            )
+        if (lost := overwritten(path, self.files)) is not None:
+            raise ValueError(f"{path} is a file of the data, {lost}: name another one to write to")
+        path.write_bytes(self._written(self.given)[0].encode())
+
+    def _written(self, given: tuple[str | bytes, str]) -> tuple[str, str]:
+        from detector.lab.calibrate.section import dropped_said, with_calibration
+
+        text, name = given
+        plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        written, dropped = with_calibration(plain, self.result.calibration, name)
+        if dropped:
+            warnings.warn(dropped_said(dropped), stacklevel=3)
+        return written, name
 
     def frame(self, backend: str | None = None) -> Any:
         """A frame with a row for each route and predicate."""
