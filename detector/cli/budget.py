@@ -1,6 +1,5 @@
 """`detector budget`: the latency budget of a contract, stated and measured."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from detector.cli.replay import DurationUnit, Json, Maps, Sets, Start, TimeUnit
 
 if TYPE_CHECKING:
     from detector.lab.budget import Line
-    from detector.lab.files import Row
+    from detector.lab.files import Malformed, Row
     from topics.telemetry import TelemetryRecord
 
 # What `check` says of the same thing: here it is the answer, not an obstacle.
@@ -41,7 +40,7 @@ def budget(
     detector budget contract.yaml
     detector budget contract.yaml --telemetry calls.jsonl.gz
 
-    Exit code 0: all within their limits. 1: something is not, or of all rows none is a record.
+    Exit code 0: all within their limits. 1: something is not, or over half of the rows are no records.
     """
     from detector.cli.output import FOUND, found_wrong, note, print_json, wrong_use
     from detector.cli.progress import bytes_read
@@ -50,44 +49,51 @@ def budget(
     from detector.lab.columns import MappingError, parse_columns
     from detector.lab.doubts import Doubts
     from detector.lab.files import FileError, read_rows
+    from detector.lab.report import few_malformed, unjudged
 
     judged_by = read_contract(contract, _SHOWN_HERE)
     files = telemetry or []
-    bad: Counter[str] = Counter()
-    first: dict[str, str] = {}
+    left_out = _LeftOut()
     try:
         columns = parse_columns(maps or (), sets or (), time_unit, start, duration_unit)
-        doubts = Doubts(columns.duration_unit)
+        doubts = Doubts(columns)
         with bytes_read(files, "measure") as progress:
             rows = doubts.watch(read_rows(files, columns, progress, doubts.tell, doubts.unread_columns))
-            found = made(judged_by, _records(rows, bad, first))
+            found = made(judged_by, left_out.records(rows))
     except (MappingError, FileError, OSError) as error:
         wrong_use(str(error))
     for said in doubts.said():
         note(f"detector: {said}")
-    for file, count in bad.items():
-        note(f"{file}: {count:,} rows are no records, such as {first[file]}")
-    nothing_read = bool(bad) and not found.records
+    if few := few_malformed(found.records, left_out.malformed, left_out.shown):
+        note(f"detector: {few}")
+    wrong = unjudged(found.records, 0, left_out.malformed, left_out.shown)
     if json_output:
-        print_json(asdict(found) | {"malformed": bad.total(), "ok": found.ok and not nothing_read})
+        print_json(asdict(found) | {"malformed": left_out.malformed, "ok": found.ok and not wrong})
     else:
         _show(found.routes, found.fallbacks, found.mean)
-    if nothing_read:
-        found_wrong(f"not one of {bad.total():,} rows is a record: nothing was measured")
+    if wrong:
+        found_wrong(*wrong)
     if not found.ok:
         raise typer.Exit(FOUND)
 
 
-def _records(rows: "Iterable[Row]", bad: Counter[str], first: dict[str, str]) -> "Iterator[TelemetryRecord]":
-    """The rows that are records; of the others, how many each file has and what is wrong with its first."""
-    from detector.lab.files import Malformed
+class _LeftOut:
+    """Rows that are no records: how many, and the first few of them."""
 
-    for row in rows:
-        if isinstance(row, Malformed):
-            bad[row.file] += 1
-            first.setdefault(row.file, f"row {row.row} at {row.path}: {row.expected}")
-        else:
-            yield row
+    def __init__(self) -> None:
+        self.malformed = 0
+        self.shown: list[Malformed] = []
+
+    def records(self, rows: "Iterable[Row]") -> "Iterator[TelemetryRecord]":
+        """Hand on the rows that are records, and count the others."""
+        from detector.lab.files import SHOWN, Malformed
+
+        for row in rows:
+            if isinstance(row, Malformed):
+                self.malformed += 1
+                self.shown += [row] if len(self.shown) < SHOWN else []
+            else:
+                yield row
 
 
 def _show(routes: "tuple[Line, ...]", fallbacks: "tuple[Line, ...]", mean: "Line") -> None:

@@ -31,7 +31,7 @@ def calibrate(
 
     Writes the contract with its `calibration` filled in; all else stays as you wrote it, and your own values
     stand above what was learnt. Minutes that look like incidents are left out and listed. A day of traffic is
-    the least, a week is better; the order of the files does not matter.
+    the least, a week is better; the order of the files does not matter. F2 may be the contract itself.
 
     \b
     detector calibrate monday.jsonl.gz tuesday.jsonl.gz --contract contract.yaml --out calibrated.yaml
@@ -45,14 +45,15 @@ def calibrate(
     from detector.cli.read_contract import read_contract
     from detector.lab.calibrate import NotHealthyError, page, report
     from detector.lab.calibrate import calibrate as run
-    from detector.lab.calibrate.section import SectionError, with_calibration
+    from detector.lab.calibrate.section import SectionError, dropped_said, with_calibration
     from detector.lab.columns import MappingError, parse_columns
     from detector.lab.files import FileError
-    from detector.lab.report import unjudged
+    from detector.lab.report import few_malformed, unjudged
 
     judged_by = read_contract(contract)
-    for path in filter(None, (out, report_file)):
-        see_that_it_can_be_written(path)
+    see_that_it_can_be_written(out, *files)
+    if report_file is not None:
+        see_that_it_can_be_written(report_file, *files, contract, out)
     try:
         text = contract.read_bytes().decode("utf-8-sig")
         columns = parse_columns(maps or (), sets or (), time_unit, start, duration_unit)
@@ -70,11 +71,14 @@ def calibrate(
     for warning in result.warnings:
         note(f"detector: {warning}")
     if dropped:
-        note(f"detector: {dropped} routes of the least traffic were left out: the file would grow too large")
+        note(f"detector: {dropped_said(dropped)}")
     if json_output:
         print_json(report.as_json(result))
     else:
         print(report.as_text(result))
         print(f"\nwritten to {out}" + (f", plots to {report_file}" if report_file else ""))
+    few = few_malformed(result.records, result.malformed, result.shown)
+    if few and json_output:
+        note(f"detector: {few}")
     if wrong := unjudged(result.records, 0, result.malformed, result.shown):
         found_wrong(*wrong)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detector.cli.connect import Bootstrap, SettingsFile, TopicPrefix, read_settings, unreachable
-from detector.cli.output import print_json, wrong_use
+from detector.cli.output import print_json, see_that_it_can_be_written, wrong_use
 
 if TYPE_CHECKING:
     from detector.lab.label import Candidate
@@ -57,12 +57,12 @@ def label(
 
     Exit code 1: the broker cannot be reached, or no detector has run on it.
     """
-    from detector.lab.incidents import IncidentError, parse_time
+    from detector.lab.incidents import IncidentError
     from detector.lab.label import LabelError, candidates_of_replay, choose, write_label
-    from topics.errors import DecodeError
 
+    see_that_it_can_be_written(incidents, replay, settings_file)
     try:
-        when, first, last = (None if text is None else parse_time(text) for text in (at, began, ended))
+        when, first, last = (_time(*given) for given in (("--at", at), ("--from", began), ("--to", ended)))
         if replay is not None:
             candidates = candidates_of_replay(replay)
         else:
@@ -71,8 +71,6 @@ def label(
         written, changed = write_label(incidents, chosen, verdict, start=first, end=last)
     except (LabelError, IncidentError, OSError) as error:
         wrong_use(str(error))
-    except DecodeError as error:
-        wrong_use(f"--at, --from, --to: {error.expected}")
     if json_output:
         print_json(
             {
@@ -89,6 +87,16 @@ def label(
 
     said = f"{written.scope} {written.mode} {clock(written.start)} to {clock(written.end)}: {written.label}"
     print(said if changed else f"{said} (as it was)")
+
+
+def _time(option: str, text: str | None) -> float | None:
+    from detector.lab.incidents import parse_time
+    from topics.errors import DecodeError
+
+    try:
+        return None if text is None else parse_time(text)
+    except DecodeError as error:
+        wrong_use(f"{option}: {error.expected}")
 
 
 def _from_broker(bootstrap: str | None, topic_prefix: str | None, file: Path | None) -> "list[Candidate]":

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
+from detector.lab.overwritten import overwritten
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -45,12 +47,19 @@ def nobody_reads() -> None:
     os.close(nowhere)
 
 
-def see_that_it_can_be_written(path: Path) -> None:
+def see_that_it_can_be_written(path: Path, *others: Path | None) -> None:
     """End the command with exit code 2 if a file could not be written there; nothing is made or changed.
 
     What takes minutes to find out is worth asking where it goes to before, and half of the results is worse
     than none.
+
+    Args:
+        path: what is to be written.
+        others: files that the command reads, or writes too, and that must not be lost by it.
     """
+    if (lost := overwritten(path, filter(None, others))) is not None:
+        what = "a file" if lost == path else str(lost)
+        wrong_use(f"{path} is {what} that this command reads or writes too: name another one to write to")
     if path.is_dir():
         wrong_use(f"{path}: expected a file, this is a folder")
     if not path.parent.is_dir():

@@ -51,7 +51,7 @@ def replay(
     Rows that are no records are counted and shown, and stop nothing. Several files are one stream, in the
     order given: of those of one route that overlap in time, rows come too late to be judged. Evidence names a
     row by its index in the stream, from 0. A late verdict is judged when it was made. Cells that are empty,
-    null, NaN, or in a csv nan, NA, N/A or None, were not measured.
+    null, NaN, or say nan, NA, N/A or None (in fields of text only those of a csv), were not measured.
 
     Exit code 0: judged, whatever was detected; an hour without a call is none with a fault, and no rows are
     only said. 1: over half of the rows are no records, or came too late to be judged. 2: wrong use.
@@ -98,8 +98,8 @@ def replay(
         note(f"detector: {warning}")
     if not result.records and not result.malformed:
         note("detector: there are no rows")
-    wrong = report.unjudged(result.records, result.late, result.malformed, result.shown, len(files))
-    if result.malformed and json_output and not wrong:
-        note(f"detector: {result.malformed:,} malformed rows, such as {result.shown[0].said}")
-    if wrong:
+    few = report.few_malformed(result.records, result.malformed, result.shown)
+    if few and json_output:
+        note(f"detector: {few}")
+    if wrong := report.unjudged(result.records, result.late, result.malformed, result.shown, len(files)):
         found_wrong(*wrong)

@@ -57,7 +57,7 @@ def sweep(
     from detector.lab.columns import MappingError, parse_columns
     from detector.lab.files import FileError
     from detector.lab.incidents import IncidentError, read_incidents
-    from detector.lab.report import many_late, unjudged
+    from detector.lab.report import few_malformed, many_late, unjudged
     from detector.lab.settings_grid import SettingError, grid, is_path, parse_sets
     from detector.lab.sweep import sweep as run
 
@@ -95,7 +95,8 @@ def sweep(
         note(f"detector: {late}")
     if not result.records and not result.malformed:
         found_wrong("there are no rows")
+    few = few_malformed(result.records, result.malformed, result.shown)
+    if few and json_output:
+        note(f"detector: {few}")
     if wrong := unjudged(result.records, result.late, result.malformed, result.shown, len(files)):
         found_wrong(*wrong)
-    if result.malformed and json_output:
-        note(f"detector: {result.malformed:,} malformed rows, such as {result.shown[0].said}")

@@ -5,7 +5,7 @@ Rows that are no records, and incidents of other traffic, are left out with a wa
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,8 +18,9 @@ from detector.lab.doubts import Doubts
 from detector.lab.files import Row, read_evaluations, read_rows
 from detector.lab.frames import EXPECTED, backend_of, frame_of, is_frame, rows_of
 from detector.lab.incidents import Incident, read_incidents
+from detector.lab.overwritten import overwritten
 from detector.lab.replay import ReplayResult, replay_rows
-from detector.lab.report import unjudged
+from detector.lab.report import few_malformed, unjudged
 from detector.lab.settings_grid import Value, grid
 from detector.lab.sweep import SweepResult, sweep_rows
 from detector.lab.sweep_report import unused_said
@@ -36,7 +37,8 @@ Source = str | Path | Contract  # a contract, its file, or its text
 Truth = str | Path | Sequence[Incident] | None
 
 _ACTIVATION = (
-    "scope mode predicate disposition activated_at deactivated_at value threshold samples window_s row"
+    "scope mode predicate disposition activated_at deactivated_at named_at "
+    "value threshold samples window_s row"
 ).split()
 _TRANSITION = "issued_at scope state mode primary_share disposition reason event_id".split()
 
@@ -56,7 +58,7 @@ def replay(data: Data, contract: Source, *, evaluations: Data = (), **columns: A
         ContractError: the contract cannot run.
     """
     rows, backend, doubts = _rows(data, columns)
-    verdicts = list(read_evaluations(_paths(evaluations)))
+    verdicts = list(read_evaluations(_paths(evaluations), doubts.tell))
     found = replay_rows(rows, _contract(contract), verdicts=verdicts, doubts=doubts)
     return Replayed(_warned(found, found.late, _files(data)), backend)
 
@@ -89,7 +91,7 @@ def sweep(
     rows, backend, doubts = _rows(data, columns)
     settings = grid(*_text(contract), sets)
     truth = read_incidents(Path(incidents)) if isinstance(incidents, str | Path) else incidents
-    verdicts = list(read_evaluations(_paths(evaluations)))
+    verdicts = list(read_evaluations(_paths(evaluations), doubts.tell))
     result = sweep_rows(
         rows, settings, incidents=truth, split=split, workers=workers, verdicts=verdicts, doubts=doubts
     )
@@ -109,9 +111,12 @@ def calibrate(data: Data, contract: Source, **columns: Any) -> "Calibrated":
 
     data = data if is_frame(data) else _paths(data)
     rows, backend, doubts = _rows(data, columns)
-    made_from = ["frame"] if backend else sorted(path.name for path in data)
-    found = calibrate_rows(rows, _contract(contract), made_from, doubts=doubts)
-    return Calibrated(_warned(found), backend)
+    files = () if backend else tuple(data)
+    made_from = ["frame"] if backend else sorted(path.name for path in files)
+    given = contract if isinstance(contract, Contract) else _text(contract)
+    judged_by = given if isinstance(given, Contract) else load_contract(*given)
+    found = calibrate_rows(rows, judged_by, made_from, doubts=doubts)
+    return Calibrated(_warned(found), given, files, backend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,11 @@ class Replayed:
     backend: str | None = None
 
     def activations(self, backend: str | None = None) -> Any:
-        """A frame with a row for each activation; times in Unix seconds."""
+        """A frame with a row for each activation; times in Unix seconds.
+
+        `mode` is the cause as it was named last, and all else that tells of evidence is of that naming;
+        `named_at` is when that was, missing where it was activated under that name.
+        """
         rows = []
         for each in self.result.activations:
             found = msgspec.to_builtins(each)
@@ -207,10 +216,57 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """What was learnt; `result.calibration` is what a contract carries."""
+    """What was learnt; `result.calibration` is what a contract carries.
+
+    Attributes:
+        given: the contract as it was given, or its text and name.
+        files: what it was learnt from; empty for a frame.
+    """
 
     result: "CalibrateResult"
+    given: Contract | tuple[str | bytes, str]
+    files: tuple[Path, ...] = ()
     backend: str | None = None
+
+    @property
+    def contract(self) -> Contract:
+        """The contract with what was learnt in it; one that was given as a `Contract` has no digest.
+
+        Raises:
+            SectionError: see `write`.
+        """
+        if isinstance(self.given, Contract):
+            return replace(self.given, calibration=self.result.calibration, digest="")
+        return load_contract(*self._written(self.given))
+
+    def write(self, path: str | Path) -> None:
+        """Write the contract's file as `detector calibrate --out` does; all else stays as it was written.
+
+        Args:
+            path: where; the file of the contract itself, or another.
+
+        Raises:
+            SectionError: the contract is written so that the section cannot be placed.
+            ValueError: it was given as a `Contract`, which has no text; or `path` is a file of the data.
+        """
+        path = Path(path)
+        if isinstance(self.given, Contract):
+            raise ValueError(
+                "a Contract has no text to write: give calibrate the path of its file, or its text"
+            )
+        if (lost := overwritten(path, self.files)) is not None:
+            raise ValueError(f"{path} is a file of the data, {lost}: name another one to write to")
+        path.write_bytes(self._written(self.given)[0].encode())
+
+    def _written(self, given: tuple[str | bytes, str]) -> tuple[str, str]:
+        from detector.lab.calibrate.section import dropped_said, with_calibration
+
+        text, name = given
+        plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        written, dropped = with_calibration(plain, self.result.calibration, name)
+        if dropped:
+            warnings.warn(dropped_said(dropped), stacklevel=3)
+        return written, name
 
     def frame(self, backend: str | None = None) -> Any:
         """A frame with a row for each route and predicate."""
@@ -257,9 +313,10 @@ def _columns(options: Mapping[str, Any]) -> Columns:
 
 def _rows(data: Data, options: Mapping[str, Any]) -> tuple[Iterator[Row], str | None, Doubts]:
     columns = _columns(options)
-    doubts = Doubts(columns.duration_unit)
+    doubts = Doubts(columns)
     if is_frame(data):
-        return rows_of(data, columns, unread_columns=doubts.unread_columns), backend_of(data), doubts
+        rows = rows_of(data, columns, unread_columns=doubts.unread_columns, tell=doubts.tell)
+        return rows, backend_of(data), doubts
     rows = read_rows(_paths(data), columns, tell=doubts.tell, unread_columns=doubts.unread_columns)
     return rows, None, doubts
 
@@ -283,9 +340,8 @@ R = TypeVar("R", ReplayResult, SweepResult, "CalibrateResult")
 
 def _warned(result: R, late: int = 0, files: int = 1) -> R:
     """Say that some rows were no records, or the whole is odd: nobody in a notebook looks for it."""
-    if result.malformed:
-        said = f"{result.malformed:,} malformed rows were left out, such as {result.shown[0].said}"
-        warnings.warn(said, stacklevel=3)
-    for said in (*result.warnings, *unjudged(result.records, late, 0, (), files)):
+    few: str = few_malformed(result.records, result.malformed, result.shown)
+    wrong: tuple[str, ...] = unjudged(result.records, late, result.malformed, result.shown, files)
+    for said in filter(None, (few, *result.warnings, *wrong)):
         warnings.warn(said, stacklevel=3)
     return result

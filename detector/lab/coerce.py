@@ -4,7 +4,8 @@ Text cells (csv) are read by the type of the field they go to; an empty one is m
 says so in words (`nan`, `NA`, `N/A`, `None`, `null`), but where the field is required. Typed cells (frames,
 parquet, jsonl) keep their type, but for whole floats where a count belongs (a column of integers with gaps
 is stored as floats), 0 and 1 where a flag belongs (likewise) and numbers where a name belongs (status codes,
-ids). Decimals are numbers like others. NaN is missing; infinity is refused everywhere.
+ids). Decimals are numbers like others. NaN is missing, and so is text that says nothing where no text
+belongs: tables of mixed types are exported so. Infinity is refused everywhere.
 """
 
 import math
@@ -43,10 +44,13 @@ def _kind(annotation: Any) -> str:
     return str((get_origin(annotation) or annotation).__name__)
 
 
-FIELD_KINDS: dict[str, str] = {
-    name: _kind(annotation)
-    for name, annotation in typing.get_type_hints(TelemetryRecord, include_extras=True).items()
-}
+def kinds_of(record: type[msgspec.Struct]) -> dict[str, str]:
+    """Field -> name of its base type, of a record of the wire contract."""
+    hints = typing.get_type_hints(record, include_extras=True)
+    return {name: _kind(annotation) for name, annotation in hints.items()}
+
+
+FIELD_KINDS = kinds_of(TelemetryRecord)
 DURATIONS = tuple(name for name in FIELD_KINDS if name.endswith("_s"))
 
 
@@ -116,6 +120,17 @@ _FROM_TEXT: dict[str, Callable[[str, str], Any]] = {
 }
 
 
+def says_nothing(kind: str, value: Any) -> bool:
+    """Whether a typed cell stands for "not measured" in a field of a kind, as of `kinds_of`.
+
+    >>> says_nothing("int", ""), says_nothing("float", "NaN"), says_nothing("str", ""), says_nothing("int", 0)
+    (True, True, False, False)
+    """
+    if isinstance(value, str):
+        return kind != "str" and ((text := value.strip().lower()) == "" or text in _NOTHING)
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def from_text(field: str, cell: str) -> Any:
     """Read a text cell as the type of `field`; None if it is empty, or says that nothing was measured.
 
@@ -134,7 +149,7 @@ def from_text(field: str, cell: str) -> Any:
 
 
 def from_value(field: str, value: Any) -> Any:
-    """Fit a typed cell to `field`; None if it is NaN; what does not fit is left for the record's own checks.
+    """Fit a typed cell to `field`; None if it says nothing; what does not fit is left to the record's checks.
 
     Raises:
         DecodeError: an infinite number.
@@ -144,6 +159,8 @@ def from_value(field: str, value: Any) -> Any:
     >>> from_value("hallucinated", 1.0), from_value("hallucinated", 2)
     (True, 2)
     """
+    if says_nothing(FIELD_KINDS.get(field, "str"), value):
+        return None
     if field == "features":
         try:
             features = dict(value)
@@ -156,7 +173,7 @@ def from_value(field: str, value: Any) -> Any:
     if FIELD_KINDS.get(field) == "bool" and isinstance(value, int | float) and value in (0, 1):
         return bool(value)
     if isinstance(value, float):
-        if math.isnan(value):
+        if math.isnan(value):  # a Decimal may be
             return None
         if math.isinf(value):
             raise DecodeError(f"$.{field}", f"expected a finite number, got {value}")

@@ -18,9 +18,9 @@ from detector.lab.coerce import (
     time_of,
     to_seconds,
 )
-from detector.lab.odd_times import check_range
+from detector.lab.json_lines import NO_OBJECT, build_struct, decode_object
+from detector.lab.odd_times import read_time
 from detector.lab.unread_columns import UnreadColumns
-from topics.codec import no_json
 from topics.errors import DecodeError
 from topics.telemetry import TelemetryRecord, decode_telemetry
 
@@ -121,12 +121,6 @@ def _place(values: dict[str, Any], name: str, value: Any) -> None:
         values[name] = value
 
 
-def _time(cell: Any, columns: Columns) -> float:
-    seconds = time_of(cell, columns.time_unit, columns.start)
-    check_range(cell, seconds, columns.time_unit, columns.start)
-    return seconds
-
-
 def _unmapped(features: dict[str, Any], columns: Columns) -> dict[str, Any]:
     """The features but those that are to come from a column of another name."""
     return {name: value for name, value in features.items() if f"{FEATURE}{name}" not in columns.mapped}
@@ -143,19 +137,6 @@ def _constant(name: str, text: str, columns: Columns) -> Any:
     if value is None:
         raise DecodeError(f"$.{name}", f"expected a value; {text!r} stands for none")
     return value
-
-
-def build_record(values: dict[str, Any]) -> TelemetryRecord:
-    """Check field values against the wire contract.
-
-    Raises:
-        DecodeError: with the path to the fault.
-    """
-    try:
-        return msgspec.convert(values, TelemetryRecord)
-    except msgspec.ValidationError as error:
-        what, found, path = str(error).rpartition(" - at `")
-        raise (DecodeError(path.rstrip("`"), what) if found else DecodeError("$", str(error))) from None
 
 
 def row_builder(
@@ -202,21 +183,19 @@ def row_builder(
             if isinstance(cell, DecodeError):  # the file's reader could not make a value of it
                 raise DecodeError(f"$.{name}", cell.expected)
             if name == "event_time":
-                values[name] = _time(cell, columns)
+                values[name] = read_time(cell, columns.time_unit, columns.start)
             elif (value := read(name, cell)) is not None:
                 _place(values, name, _unmapped(value, columns) if name == "features" else value)
         for name, value in constants.items():
             _place(values, name, value)
         if columns.duration_unit != "s":
             to_seconds(values, columns.duration_unit)
-        return build_record(values)
+        return build_struct(values, TelemetryRecord)
 
     return build
 
 
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_keys = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode  # the values may be anything
-_NO_OBJECT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _ABSENT = object()
 
 
@@ -269,12 +248,13 @@ def _find(document: Mapping[str, Any], column: str) -> Any:
 
 def _fitted(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of JSON as those of a column are read that was stored as another type; a time is one already."""
-    return {
+    fitted = {
         name: value
-        if name == "event_time" or (name == "features" and not isinstance(value, dict))
+        if name == "event_time" or (name == "features" and not isinstance(value, dict | str))
         else from_value(name, value)
         for name, value in values.items()
     }
+    return {name: value for name, value in fitted.items() if value is not None}
 
 
 def line_builder(
@@ -282,8 +262,9 @@ def line_builder(
 ) -> Callable[[bytes], TelemetryRecord]:
     """Build the function from one line of a file of JSON to a record; a mapped column may be a dotted path.
 
-    Null is "not measured" whatever the field, as an empty cell is: who writes files writes every key. What a
-    topic would refuse is fitted as the typed cells of other files are, mapped or not.
+    Null and NaN are "not measured" whatever the field, as an empty cell is, and so is text that says nothing
+    where no text belongs: who writes files writes every key. What a topic would refuse is fitted as the typed
+    cells of other files are, mapped or not.
 
     Args:
         columns: the mapping.
@@ -303,10 +284,7 @@ def line_builder(
 
     def build(line: bytes) -> TelemetryRecord:
         wanted = unread_columns is not None and unread_columns.wants_next(line)
-        try:
-            document = _decode_object(line)
-        except _NO_OBJECT as error:
-            raise no_json(line, error) from None
+        document = decode_object(line)
         if sought is not None and sought.columns:
             sought.look(document)
         if unread_columns is not None and wanted:
@@ -316,18 +294,22 @@ def line_builder(
             features = {name: value for name, value in features.items() if value is not None}
             values["features"] = _unmapped(features, columns)
         for name, column in mapped:
-            if (value := _find(document, column)) is not None and value is not _ABSENT:
-                _place(values, name, from_value(name, value) if name != "event_time" else value)
+            if (value := _find(document, column)) is _ABSENT:
+                continue
+            if (value := value if name == "event_time" else from_value(name, value)) is not None:
+                _place(values, name, value)
         if "event_time" in values:
-            values["event_time"] = _time(values["event_time"], columns)
+            values["event_time"] = read_time(values["event_time"], columns.time_unit, columns.start)
         for name, value in constants.items():
             _place(values, name, value)
         if columns.duration_unit != "s":
             to_seconds(values, columns.duration_unit)
         try:
-            return build_record(values)
+            return build_struct(values, TelemetryRecord)
         except DecodeError:
-            return build_record(_fitted(values))  # the fault that is told is one that no file may have
+            return build_struct(
+                _fitted(values), TelemetryRecord
+            )  # the fault that is told is one that no file may have
 
     def build_plain(line: bytes) -> TelemetryRecord:
         try:
@@ -335,7 +317,7 @@ def line_builder(
         except DecodeError:
             return build(line)  # more is taken from a file than from a topic, or the fault is told alike
         if unread_columns is not None and unread_columns.wants_next(line):
-            with suppress(*_NO_OBJECT):  # it is a record whatever comes of looking at its keys
+            with suppress(*NO_OBJECT):  # it is a record whatever comes of looking at its keys
                 show(_decode_keys(line), unread_columns)
         return record
 

@@ -2,11 +2,14 @@
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from math import inf
 from operator import attrgetter
 from statistics import median
 
-from detector.lab.coerce import DURATIONS, DurationUnit
+from detector.lab.coerce import DURATIONS, DurationUnit, TimeUnit
+from detector.lab.columns import Columns
 from detector.lab.files import Malformed, Row
+from detector.lab.repeats import Repeats
 from detector.lab.unread_columns import UnreadColumns
 from topics.telemetry import TelemetryRecord
 
@@ -25,6 +28,9 @@ _FINER: dict[DurationUnit, tuple[str, str]] = {
     "ms": ("microseconds", "milliseconds on all routes: if so, say --duration-unit us"),
     "us": ("a finer unit", "microseconds on all routes: if so, divide them before they are read"),
 }
+_RARE_S = 20.0  # mean time between the calls of a recording: a thousandth of it is more like traffic
+_DAY_S = 86_400.0
+_FINER_TIMES: dict[TimeUnit, tuple[str, str]] = {"s": ("milliseconds", "ms"), "ms": ("microseconds", "us")}
 _durations = attrgetter(*DURATIONS)
 
 
@@ -57,15 +63,17 @@ class Doubts:
     """Sentences for whoever gave the files; filled while they are read, complete after the last row.
 
     Args:
-        duration_unit: that durations were read in.
+        columns: how rows became records.
 
     Attributes:
         unread_columns: for the reader of the files to tell what it leaves aside.
     """
 
-    def __init__(self, duration_unit: DurationUnit = "s") -> None:
+    def __init__(self, columns: Columns | None = None) -> None:
         self.unread_columns = UnreadColumns()
-        self._duration_unit = duration_unit
+        self._columns = columns or Columns()
+        self._first, self._last = inf, -inf
+        self._repeats = Repeats()
         self._told: list[str] = []
         self._calls: dict[str, int] = {}
         self._errors: dict[str, dict[str, int]] = {}  # route -> error -> calls
@@ -81,6 +89,8 @@ class Doubts:
         calls, errors, samples = self._calls, self._errors, self._samples
         for row in rows:
             if not isinstance(row, Malformed):
+                self._first, self._last = min(self._first, row.event_time), max(self._last, row.event_time)
+                self._repeats.take(row)
                 number = calls[row.route] = calls.get(row.route, 0) + 1
                 sample = samples.get(row.route)
                 if sample is None and len(samples) < _ROUTES:
@@ -96,8 +106,22 @@ class Doubts:
     def said(self) -> tuple[str, ...]:
         """All of it, a sentence each."""
         aside = self.unread_columns.said(failed=bool(self._errors) or not self._calls)
-        told = (*self._told, aside) if aside else self._told
-        return (*told, *self._always_in_error(), *self._too_long())
+        told = (*self._told, *filter(None, (aside, self._repeats.said())))
+        return (*told, *self._too_rare(), *self._always_in_error(), *self._too_long())
+
+    def _too_rare(self) -> Iterator[str]:
+        """Relative times that lie too far apart: whatever their unit, they are times of a call."""
+        unit, number = self._columns.time_unit, sum(self._calls.values())
+        if self._columns.start is None or unit not in _FINER_TIMES or number < _LEAST_CALLS:
+            return
+        span_s = self._last - self._first
+        gap_s = span_s / (number - 1)
+        if gap_s > _RARE_S:
+            looks, say = _FINER_TIMES[unit]
+            yield (
+                f"{number:,} calls over {span_s / _DAY_S:,.1f} days are one in {gap_s:,.0f} s; "
+                f"if the times after --start are {looks}, say --time-unit {say}"
+            )
 
     def _too_long(self) -> Iterator[str]:
         """Durations that most calls would take minutes by."""
@@ -113,7 +137,7 @@ class Doubts:
             odd.sort(key=lambda each: -each[0])
             listed = "; ".join(said for _, said in odd[:_LISTED])
             more = f"; so are {len(odd) - _LISTED} more" if len(odd) > _LISTED else ""
-            looks, read = _FINER[self._duration_unit]
+            looks, read = _FINER[self._columns.duration_unit]
             yield f"{listed}{more}; that looks like {looks}, and durations are in {read}"
 
     def _always_in_error(self) -> Iterator[str]:

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from detector.lab.columns import Columns, Sought, line_builder, row_builder
+from detector.lab.columns import Columns, MappingError, Sought, line_builder, row_builder
+from detector.lab.json_lines import verdict_of
 from detector.lab.unread_columns import UnreadColumns
+from detector.lab.words import counted
 from topics.errors import DecodeError
-from topics.telemetry import Evaluation, TelemetryRecord, decode_evaluation
+from topics.telemetry import Evaluation, TelemetryRecord
 
 SUFFIXES = (".jsonl", ".csv", ".parquet", ".jsonl.gz", ".csv.gz")
 _LONGEST_ROW = 1 << 20  # bytes of a JSON line, characters of a csv cell
@@ -42,6 +44,7 @@ class Malformed:
 
 
 SHOWN = 5  # malformed rows that a result names
+MANY_MALFORMED = 0.01  # of a file's rows
 
 T = TypeVar("T")
 Row = TelemetryRecord | Malformed
@@ -67,7 +70,9 @@ def read_rows(
         columns: which column is which field.
         progress: told the bytes read so far, now and then.
         tell: told after the last row of mapped columns that no line of JSON holds. They are no reason to
-            refuse a file: healthy traffic may well lack the key that tells of an error.
+            refuse a file: healthy traffic may well lack the key that tells of an error. Also told of each
+            file of which more than one row in a hundred is malformed; of one that is all there is and mostly
+            malformed the verbs tell anyway.
         unread_columns: told of each file's columns, and which of them are read.
 
     Raises:
@@ -83,7 +88,8 @@ def read_rows(
     sought = Sought(dict(columns.mapped))
     for path in paths:
         with path.open("rb") as raw:
-            for count, row in enumerate(_rows(path, raw, columns, sought, unread_columns)):
+            read = _rows(path, raw, columns, sought, unread_columns)
+            for count, row in enumerate(telling(read, str(path), tell, alone=len(paths) == 1)):
                 yield row
                 if progress is not None and count % 1024 == 0:
                     progress(done + raw.tell())
@@ -94,8 +100,33 @@ def read_rows(
         tell(missed)
 
 
-def read_evaluations(paths: Sequence[Path]) -> Iterator[tuple[int, Evaluation] | Malformed]:
+def telling(
+    rows: Iterator[T | Malformed], name: str, tell: Tell | None, *, alone: bool = False
+) -> Iterator[T | Malformed]:
+    """Hand a file's rows on, and tell after the last one if many were malformed; see `read_rows`."""
+    number = bad = 0
+    first = None
+    for number, row in enumerate(rows, start=1):  # noqa: B007  # the number of the last one is the sum
+        if isinstance(row, Malformed):
+            bad += 1
+            first = first or row
+        yield row
+    mostly = alone and 2 * bad > number
+    if tell is not None and first is not None and bad > MANY_MALFORMED * number and not mostly:
+        are = "is" if bad == 1 else "are"
+        place = f"row {first.row} at {first.path}: {first.expected}"
+        said = f"{bad:,} of {counted(number, 'row')} {are} malformed and left out"
+        tell(f"{name}: {said}, the first of them {place}")
+
+
+def read_evaluations(
+    paths: Sequence[Path], tell: Tell | None = None
+) -> Iterator[tuple[int, Evaluation] | Malformed]:
     """Late verdicts of .jsonl and .jsonl.gz files, with the index of the row over all of them.
+
+    Args:
+        paths: the files.
+        tell: told of each of which more than one row in a hundred is malformed.
 
     Raises:
         FileError: a file is missing, or of another kind.
@@ -107,15 +138,20 @@ def read_evaluations(paths: Sequence[Path]) -> Iterator[tuple[int, Evaluation] |
         if not path.is_file():
             raise FileError(f"{path}: no such file")
         with path.open("rb") as raw:
-            plain: Any = gzip.GzipFile(fileobj=raw) if path.name.endswith(".gz") else raw
-            for row, line in enumerate(_guarded(_lines(plain))):
+            for row in telling(_verdicts(path, raw), str(path), tell):
+                yield row if isinstance(row, Malformed) else (index, row)
                 index += 1
-                try:
-                    if isinstance(line, DecodeError):
-                        raise line
-                    yield index - 1, decode_evaluation(line)
-                except DecodeError as error:
-                    yield Malformed(str(path), row, error.path, error.expected)
+
+
+def _verdicts(path: Path, raw: IO[bytes]) -> Iterator[Evaluation | Malformed]:
+    plain: Any = gzip.GzipFile(fileobj=raw) if path.name.endswith(".gz") else raw
+    for row, line in enumerate(_guarded(_lines(plain))):
+        try:
+            if isinstance(line, DecodeError):
+                raise line
+            yield verdict_of(line)
+        except DecodeError as error:
+            yield Malformed(str(path), row, error.path, error.expected)
 
 
 def _rows(
@@ -178,7 +214,7 @@ def _csv_records(
         return
     if isinstance(header, DecodeError):
         raise FileError(f"{name}: no header: {header.expected}")
-    build = row_builder(columns, header, text=True, unread_columns=unread_columns)
+    build = _builder(name, columns, header, text=True, unread_columns=unread_columns)
     for row, cells in enumerate(rows):
         if isinstance(cells, DecodeError):
             yield Malformed(name, row, cells.path, cells.expected)
@@ -187,6 +223,15 @@ def _csv_records(
             yield build(cells)
         except DecodeError as error:
             yield Malformed(name, row, error.path, error.expected)
+
+
+def _builder(
+    name: str, columns: Columns, header: list[str], *, text: bool, unread_columns: UnreadColumns | None
+) -> Callable[[tuple[Any, ...] | list[Any]], TelemetryRecord]:
+    try:
+        return row_builder(columns, header, text=text, unread_columns=unread_columns)
+    except MappingError as error:
+        raise MappingError(f"{name}: {error}") from None
 
 
 def _csv_rows(text: io.TextIOWrapper) -> Iterator[list[str] | DecodeError]:
@@ -219,7 +264,7 @@ def _parquet(
     except pa.ArrowException as error:
         raise FileError(f"{name}: {error}") from None
     header = list(file.schema_arrow.names)
-    build = row_builder(columns, header, text=False, unread_columns=unread_columns)
+    build = _builder(name, columns, header, text=False, unread_columns=unread_columns)
     row = 0
     batches = file.iter_batches(batch_size=_PARQUET_BATCH)
     while True:

@@ -1,12 +1,13 @@
 """Frames of pandas, polars and pyarrow as rows of telemetry, and results as frames, through narwhals."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from detector.lab.columns import Columns, MappingError, row_builder
-from detector.lab.files import Malformed, Row
+from detector.lab.files import Malformed, Row, Tell, telling
 from detector.lab.unread_columns import UnreadColumns
 from topics.errors import DecodeError
+from topics.telemetry import TelemetryRecord
 
 BACKENDS = ("pandas", "polars", "pyarrow")
 
@@ -25,11 +26,16 @@ def backend_of(data: object) -> str | None:
 
 
 def rows_of(
-    frame: Any, columns: Columns, name: str = "frame", unread_columns: UnreadColumns | None = None
+    frame: Any,
+    columns: Columns,
+    name: str = "frame",
+    unread_columns: UnreadColumns | None = None,
+    tell: Tell | None = None,
 ) -> Iterator[Row]:
     """Yield a frame's rows as records, in its order; a row that is none is handed out as `Malformed`.
 
-    A missing value of any kind, NaN included, is "not measured".
+    A missing value of any kind, NaN included, is "not measured". `tell` is told if many rows are malformed,
+    as by `read_rows`.
 
     Raises:
         MappingError: a column that was asked for is not there, or columns cannot be told apart by name.
@@ -42,6 +48,10 @@ def rows_of(
     _check_names(header)
     table = nw.from_native(frame, eager_only=True)
     build = row_builder(columns, header, text=False, unread_columns=unread_columns)
+    yield from telling(_built(table, build, name), name, tell, alone=True)
+
+
+def _built(table: Any, build: Callable[[list[Any]], TelemetryRecord], name: str) -> Iterator[Row]:
     for index, cells in enumerate(table.iter_rows()):
         try:
             yield build([_plain(cell) for cell in cells])

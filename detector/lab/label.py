@@ -80,7 +80,9 @@ def candidates_of_transitions(records: Iterable[ControlRecord]) -> list[Candidat
         at = record.evidence.event_time or record.issued_at
         if whose in open_at:
             place = open_at[whose]
-            found[place] = replace(found[place], end=max(found[place].end, record.issued_at))
+            known = found[place]
+            mode = (record.state == "active" and record.mode) or known.mode  # the cause as it is named last
+            found[place] = replace(known, mode=mode, end=max(known.end, record.issued_at))
             if record.state == "inactive":
                 del open_at[whose]
         elif record.state == "active":

@@ -40,7 +40,8 @@ class Merged:
     def decided_at(self, lateness_s: float) -> float:
         """Event time of the deciding record or pane: the start without the wait for late records."""
         first = self.parts[0]
-        return max(first.evidence.event_time or 0.0, first.activated_at - lateness_s)
+        evidence = first.opened_by or first.evidence
+        return max(evidence.event_time or 0.0, first.activated_at - lateness_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,49 @@
-"""What is probably meant by a time that no call can have ended at."""
+"""What is probably meant by a time that no call can have ended at, or that is none in its unit."""
 
 from datetime import datetime
 from typing import Any, get_args
 
-from detector.lab.coerce import PER_SECOND, TimeUnit, in_range
+from detector.lab.coerce import PER_SECOND, TimeUnit, in_range, time_of
 from topics.errors import DecodeError
 
 _NANOSECONDS = 1e9
 _LONGEST_S = 1e9  # of times that count from a start: thirty years
 _UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
+
+
+def read_time(cell: Any, unit: TimeUnit, start: float | None) -> float:
+    """Unix seconds of a time cell, as of `time_of`, and within the years of a call.
+
+    Raises:
+        DecodeError: it is none; the message says which option would make one of it, if one would.
+
+    >>> read_time("2023-11-14T22:13:20Z", "iso", None)
+    1700000000.0
+    """
+    try:
+        seconds = time_of(cell, unit, start)
+    except DecodeError as error:
+        raise DecodeError(error.path, error.expected + _other_kind(cell, unit, start)) from None
+    check_range(cell, seconds, unit, start)
+    return seconds
+
+
+def _other_kind(cell: Any, unit: TimeUnit, start: float | None) -> str:
+    """Text where numbers were told of, or numbers where text was."""
+    if unit != "iso":
+        if not isinstance(cell, str) or _read(cell.strip(), "iso") is None:
+            return ""
+        return f"; it is ISO 8601: say --time-unit iso{'' if start is None else ' and no --start'}"
+    number = cell.strip() if isinstance(cell, str) else cell
+    found = (other for other in PER_SECOND if in_range(_read(number, other) or 0.0))  # type: ignore[arg-type]
+    return next((f"; it is in {_UNITS[other]}: say --time-unit {other}" for other in found), "")
+
+
+def _read(cell: Any, unit: TimeUnit) -> float | None:
+    try:
+        return time_of(cell, unit, None)
+    except DecodeError:
+        return None
 
 
 def check_range(cell: Any, seconds: float, unit: TimeUnit, start: float | None) -> None:

@@ -10,7 +10,13 @@ from topics.control import Evidence
 
 
 class Activation(msgspec.Struct, kw_only=True):
-    """From the decision to leave the primary to the decision to return; times in Unix seconds of the data."""
+    """From the decision to leave the primary to the decision to return; times in Unix seconds of the data.
+
+    Attributes:
+        mode: the cause as it was named last; `predicate` and `evidence` are of that naming.
+        named_at: when that was, where another cause had been named first; None: as it was activated.
+        opened_by: the evidence that it was activated on, where that is another; None: `evidence` is it.
+    """
 
     scope: str
     mode: str
@@ -19,6 +25,14 @@ class Activation(msgspec.Struct, kw_only=True):
     activated_at: float
     deactivated_at: float | None
     evidence: Evidence
+    named_at: float | None = None
+    opened_by: Evidence | None = None
+
+    def rename(self, decision: Decision) -> None:
+        """Take the cause that a decision names."""
+        self.opened_by = self.opened_by or self.evidence
+        self.mode, self.named_at = decision.mode, decision.at
+        self.predicate, self.evidence = decision.evidence.predicate, decision.evidence
 
 
 class Notice(msgspec.Struct, kw_only=True):
@@ -63,7 +77,10 @@ def digest_of(decisions: Iterable[Decision]) -> str:
 
 
 def activations_of(decisions: Iterable[Decision]) -> tuple[Activation, ...]:
-    """Pair each activation with the decision that ended it, oldest first."""
+    """Pair each activation with the decision that ended it, oldest first.
+
+    What is felt first is often a symptom, and its cause is known some seconds later: it has the cause's name.
+    """
     found: list[Activation] = []
     open_at: dict[tuple[str, str], int] = {}
     for decision in decisions:
@@ -84,4 +101,8 @@ def activations_of(decisions: Iterable[Decision]) -> tuple[Activation, ...]:
             )
         elif decision.kind == "deactivated" and whose in open_at:
             found[open_at.pop(whose)].deactivated_at = decision.at
+        elif decision.kind == "revised" and decision.disposition == "act" and whose in open_at:
+            activation = found[open_at[whose]]
+            if decision.mode not in ("", activation.mode):
+                activation.rename(decision)
     return tuple(sorted(found, key=lambda each: (each.activated_at, each.scope)))

@@ -79,9 +79,9 @@ def replay(
         MappingError: a column is not there.
     """
     columns = columns or Columns()
-    doubts = Doubts(columns.duration_unit)
+    doubts = Doubts(columns)
     rows = read_rows(files, columns, progress, doubts.tell, doubts.unread_columns)
-    verdicts = list(read_evaluations(evaluations))
+    verdicts = list(read_evaluations(evaluations, doubts.tell))
     return replay_rows(rows, contract, batch=batch, partitions=partitions, verdicts=verdicts, doubts=doubts)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from detector.lab.files import Malformed
+from detector.lab.files import MANY_MALFORMED, Malformed
 from detector.lab.outcome import Activation, Notice
 from detector.lab.replay import ReplayResult
 from detector.lab.words import counted
@@ -26,10 +26,16 @@ def as_json(result: ReplayResult) -> dict[str, Any]:
         "first_event_time": result.first_event_time,
         "last_event_time": result.last_event_time,
         "elapsed_s": result.elapsed_s,
-        "activations": [msgspec.to_builtins(activation) for activation in result.activations],
+        "activations": [_activation(each) for each in result.activations],
         "armed": result.armed,
         "digest": result.digest,
     }
+
+
+def _activation(each: Activation) -> dict[str, Any]:
+    """As the document has it: what it is, not how it came to be known."""
+    found: dict[str, Any] = msgspec.to_builtins(each)
+    return {name: value for name, value in found.items() if name not in ("named_at", "opened_by")}
 
 
 def as_text(result: ReplayResult) -> None:
@@ -60,7 +66,7 @@ def as_text(result: ReplayResult) -> None:
         for activation in result.activations:
             table.add_row(
                 activation.scope,
-                activation.mode,
+                _mode(activation),
                 activation.disposition,
                 clock(activation.activated_at),
                 _duration(activation),
@@ -92,6 +98,14 @@ def malformed_lines(malformed: int, shown: Sequence[Malformed]) -> Iterator[str]
         yield f"  malformed: {row.said}"
     if malformed > len(shown) > 0:
         yield f"  and {malformed - len(shown):,} more"
+
+
+def few_malformed(records: int, malformed: int, shown: Sequence[Malformed]) -> str:
+    """What to say where a few rows are malformed; nothing where the files' reader or `unjudged` tells."""
+    if not shown or malformed > MANY_MALFORMED * (records + malformed):
+        return ""
+    rows = "row was" if malformed == 1 else "rows were"
+    return f"{malformed:,} malformed {rows} left out, such as {shown[0].said}"
 
 
 def never_armed(names: Iterable[str]) -> str:
@@ -173,6 +187,13 @@ def said(notice: Notice) -> str:
 def clock(at: float) -> str:
     """Unix seconds as UTC, to the millisecond."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
+
+
+def _mode(activation: Activation) -> str:
+    """The cause, and how long it took to know it where another one was named first."""
+    if activation.named_at is None:
+        return activation.mode
+    return f"{activation.mode} (named {activation.named_at - activation.activated_at:.1f} s later)"
 
 
 def _duration(activation: Activation) -> str:

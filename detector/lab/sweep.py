@@ -22,6 +22,7 @@ from detector.modes.decision import Decision
 from topics.telemetry import Evaluation, TelemetryRecord
 
 _CHUNK = 4096
+_BEFORE = "it begins before the first record, so it is not counted"  # why a row of this traffic is unused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ class SweepResult:
     Attributes:
         records: rows judged; `malformed` rows were not, `shown` are the first few of them.
         split_at: where the held-out part begins, Unix seconds.
-        incidents: how many faults are known; None: nobody has said.
+        incidents: how many faults are known of this traffic, `unused` ones left out; None: nobody has said.
         unused: rows of the incidents that have no part in the measures, and why.
         warnings: what makes the recording doubtful as a whole, a sentence each.
     """
@@ -108,9 +109,9 @@ def sweep(
         MappingError: a column is not there.
     """
     columns = columns or Columns()
-    doubts = Doubts(columns.duration_unit)
+    doubts = Doubts(columns)
     rows = read_rows(files, columns, progress, doubts.tell, doubts.unread_columns)
-    verdicts = list(read_evaluations(evaluations))
+    verdicts = list(read_evaluations(evaluations, doubts.tell))
     return sweep_rows(
         rows,
         settings,
@@ -200,9 +201,12 @@ def _result(
     end = last + max((setting.contract.defaults.lateness_s for setting in settings), default=0.0) + 2.0
     split_at = None if split is None else first + split * (last - first)
     parts = [Stretch(first, end)] if split_at is None else [Stretch(first, split_at), Stretch(split_at, end)]
+    known = [(each, _why_unused(each, reading)) for each in incidents or ()]
+    # What began before is not counted, but tells of the activations that start in it.
+    of_it = None if incidents is None else [each for each, why in known if why in ("", _BEFORE)]
     tried = []
     for setting, found in zip(settings, judged, strict=True):
-        measures = [_measure(setting, found.decisions, part, reading, incidents) for part in parts]
+        measures = [_measure(setting, found.decisions, part, reading, of_it) for part in parts]
         tried.append(
             Tried(
                 setting=setting,
@@ -221,24 +225,23 @@ def _result(
         first_event_time=reading.first,
         last_event_time=reading.last,
         split_at=split_at,
-        incidents=None if incidents is None else sum(each.label == "true" for each in incidents),
-        unused=tuple(_unused(incidents or (), reading)),
+        incidents=None
+        if of_it is None
+        else sum(each.label == "true" and each.start >= first for each in of_it),
+        unused=tuple((each, why) for each, why in known if why),
         tried=_ranked(tried, known=incidents is not None),
     )
 
 
-def _unused(incidents: Sequence[Incident], reading: _Reading) -> Iterator[tuple[Incident, str]]:
-    """Rows that are of other traffic, or of none: a name mistyped, or times in another zone."""
+def _why_unused(incident: Incident, reading: _Reading) -> str:
+    """Why a row has no part in the measures: a name mistyped, times in another zone; nothing if it has."""
     if reading.first is None or reading.last is None:
-        return
-    routes = {route for route, _ in reading.calls.seconds}
-    for each in incidents:
-        if each.route not in routes:
-            yield each, "no record is of its route"
-        elif each.start > reading.last or each.end < reading.first:
-            yield each, "it lies outside the recorded time"
-        elif each.label == "true" and each.start < reading.first:
-            yield each, "it begins before the first record, so it is not counted"
+        return ""
+    if all(incident.route != route for route, _ in reading.calls.seconds):
+        return "no record is of its route"
+    if incident.start > reading.last or incident.end < reading.first:
+        return "it lies outside the recorded time"
+    return _BEFORE if incident.label == "true" and incident.start < reading.first else ""
 
 
 def _measure(

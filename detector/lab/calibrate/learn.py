@@ -99,7 +99,7 @@ def calibrate(
         NotHealthyError: over a fifth of each route's minutes look like incidents, or there are no records.
     """
     columns = columns or Columns()
-    doubts = Doubts(columns.duration_unit)
+    doubts = Doubts(columns)
     rows = read_rows(files, columns, progress, doubts.tell, doubts.unread_columns)
     return calibrate_rows(rows, contract, sorted(path.name for path in files), seed=seed, doubts=doubts)
 
@@ -124,7 +124,7 @@ def calibrate_rows(
     gathered = Gathered(contract)
     gathered.take(doubts.watch(rows))
     if not gathered.routes:
-        first = f": {gathered.shown[0].path} {gathered.shown[0].expected}" if gathered.shown else ""
+        first = f": {gathered.shown[0].said}" if gathered.shown else ""
         raise NotHealthyError(f"no record to learn from, {gathered.malformed} malformed{first}")
     minutes = set().union(*(tally.minutes for tally in gathered.routes.values()))
     silence = holes(minutes)

@@ -53,6 +53,11 @@ def with_calibration(text: str, calibration: Calibration, name: str = "contract.
     return written, len(routes) - kept
 
 
+def dropped_said(routes: int) -> str:
+    """What to say of routes that had to be left out."""
+    return f"{routes:,} routes of the least traffic were left out: the file would grow too large"
+
+
 def _cut(text: str) -> tuple[str, str, str]:
     """Text before the section, the comment on its first line, and the text after it."""
     lines = text.splitlines(keepends=True)

@@ -112,7 +112,7 @@ def test_a_frame_that_begins_with_its_end_is_told(judge):
 def test_a_frame_of_malformed_rows_alone_teaches_nothing_and_says_why():
     """The reason is not lost on the way."""
     frame = spoilt(pytest.importorskip("pandas"), range(900))
-    with pytest.raises(NotHealthyError, match=r"900 malformed: \$\.latency_s"):
+    with pytest.raises(NotHealthyError, match=r"900 malformed: frame row 0 at \$\.latency_s: "):
         calibrate(frame, CONTRACT, **OPTIONS)
 
 

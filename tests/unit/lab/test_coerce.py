@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.lab.coerce import FIELD_KINDS, from_text, from_value, is_field, time_of
-from detector.lab.columns import MappingError, build_record, parse_columns
+from detector.lab.columns import MappingError, parse_columns
+from detector.lab.json_lines import build_struct
 from topics.errors import DecodeError
 from topics.telemetry import TelemetryRecord
 
@@ -82,7 +83,7 @@ def test_another_number_is_no_flag(value):
     """It is refused with the path to it."""
     fitted = from_value("hallucinated", value)
     with pytest.raises(DecodeError) as caught:
-        build_record({"event_time": 1.7e9, "route": "chat", "hallucinated": fitted})
+        build_struct({"event_time": 1.7e9, "route": "chat", "hallucinated": fitted}, TelemetryRecord)
 
     assert caught.value.path == "$.hallucinated"
 

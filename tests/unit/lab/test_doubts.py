@@ -2,6 +2,7 @@
 
 import pytest
 
+from detector.lab.columns import Columns
 from detector.lab.doubts import Doubts
 from detector.lab.files import Malformed
 from topics.telemetry import TelemetryRecord
@@ -109,7 +110,7 @@ def test_what_one_route_shows_is_said_of_all():
 )
 def test_the_advice_goes_on_from_the_unit_that_was_given(unit, advice):
     """Whoever said milliseconds is not told to say so."""
-    doubts = Doubts(unit)
+    doubts = Doubts(Columns(duration_unit=unit))
     list(doubts.watch([TelemetryRecord(event_time=T0, route="r", latency_s=900.0)] * 100))
 
     assert doubts.said()[0].endswith(advice)
@@ -121,3 +122,32 @@ def test_all_such_durations_are_told_in_one_sentence():
 
     assert sentence.count("the median") == 3
     assert "so are 3 more" in sentence
+
+
+def spaced(gap_s, number=200, **options):
+    """What is said of calls that lie so far apart."""
+    doubts = Doubts(Columns(**options))
+    calls = (TelemetryRecord(event_time=T0 + gap_s * (n % number), route=f"r{n % 3}") for n in range(number))
+    list(doubts.watch(calls))
+    return doubts.said()
+
+
+@pytest.mark.parametrize(
+    ("gap_s", "options", "told"),
+    [
+        pytest.param(100.0, {"start": T0}, "milliseconds, say --time-unit ms", id="ten a second"),
+        pytest.param(100.0, {"start": T0, "time_unit": "ms"}, "microseconds, say --time-unit us", id="ms"),
+        pytest.param(100.0, {"start": T0, "time_unit": "us"}, "", id="no finer unit"),
+        pytest.param(19.0, {"start": T0}, "", id="three a minute"),
+        pytest.param(100.0, {}, "", id="absolute"),
+        pytest.param(100.0, {"start": T0, "number": 99}, "", id="too few to tell"),
+    ],
+)
+def test_relative_times_that_lie_too_far_apart_are_told(gap_s, options, told):
+    """Read as seconds, a minute of milliseconds takes most of a day, and all of it are times of a call."""
+    said = spaced(gap_s, **options)
+
+    assert [each.rpartition(" are ")[2] for each in said] == [told] * bool(told)
+    assert not told or said[0].startswith(
+        "200 calls over 0.2 days are one in 100 s; if the times after --start"
+    )

@@ -91,7 +91,7 @@ def test_files_are_one_stream_in_the_order_given(tmp_path):
         (b"[]", "$"),
         (b'{"event_time": 1, "route": "chat"}', "$.event_time"),
         (b'{"event_time": 1700000000, "route": "chat", "latency_s": -1}', "$.latency_s"),
-        (b'{"event_time": 1700000000, "route": "chat", "latency_s": NaN}', "$.latency_s"),
+        (b'{"event_time": 1700000000, "route": "chat", "latency_s": Infinity}', "$.latency_s"),
         (b'{"event_time": 1700000000, "route": true}', "$.route"),
         (b'{"event_time": 1700000000, "route": "chat", "input_tokens": 550.5}', "$.input_tokens"),
         (b'{"event_time": 1700000000, "route": "chat", "input_tokens": -1.0}', "$.input_tokens"),
@@ -334,3 +334,16 @@ def test_progress_ends_at_the_size_of_all_files(tmp_path):
 
     assert told == sorted(told)
     assert told[-1] == sum(file.stat().st_size for file in files)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_file_that_lacks_a_column_is_named(tmp_path, suffix):
+    """Of several files one may be of another kind."""
+    good, other = write(tmp_path / f"a{suffix}"), tmp_path / f"b{suffix}"
+    if suffix == ".csv":
+        other.write_text("event_time,path\n")
+    else:
+        pq.write_table(pa.table({"event_time": [T0], "path": ["chat"]}), other)
+
+    with pytest.raises(MappingError, match=r"b\.(csv|parquet): no column 'route': say --map route=COLUMN"):
+        read(good, other)

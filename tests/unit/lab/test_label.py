@@ -195,3 +195,13 @@ def test_wrong_use_exits_with_2_and_writes_nothing(out, tmp_path, args):
 
     assert (result.exit_code, file.exists()) == (2, False)
     assert result.stderr.startswith("detector: ")
+
+
+@pytest.mark.parametrize("option", ["--at", "--from", "--to"])
+def test_a_time_that_is_none_is_told_with_its_option(out, tmp_path, option):
+    """There are three of them."""
+    file = tmp_path / "incidents.csv"
+    result = command("chat", "true", "--incidents", file, "--replay", out, option, "yesterday")
+
+    assert result.exit_code == 2
+    assert f"detector: {option}: expected an ISO 8601 time, got 'yesterday'" in result.stderr

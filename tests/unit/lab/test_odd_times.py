@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from detector.lab.odd_times import check_range
+from detector.lab.odd_times import check_range, read_time
 from topics.errors import DecodeError
 
 
@@ -33,6 +33,32 @@ def test_the_unit_or_the_start_that_was_probably_meant_is_named(cell, seconds, u
     """By which of them the number falls into the years of a call; where none does, nothing is guessed."""
     said = advice(cell, seconds, unit)
 
+    assert said.endswith(word)
+    assert bool(said) is bool(word)
+
+
+@pytest.mark.parametrize(
+    ("cell", "unit", "start", "word"),
+    [
+        ("2023-11-14T22:13:20", "s", None, "say --time-unit iso"),
+        (" 2023-11-14 22:13:20Z ", "ms", None, "say --time-unit iso"),
+        ("2023-11-14T22:13:20", "s", 1.7e9, "say --time-unit iso and no --start"),
+        ("1700000000", "iso", None, "say --time-unit s"),
+        (1_700_000_000_123, "iso", None, "say --time-unit ms"),
+        ("yesterday", "s", None, ""),
+        ("yesterday", "iso", None, ""),
+        ("12", "iso", None, ""),
+        (True, "iso", None, ""),
+        (float("nan"), "iso", None, ""),
+    ],
+)
+def test_text_for_a_number_and_a_number_for_text_are_told_apart(cell, unit, start, word):
+    """The option that reads it is named; what would be no time either way is only refused."""
+    with pytest.raises(DecodeError) as caught:
+        read_time(cell, unit, start)
+    said = caught.value.expected.partition("; ")[2]
+
+    assert caught.value.path == "$.event_time"
     assert said.endswith(word)
     assert bool(said) is bool(word)
 

@@ -302,7 +302,7 @@ def test_what_was_not_judged_is_told(recorded, tmp_path):
     found = json.loads(document.stdout)
     assert (found["late"], found["malformed"], found["settings"][0]["late"]) == (20, 7, 20)
     assert "20 of 1,020 records are older than every window" in document.stderr
-    assert "7 malformed rows, such as" in document.stderr
+    assert "7 malformed rows were left out, such as" in document.stderr
 
 
 def test_incidents_of_other_traffic_are_told(recorded, tmp_path):
