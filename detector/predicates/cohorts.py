@@ -119,7 +119,8 @@ class CohortTest(MixtureShiryaevRoberts):
                 return index
         end = judged[-1]
         lag = lag if last == len(judged) - 1 else _latency(segment, end)
-        self.kept = Kept(starts[-_STARTS:], lags[-_LAGS:], lag, _time(segment, end), counts)
+        kept = tuple(starts[-_STARTS:]), tuple(lags[-_LAGS:])
+        self.kept = Kept(*kept, lag, _time(segment, end), counts)
         return None
 
     def _first_count(self, segment: Segment, judged: Positions) -> Sequence[tuple[float, int]]:
@@ -148,7 +149,7 @@ class CohortTest(MixtureShiryaevRoberts):
     def take_over(self, kept: Sequence[Any]) -> None:
         """Go on from what another one's `kept` was, plain lists included."""
         starts, lags, lag, ended, counts = kept
-        self.kept = Kept(starts, lags, lag, ended, [(time, good) for time, good in counts])
+        self.kept = Kept(tuple(starts), tuple(lags), lag, ended, tuple((time, good) for time, good in counts))
 
 
 def _time(segment: Segment, position: int) -> float:
