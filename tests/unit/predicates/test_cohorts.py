@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from detector.predicates.base import Judge
-from detector.predicates.cohorts import CohortTest
+from detector.predicates.cohorts import CohortTest, Kept
 from detector.predicates.registry import judge_for
 from tests.builders import BUDGET, T0, dense, record, segment, spec
 
@@ -17,10 +17,12 @@ LIMIT_S = 7.0
 TIMEOUT_S = 30.0
 
 
-def healthy(draw: np.random.Generator, starts: np.ndarray) -> list[tuple[float, float, bool]]:
-    """(start, seconds, failed) of calls of which 0.2 % time out and 0.5 % are slower than LIMIT_S."""
+def healthy(
+    draw: np.random.Generator, starts: np.ndarray, *, fail: float = 0.002
+) -> list[tuple[float, float, bool]]:
+    """(start, seconds, failed) of calls of which few time out and 0.5 % are slower than LIMIT_S."""
     latency = draw.lognormal(0.0, 0.755, len(starts))
-    failed = draw.random(len(starts)) < 0.002
+    failed = draw.random(len(starts)) < fail
     return [
         (start, TIMEOUT_S if bad else took, bool(bad))
         for start, took, bad in zip(starts.tolist(), latency.tolist(), failed.tolist(), strict=True)
@@ -31,10 +33,10 @@ def steady(draw: np.random.Generator, per_s: float, start: float, end: float) ->
     return np.sort(draw.uniform(start, end, draw.poisson(per_s * (end - start))))
 
 
-def judge_of(field: str) -> Judge:
+def judge_of(field: str, ceiling: float = 0.01) -> Judge:
     kind = {"error": "rate", "latency_s": "exceedance"}[field]
     more = {"above_ms": LIMIT_S * 1000} if field == "latency_s" else {}
-    return judge_for(spec(kind, field=field, ceiling=0.01, design_effect=1.0, **more), BUDGET)
+    return judge_for(spec(kind, field=field, ceiling=ceiling, design_effect=1.0, **more), BUDGET)
 
 
 def found_at(judge: Judge, calls, *, cuts=None, arrays=False, again_at=None) -> float | None:
@@ -93,6 +95,15 @@ def test_healthy_traffic_may_stop_or_fall(field: str, left: float, alone) -> Non
 
         assert found_at(judge_of(field), calls) is None
     assert wrong >= (1 if left else 4)
+
+
+def test_healthy_traffic_near_its_ceiling_may_stop() -> None:
+    """Also when the bad calls that are remembered reach back further than the counts of good ones."""
+    for seed, per_s, ceiling, lasts_s in ((1, 1000, 0.01, 60), (2, 1000, 0.01, 60), (3, 120, 0.004, 500)):
+        draw = np.random.default_rng(seed)
+        calls = healthy(draw, steady(draw, per_s, 0, lasts_s), fail=0.9 * ceiling)
+
+        assert found_at(judge_of("error", ceiling), calls) is None
 
 
 @pytest.mark.parametrize("field", ["error", "latency_s"])
@@ -174,6 +185,34 @@ def test_neither_batches_nor_a_restart_make_a_difference() -> None:
             assert found_at(judge_of("error"), sick, cuts=cuts, arrays=arrays) == whole
     for second in (30, 61, 75, 95):
         assert found_at(judge_of("error"), sick, again_at=second) == whole
+
+
+def test_batches_make_no_difference_where_alarms_are_passed_over() -> None:
+    """Each is held against what was known at its own call."""
+    found = []
+    for seed in range(6):
+        draw = np.random.default_rng(seed)
+        calls = healthy(draw, np.concatenate([steady(draw, 400, 0, 50), steady(draw, 8, 50, 120)]))
+        slow = draw.random(len(calls)) < 0.06
+        sick = [
+            (start, took + (12.0 if start >= 40 and bad else 0.0), failed)
+            for (start, took, failed), bad in zip(calls, slow.tolist(), strict=True)
+        ]
+        one_by_one = found_at(judge_of("latency_s"), sick, cuts=range(1, 2000))
+        found.append(one_by_one)
+
+        assert found_at(judge_of("latency_s"), sick) == one_by_one
+    assert None not in found
+
+
+def test_a_breach_is_not_held_against_what_came_before_the_test_began_anew() -> None:
+    """From the alarm on nothing is remembered."""
+    draw = np.random.default_rng(6)
+    calls = healthy(draw, steady(draw, 50, 0, 60))
+    judge = judge_of("error")
+
+    assert found_at(judge, [(start, 0.01, True) if start >= 40 else (start, *rest) for start, *rest in calls])
+    assert judge.state()["cohorts"] == Kept()
 
 
 def test_a_walk_that_is_undone_leaves_no_trace() -> None:
