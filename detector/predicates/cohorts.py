@@ -4,9 +4,8 @@ A call is told of when it ends, and bad ones often take longest: those above a l
 Where traffic stops or falls steeply, with a batch job, a deployment or the day, the good calls that began
 with them have long been counted, and what still comes in are the bad ones, in a row. By themselves they look
 like a fault; any busy route would raise an alarm each time. So an alarm of the test along the calls as they
-end has to be borne out by one along the calls as they began: the last bad calls by their start, however many
-of them say most, against the good ones that ended from the first of those starts until calls that began with
-the last one have usually ended.
+end has to be borne out along the calls as they began: bad calls by their start, against the good ones that
+ended from the first of those starts until calls that began with the last one have usually ended.
 
 Good calls are known by their counts at times when panes closed, and how long they take by those that ended
 just before a bad one: nothing is done for a good call.
@@ -37,14 +36,15 @@ class Kept(NamedTuple):
     """What a walk remembers of the calls, beside the test's own state.
 
     Attributes:
-        starts: of the last bad calls, Unix seconds.
+        starts: of the last bad calls: when each began, Unix seconds, and how many good ones had ended when
+            it did.
         lags: how long the good calls just before them took, seconds.
         lag: of the last call, if it was good; else negative.
         ended: when the last call ended, Unix seconds; negative before the first.
         counts: (when a call ended, how many good ones until then), ascending.
     """
 
-    starts: Sequence[float] = ()
+    starts: Sequence[tuple[float, int]] = ()
     lags: Sequence[float] = ()
     lag: float = _UNKNOWN
     ended: float = _UNKNOWN
@@ -97,13 +97,14 @@ class CohortTest(MixtureShiryaevRoberts):
         counts = before.counts or self._first_count(segment, judged)
         starts, lags, lag, last = list(before.starts), list(before.lags), before.lag, -1
         heard: list[int] = []  # how many lags, at each bad call
-        for index in bad:
+        good = self.seen + self.gap - self.bad
+        for number, index in enumerate(bad):
             if index - last > 1:
                 lag = _latency(segment, judged[index - 1])
             if lag >= 0:
                 lags.append(lag)
             heard.append(len(lags))
-            starts.append(_start(segment, judged[index]))
+            starts.append((_start(segment, judged[index]), good + index - number))
             lag, last = _UNKNOWN, index
         done = walked = 0
         while (
@@ -130,26 +131,34 @@ class CohortTest(MixtureShiryaevRoberts):
 
     def _is_borne_out(
         self,
-        starts: Sequence[float],
+        starts: Sequence[tuple[float, int]],
         lags: Sequence[float],
         counts: Sequence[tuple[float, int]],
         now: float,
     ) -> bool:
-        """Whether the bad calls that began last are too many among those that began with them."""
-        times, goods = np.array([*counts, (max(now, counts[-1][0]), self.seen - self.bad)]).T
-        began = np.sort([start for start in starts if start >= times[0]])
-        if not len(began):
-            return True
-        ended = np.interp(began[-1] + max(lags, default=0.0), times, goods)
-        good = np.maximum(ended - np.interp(began, times, goods), 0.0)
+        """Whether the bad calls are too many among those that began with them.
+
+        Either the last ones by their start; or all that the CUSUM has gathered, more than is remembered call
+        by call, less the good calls that began with its first bad one and had ended before that one did.
+        """
+        so_far = self.seen - self.bad
+        times, goods = np.array([*counts, (max(now, counts[-1][0]), so_far)]).T
+        began, at_end = np.array(starts).T
+        at_start = np.where(began >= times[0], np.interp(began, times, goods), at_end)
+        until = np.interp(began.max() + max(lags, default=0.0), times, goods)
+        good = np.maximum(until - at_start[began.argsort()], 0.0)
         bad = np.arange(len(began), 0, -1)
         evidence = np.outer(bad, self._factors.up) + np.outer(good, self._factors.down)
-        return bool(evidence.max() >= _BORNE_OUT * math.log(self.limit))
+        first = [-min(self.bad - before, len(began)) for _, before in self._start]
+        left_out = np.maximum(until - so_far + at_end[first] - at_start[first], 0.0)
+        gathered = self._cusum + left_out * self._factors.down
+        return bool(max(evidence.max(), gathered.max()) >= _BORNE_OUT * math.log(self.limit))
 
     def take_over(self, kept: Sequence[Any]) -> None:
         """Go on from what another one's `kept` was, plain lists included."""
         starts, lags, lag, ended, counts = kept
-        self.kept = Kept(tuple(starts), tuple(lags), lag, ended, tuple((time, good) for time, good in counts))
+        starts, counts = (tuple((time, good) for time, good in pairs) for pairs in (starts, counts))
+        self.kept = Kept(starts, tuple(lags), lag, ended, counts)
 
 
 def _time(segment: Segment, position: int) -> float:

@@ -74,10 +74,10 @@ def found_at(judge: Judge, calls, *, cuts=None, arrays=False, again_at=None) -> 
 def alone(monkeypatch: pytest.MonkeyPatch):
     """What the test along the ends says by itself."""
 
-    def judged(field: str, calls) -> float | None:
+    def judged(field: str, calls, ceiling: float = 0.01) -> float | None:
         with monkeypatch.context() as patched:
             patched.setattr(CohortTest, "_is_borne_out", lambda *_: True)
-            return found_at(judge_of(field), calls)
+            return found_at(judge_of(field, ceiling), calls)
 
     return judged
 
@@ -159,6 +159,25 @@ def test_calls_of_a_batch_of_which_a_third_is_slow_are_found_in_that_batch() -> 
 
     assert found is not None
     assert 250 <= found <= 252
+
+
+@pytest.mark.parametrize(("ceiling", "rate", "per_s"), [(0.01, 0.03, 2), (0.05, 0.08, 20)])
+def test_evidence_that_takes_long_to_gather_is_not_lost(
+    ceiling: float, rate: float, per_s: int, alone
+) -> None:
+    """Longer than calls are remembered, or of more bad ones; by the starts it is what it is by the ends."""
+    draw = np.random.default_rng(11)
+    calls = healthy(draw, steady(draw, per_s, 0, 1500), fail=0.0)
+    sick = draw.random(len(calls)) < rate
+    worse = [
+        (start, took, start >= 300 and bad)
+        for (start, took, _), bad in zip(calls, sick.tolist(), strict=True)
+    ]
+    before, now = alone("error", worse, ceiling), found_at(judge_of("error", ceiling), worse)
+
+    assert before is not None
+    assert before - 300 > 128
+    assert before <= now <= before + 10.0
 
 
 def test_failures_that_come_at_once_are_found_at_the_same_call_as_before(alone) -> None:
