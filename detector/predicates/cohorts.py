@@ -13,6 +13,7 @@ just before a bad one: nothing is done for a good call.
 
 import math
 from collections.abc import Sequence
+from statistics import median_high
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,15 +37,15 @@ class Kept(NamedTuple):
     """What a walk remembers of the calls, beside the test's own state.
 
     Attributes:
-        starts: of the last bad calls: when each began, Unix seconds, and how many good ones had ended when
-            it did.
+        starts: of bad calls, as they ended: when each began, Unix seconds, how many good ones had ended when
+            it did, and 1; of older ones some together: of the first to begin, the first to end, and how many.
         lags: how long the good calls just before them took, seconds.
         lag: of the last call, if it was good; else negative.
         ended: when the last call ended, Unix seconds; negative before the first.
         counts: (when a call ended, how many good ones until then), ascending.
     """
 
-    starts: Sequence[tuple[float, int]] = ()
+    starts: Sequence[tuple[float, int, int]] = ()
     lags: Sequence[float] = ()
     lag: float = _UNKNOWN
     ended: float = _UNKNOWN
@@ -93,35 +94,24 @@ class CohortTest(MixtureShiryaevRoberts):
         """
         if segment is None:
             return self.observe(len(judged), bad)
-        before = self.kept
-        counts = before.counts or self._first_count(segment, judged)
-        starts, lags, lag, last = list(before.starts), list(before.lags), before.lag, -1
-        heard: list[int] = []  # how many lags, at each bad call
-        good = self.seen + self.gap - self.bad
-        for number, index in enumerate(bad):
-            if index - last > 1:
-                lag = _latency(segment, judged[index - 1])
-            if lag >= 0:
-                lags.append(lag)
-            heard.append(len(lags))
-            starts.append((_start(segment, judged[index]), good + index - number))
-            lag, last = _UNKNOWN, index
-        done = walked = 0
+        kept = self.kept
+        counts = kept.counts or self._first_count(segment, judged)
+        notes = _Notes(segment, judged, bad, kept, self.seen + self.gap - self.bad)
+        done = 0
         while (
-            found := self.observe(len(judged) - done, [index - done for index in bad[walked:]])
+            found := self.observe(len(judged) - done, [index - done for index in bad[notes.taken :]])
         ) is not None:
             index = done + found
-            walked, done = bad.index(index) + 1, index + 1
-            position, known, until = judged[index], len(before.starts) + walked, heard[walked - 1]
-            some = starts[max(0, known - _STARTS) : known], lags[max(0, until - _LAGS) : until]
+            notes.take(bad.index(index) + 1)
+            done, position = index + 1, judged[index]
             unknown = not 0.0 <= _latency(segment, position) <= _LONGEST_S
-            if unknown or self._is_borne_out(*some, counts, _time(segment, position)):
+            if unknown or self._is_borne_out(notes, counts, _time(segment, position)):
                 self.kept = _NOTHING  # from here on it is about recovery
                 return index
+        notes.take(len(bad))
         end = judged[-1]
-        lag = lag if last == len(judged) - 1 else _latency(segment, end)
-        kept = tuple(starts[-_STARTS:]), tuple(lags[-_LAGS:])
-        self.kept = Kept(*kept, lag, _time(segment, end), counts)
+        lag = notes.lag if bad[-1] == len(judged) - 1 else _latency(segment, end)
+        self.kept = Kept(tuple(notes.starts), tuple(notes.lags), lag, _time(segment, end), counts)
         return None
 
     def _first_count(self, segment: Segment, judged: Positions) -> Sequence[tuple[float, int]]:
@@ -129,13 +119,7 @@ class CohortTest(MixtureShiryaevRoberts):
         ended, good = _time(segment, judged[0]), self.seen + self.gap - self.bad
         return (ended - _LONGEST_S, good), (ended, good)
 
-    def _is_borne_out(
-        self,
-        starts: Sequence[tuple[float, int]],
-        lags: Sequence[float],
-        counts: Sequence[tuple[float, int]],
-        now: float,
-    ) -> bool:
+    def _is_borne_out(self, notes: "_Notes", counts: Sequence[tuple[float, int]], now: float) -> bool:
         """Whether the bad calls are too many among those that began with them.
 
         Either the last ones by their start; or all that the CUSUM has gathered, more than is remembered call
@@ -143,13 +127,17 @@ class CohortTest(MixtureShiryaevRoberts):
         """
         so_far = self.seen - self.bad
         times, goods = np.array([*counts, (max(now, counts[-1][0]), so_far)]).T
-        began, at_end = np.array(starts).T
+        began, at_end, sizes = np.array(notes.starts).T
         at_start = np.where(began >= times[0], np.interp(began, times, goods), at_end)
-        until = np.interp(began.max() + max(lags, default=0.0), times, goods)
-        good = np.maximum(until - at_start[began.argsort()], 0.0)
-        bad = np.arange(len(began), 0, -1)
+        lag = median_high(notes.lags) if notes.lags else 0.0
+        until = np.interp(began.max() + lag, times, goods)
+        order = began.argsort()
+        good = np.maximum(until - at_start[order], 0.0)
+        bad = sizes[order][::-1].cumsum()[::-1]
         evidence = np.outer(bad, self._factors.up) + np.outer(good, self._factors.down)
-        first = [-min(self.bad - before, len(began)) for _, before in self._start]
+        # Of each excursion the first bad call, or what holds it.
+        since = sizes[::-1].cumsum()[::-1]
+        first = [int((since >= min(self.bad - before, since[0])).sum()) - 1 for _, before in self._start]
         left_out = np.maximum(until - so_far + at_end[first] - at_start[first], 0.0)
         gathered = self._cusum + left_out * self._factors.down
         return bool(max(evidence.max(), gathered.max()) >= _BORNE_OUT * math.log(self.limit))
@@ -157,8 +145,44 @@ class CohortTest(MixtureShiryaevRoberts):
     def take_over(self, kept: Sequence[Any]) -> None:
         """Go on from what another one's `kept` was, plain lists included."""
         starts, lags, lag, ended, counts = kept
-        starts, counts = (tuple((time, good) for time, good in pairs) for pairs in (starts, counts))
-        self.kept = Kept(starts, tuple(lags), lag, ended, counts)
+        self.kept = Kept(
+            tuple((start, good, size) for start, good, size in starts),
+            tuple(lags),
+            lag,
+            ended,
+            tuple((time, good) for time, good in counts),
+        )
+
+
+class _Notes:
+    """What is remembered of bad calls, taken note of one by one."""
+
+    def __init__(
+        self, segment: Segment, judged: Positions, bad: Sequence[int], kept: Kept, good: int
+    ) -> None:
+        """Args: `good`: calls that were so before the segment."""
+        self._segment, self._judged, self._bad, self._good = segment, judged, bad, good
+        self.starts, self.lags, self.lag = list(kept.starts), list(kept.lags), kept.lag
+        self.taken = 0
+
+    def take(self, until: int) -> None:
+        """Take note of the bad calls up to this one of the segment."""
+        segment, judged, bad = self._segment, self._judged, self._bad
+        for number in range(self.taken, until):
+            index = bad[number]
+            if index - (bad[number - 1] if number else -1) > 1:
+                self.lag = _latency(segment, judged[index - 1])
+            if self.lag >= 0:
+                self.lags = [*self.lags[1 - _LAGS :], self.lag]
+            self.lag = _UNKNOWN
+            self.starts.append((_start(segment, judged[index]), self._good + index - number, 1))
+            if len(self.starts) > _STARTS:
+                older = self.starts[: _STARTS // 2]
+                pairs = zip(older[::2], older[1::2], strict=True)
+                self.starts[: len(older)] = [
+                    (min(one[0], other[0]), one[1], one[2] + other[2]) for one, other in pairs
+                ]
+        self.taken = until
 
 
 def _time(segment: Segment, position: int) -> float:
