@@ -120,13 +120,8 @@ class CohortTest(MixtureShiryaevRoberts):
         return (ended - _LONGEST_S, good), (ended, good)
 
     def _is_borne_out(self, notes: "_Notes", counts: Sequence[tuple[float, int]], now: float) -> bool:
-        """Whether the bad calls are too many among those that began with them.
-
-        Either the last ones by their start; or all that the CUSUM has gathered, more than is remembered call
-        by call, less the good calls that began with its first bad one and had ended before that one did.
-        """
-        so_far = self.seen - self.bad
-        times, goods = np.array([*counts, (max(now, counts[-1][0]), so_far)]).T
+        """Whether the bad calls that began last, however many, are too many of those that began with them."""
+        times, goods = np.array([*counts, (max(now, counts[-1][0]), self.seen - self.bad)]).T
         began, at_end, sizes = np.array(notes.starts).T
         at_start = np.where(began >= times[0], np.interp(began, times, goods), at_end)
         lag = median_high(notes.lags) if notes.lags else 0.0
@@ -135,12 +130,7 @@ class CohortTest(MixtureShiryaevRoberts):
         good = np.maximum(until - at_start[order], 0.0)
         bad = sizes[order][::-1].cumsum()[::-1]
         evidence = np.outer(bad, self._factors.up) + np.outer(good, self._factors.down)
-        # Of each excursion the first bad call, or what holds it.
-        since = sizes[::-1].cumsum()[::-1]
-        first = [int((since >= min(self.bad - before, since[0])).sum()) - 1 for _, before in self._start]
-        left_out = np.maximum(until - so_far + at_end[first] - at_start[first], 0.0)
-        gathered = self._cusum + left_out * self._factors.down
-        return bool(max(evidence.max(), gathered.max()) >= _BORNE_OUT * math.log(self.limit))
+        return bool(evidence.max() >= _BORNE_OUT * math.log(self.limit))
 
     def take_over(self, kept: Sequence[Any]) -> None:
         """Go on from what another one's `kept` was, plain lists included."""
