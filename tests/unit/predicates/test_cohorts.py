@@ -99,7 +99,7 @@ def test_healthy_traffic_may_stop_or_fall(field: str, left: float, alone) -> Non
 
 def test_healthy_traffic_near_its_ceiling_may_stop() -> None:
     """Also when the bad calls that are remembered reach back further than the counts of good ones."""
-    for seed, per_s, ceiling, lasts_s in ((1, 1000, 0.01, 60), (2, 1000, 0.01, 60), (3, 120, 0.004, 500)):
+    for seed, per_s, ceiling, lasts_s in ((1, 1000, 0.01, 60), (2, 1000, 0.01, 60), (4, 120, 0.004, 500)):
         draw = np.random.default_rng(seed)
         calls = healthy(draw, steady(draw, per_s, 0, lasts_s), fail=0.9 * ceiling)
 
