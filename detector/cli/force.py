@@ -40,8 +40,8 @@ def force(
     """Hold a scope in fallback, or on its primary, whatever is judged meanwhile; it ends by itself.
 
     The order lies on the override topic. The scope's owner applies it, renews it for gateways and ends it
-    when its time is over; a worker that takes over does the same. With `on` a few calls still go to the
-    primary as probes, as whenever a scope is active.
+    when its time is over; a worker that takes over does the same. With `on` a scope that is judged to be at
+    fault keeps its probes; of any other no call goes to the primary.
 
     \b
     detector force chat on --for 10m --reason "provider says so" --bootstrap kafka:9092

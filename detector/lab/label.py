@@ -24,6 +24,7 @@ class Candidate:
 
     Attributes:
         id: place in the list of a replay, or event_id of the transition.
+        acts: whether gateways were told of it; a notice is labelled by its id.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Candidate:
     start: float
     end: float
     evidence: Evidence
+    acts: bool = True
 
 
 class _Replay(msgspec.Struct):
@@ -59,7 +61,8 @@ def candidates_of_replay(file: Path) -> list[Candidate]:
 
 def _candidate(name: str, each: Activation, last: float | None) -> Candidate:
     end = each.deactivated_at if each.deactivated_at is not None else max(last or 0.0, each.activated_at)
-    return Candidate(name, each.scope, each.mode, each.activated_at, end, each.evidence)
+    acts = each.disposition == "act"
+    return Candidate(name, each.scope, each.mode, each.activated_at, end, each.evidence, acts)
 
 
 def candidates_of_transitions(records: Iterable[ControlRecord]) -> list[Candidate]:
@@ -88,19 +91,21 @@ def candidates_of_transitions(records: Iterable[ControlRecord]) -> list[Candidat
         elif record.state == "active":
             open_at[whose] = len(found)
             found.append(
-                Candidate(record.event_id, record.scope, record.mode, at, record.issued_at, record.evidence)
+                Candidate(
+                    record.event_id, record.scope, record.mode, at, record.issued_at, record.evidence, acts
+                )
             )
     return found
 
 
 def choose(candidates: Sequence[Candidate], name: str, at: float | None = None) -> Candidate:
-    """The activation that `name` means: its id, or its scope if there is only one, or one is open `at`.
+    """The activation that `name` means: its id, or its scope if one acted there, or one `at` a time.
 
     Raises:
         LabelError: there is none, or it could be several.
     """
     by_id = [each for each in candidates if each.id == name]
-    found = by_id or [each for each in candidates if each.scope == name]
+    found = by_id or [each for each in candidates if each.scope == name and each.acts]
     if at is not None:
         found = [each for each in found if each.start <= at <= each.end]
     if len(found) == 1:

@@ -1,7 +1,6 @@
 """Commands and code of the README, and of the pages behind it, do what they say, as they stand there."""
 
 import asyncio
-import json
 import re
 import shlex
 import signal
@@ -160,11 +159,11 @@ def test_a_later_verdict_is_judged_by_its_name() -> None:
 
 async def test_the_producers_code_lands_where_the_route_lives(kafka: TestKafka, topic_prefix: str) -> None:
     """Telemetry sent as printed lies under its route, on the partition that its owner reads."""
-    (code,) = (block for block in blocks("python") if "AIOKafkaProducer" in block)
+    (code,) = (block for block in blocks("python") if "TelemetrySender" in block)
     topic = f"{topic_prefix}llm.telemetry"
     kafka.create_topics({topic: 8})
-    code = code.replace("kafka:9092", kafka.bootstrap).replace("llm.telemetry", topic)
-    names: dict[str, Any] = {"call": json.loads(blocks("json")[0])}
+    code = code.replace('"kafka:9092"', f'"{kafka.bootstrap}", topic_prefix="{topic_prefix}"')
+    names: dict[str, Any] = {}
     exec(compile(f"async def main():\n{textwrap.indent(code, '    ')}", "README.md", "exec"), names)
     await names["main"]()
 
@@ -189,7 +188,7 @@ async def test_the_clients_code_keeps_off_a_sick_deployment(
     """Calls go to one that is well, and probes to the one that they are to try."""
 
     class Client:
-        def __init__(self, *_: str) -> None: ...
+        def __init__(self, *_: str, **__: object) -> None: ...
 
         async def __aenter__(self) -> "Client":
             return self

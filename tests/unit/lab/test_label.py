@@ -205,3 +205,14 @@ def test_a_time_that_is_none_is_told_with_its_option(out, tmp_path, option):
 
     assert result.exit_code == 2
     assert f"detector: {option}: expected an ISO 8601 time, got 'yesterday'" in result.stderr
+
+
+def test_a_notice_is_labelled_by_its_id_and_stands_in_for_no_activation(tmp_path):
+    """An activation never is a notice; one that comes after it must not take its place."""
+    notice = {**OUT["activations"][0], "scope": "code", "disposition": "notice"}
+    file = tmp_path / "out.json"
+    file.write_text(json.dumps({**OUT, "activations": [*OUT["activations"], notice]}))
+    candidates = candidates_of_replay(file)
+
+    assert choose(candidates, "code").id == "2"
+    assert choose(candidates, "3").mode == "error_spike"
