@@ -84,12 +84,7 @@ def _predicates(found: dict[str, Any]) -> "Table":
     table = _table("predicates: on how many routes", "predicate", "routes", "more")
     for name, standing in found.items():
         shown = [f"finds {_finds(standing['finds'])} and more"] if standing["finds"] else []
-        for outcome in NAMED:
-            if routes := standing["named"].get(outcome):
-                more = standing["routes"][outcome] - len(routes[:_NAMES_SHOWN])
-                shown.append(
-                    f"{outcome}: {', '.join(routes[:_NAMES_SHOWN])}" + (f" and {more:,} more" if more else "")
-                )
+        shown += [f"{outcome}: {routes}" for outcome in NAMED if (routes := _routes(standing, outcome))]
         if standing["frozen"]:
             shown.append(f"reference frozen on {standing['frozen']:,}")
         if standing["crept"]:
@@ -100,6 +95,19 @@ def _predicates(found: dict[str, Any]) -> "Table":
         numbers = [f"{number:,} {name}" for name in OUTCOMES if (number := standing["routes"].get(name))]
         table.add_row(name, ", ".join(numbers) or "none yet", "; ".join(shown))
     return table
+
+
+def _routes(standing: dict[str, Any], outcome: str) -> str:
+    """Some of the routes on which a predicate stands so, and how many more there are."""
+    routes = standing["named"].get(outcome, ())[:_NAMES_SHOWN]
+    more = standing["routes"].get(outcome, 0) - len(routes)
+    return ", ".join(routes) + (f" and {more:,} more" if more else "") if routes else ""
+
+
+def _seen(predicates: dict[str, Any]) -> str:
+    """What holds, on which routes: where nothing is active, modes that only give notice rest on it."""
+    found = {name: _routes(standing, "breach") for name, standing in predicates.items()}
+    return "; ".join(f"{name} on {routes}" for name, routes in found.items() if routes)
 
 
 def _partitions(found: dict[str, Any]) -> "Table":
@@ -282,6 +290,8 @@ def _show(found: dict[str, Any], since: Mapping[str, float] = MappingProxyType({
         ordered = ", ".join(scope["scope"] for scope in shown)
         by = f"; by order: {ordered}" if ordered else ""
         console.print(f"nothing is active: every route uses its primary{by}", soft_wrap=True)
+        if seen := _seen(found["predicates"]):
+            console.print(f"seen, and not acted on: {seen}", soft_wrap=True)
     elif not active.isdisjoint(found["lapsed"]):
         console.print("lapsed: the owner is silent and its lease is over, so gateways obey it no more")
     if withheld := found["withheld"]:

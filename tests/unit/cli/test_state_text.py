@@ -325,6 +325,24 @@ def test_state_shows_who_is_kept_off_its_fallback(capsys):
     assert "code" not in shown
 
 
+def test_state_tells_of_what_is_seen_and_not_acted_on(capsys):
+    """A route that has fallen silent is a notice: that must not look like peace."""
+    standing_of = {
+        "routes": {"breach": 3, "armed": 2},
+        "named": {"breach": ["chat", "code", "embed"]},
+        "finds": [],
+        "frozen": 0,
+        "crept": 0,
+        "crept_named": [],
+    }
+    quiet = standing_of | {"routes": {"armed": 5}, "named": {}}
+    shown = shown_state(capsys, [], predicates={"silence": standing_of, "errors": quiet})
+
+    assert "seen, and not acted on: silence on chat, code, embed\n" in shown
+    assert "seen, and not" not in shown_state(capsys, [], predicates={"errors": quiet})
+    assert "seen, and not" not in shown_state(capsys, [standing("chat")], predicates={"silence": standing_of})
+
+
 def test_state_shows_who_is_kept_on_its_primary(capsys):
     """Their faults are found, and nothing is done: that must not look like peace."""
     assert "withheld: chat, code; " in shown_state(capsys, [], withheld=["chat", "code"])
@@ -353,7 +371,7 @@ def test_a_table_in_a_pipe_is_as_wide_as_it_has_to_be(capsys, monkeypatch):
     """Whoever searches it finds names and routes on one line."""
     monkeypatch.delenv("COLUMNS")
     name, routes = "answers_of_the_summary_templates", [f"a-rather-long-name-{i}" for i in range(5)]
-    standing = {"routes": {"breach": 5}, "named": {"breach": routes}, "finds": [], "frozen": 0}
+    standing = {"routes": {"unusable": 5}, "named": {"unusable": routes}, "finds": [], "frozen": 0}
     standing |= {"crept": 0, "crept_named": []}
     state._show(
         {"scopes": [], "lapsed": [], "withheld": [], "counts": {}, "partitions": {}, "calibration": None}
