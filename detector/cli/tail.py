@@ -11,6 +11,8 @@ from detector.cli.words import whereabouts
 if TYPE_CHECKING:
     from topics.control import ControlRecord
 
+_REMEMBERED = 10_000
+
 
 def line(record: "ControlRecord") -> str:
     """A transition in one line; what is only said does not change the scope's state, so that is not told."""
@@ -24,6 +26,23 @@ def line(record: "ControlRecord") -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in said)
 
 
+class Told:
+    """Transitions that were shown: a worker that takes over judges the last ones again, and tells so."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], None] = {}
+
+    def again(self, record: "ControlRecord") -> bool:
+        """Whether a record repeats one of the last that were asked for."""
+        key = record.event_id, record.disposition
+        if not record.event_id or key not in self._known:
+            self._known[key] = None
+            if len(self._known) > _REMEMBERED:
+                del self._known[next(iter(self._known))]
+            return False
+        return True
+
+
 def tail(
     bootstrap: Bootstrap = None,
     topic_prefix: TopicPrefix = None,
@@ -33,7 +52,7 @@ def tail(
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document per line.")] = False,
 ) -> None:
-    """Follow the transitions until interrupted: what was decided, what came of it, and why.
+    """Follow the transitions until interrupted: what was decided, what came of it, and why; each once.
 
     \b
     detector tail --bootstrap kafka:9092
@@ -57,9 +76,13 @@ def tail(
         how = "answers again" if answers else "does not answer any more; still trying"
         note(f"detector: {settings.bootstrap} {how}")
 
+    shown = Told()
+
     async def show() -> None:
         async with aclosing(follow(settings, from_beginning=from_beginning, told=told)) as records:
             async for record in records:
+                if shown.again(record):
+                    continue
                 try:
                     if json_output:
                         print_json(record)
