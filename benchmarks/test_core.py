@@ -3,10 +3,9 @@
     make bench
 
 `extra_info` gives microseconds per record, which is the figure to look at: the mean over some seconds of
-event time, panes that close included, after a second in which everything is met for the first time (with it
-the figure is 0.1 us higher). The collector of cycles is set as
-a worker sets it, and its turns are part of the cost; with Python's own setting the objects of the test's
-process would be walked through, too (0.25 us per record).
+event time, panes that close included, after a second in which everything is met for the first time. The
+collector of cycles is set as a worker sets it, and its turns are part of the cost; with Python's own setting
+the objects of the test's process would be walked through, too (0.25 us per record).
 """
 
 import gc
